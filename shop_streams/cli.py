@@ -1,0 +1,263 @@
+"""The `shop-streams` command."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from shop_streams.errors import ShopStreamsError
+from shop_streams.settings import Settings, get_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="What happens in an online shop, while it happens: streams that live in Dagster.\n\n"
+    "Start with [bold]shop-streams demo[/], or [bold]up[/] and then [bold]simulate[/]. "
+    "Settings are environment variables SHOP_STREAMS_…; the README lists them.",
+)
+dead_letters_app = typer.Typer(no_args_is_help=True, help="What the streams refused, and why; send it again once fixed.")
+app.add_typer(dead_letters_app, name="dead-letters")
+console = Console()
+
+Domain = Annotated[str, typer.Argument(help="app_events or sales")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
+
+
+@app.command()
+def up(
+    detach: Annotated[bool, typer.Option("--detach", help="return once all is healthy, and leave it running")] = False,
+) -> None:
+    """Start the embedded stack, wait until each service is healthy, and stay until Ctrl-C."""
+    from shop_streams.local import stack
+
+    settings = get_settings()
+    stack.up(settings, console)
+    console.print(f"Dagster: http://127.0.0.1:{settings.dagster_port}   logs: {settings.home}/logs", highlight=False)
+    if not detach:
+        stay_until_interrupted(settings)
+
+
+def stay_until_interrupted(settings: Settings) -> None:
+    """Wait for Ctrl-C or SIGTERM, then stop the stack."""
+    from shop_streams.local import stack
+
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    console.print("Ctrl-C stops everything.")
+    stopped.wait()
+    console.print("Stopping: streams first, at their next batch boundary …")
+    stack.down(settings)
+
+
+@app.command()
+def down() -> None:
+    """Stop the embedded stack of this home. Data stays; deleting the home folder is a full reset."""
+    from shop_streams.local import stack
+
+    settings = get_settings()
+    with console.status("Stopping: streams first, at their next batch boundary …"):
+        was_up = stack.down(settings)
+    console.print("Stopped." if was_up else f"Nothing of {settings.home} was running.")
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Show each service, each stream with its lag, and the addresses. Exit status 1 if something is not healthy."""
+    from shop_streams.status import collect
+
+    state = collect(get_settings())
+    if as_json:
+        typer.echo(json.dumps(state, indent=2))
+    else:
+        _print_status(state)
+    if any(service["state"] != "healthy" for service in state["services"].values()):
+        raise typer.Exit(1)
+
+
+def _print_status(state: dict[str, Any]) -> None:
+    colours = {"healthy": "green", "running": "green", "starting": "yellow", "resting": "yellow"}
+    services = RichTable("service", "state", "pid", "reason")
+    for name, service in state["services"].items():
+        colour = colours.get(service["state"], "red")
+        services.add_row(name, f"[{colour}]{service['state']}[/]", str(service["pid"] or ""), service.get("reason", ""))
+    streams = RichTable("stream", "state", "run", "epoch", "lag", "beat s ago")
+    for name, stream in state["streams"].items():
+        colour = colours.get(stream["state"], "red")
+        streams.add_row(
+            name, f"[{colour}]{stream['state']}[/]", (stream["run_id"] or "")[:8], str(stream["epoch"] or ""),
+            "" if stream["lag"] is None else str(stream["lag"]),
+            "" if stream["beat_age_seconds"] is None else f"{stream['beat_age_seconds']:.1f}",
+        )  # fmt: skip
+    console.print(services, streams)
+    for name, address in state["endpoints"].items():
+        console.print(f"{name:26}{address}", highlight=False)
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="check every number, then stop; exit status 0 if all are right")] = False,
+) -> None:
+    """Start everything, send a day of shop traffic through the real doors, and show what came out."""
+    from shop_streams.demo import run_demo
+
+    settings = get_settings()
+    right = run_demo(settings, console, once)
+    if once:
+        raise typer.Exit(0 if right else 1)
+    stay_until_interrupted(settings)
+
+
+@app.command()
+def simulate(
+    domain: Domain,
+    count: Annotated[int, typer.Option("--count", min=1, help="events to send, one request each")],
+    seed: Annotated[int, typer.Option("--seed", help="the same seed sends the same events")] = 1,
+    rate: Annotated[float | None, typer.Option("--rate", min=0.01, help="requests a second; default: as fast as it goes")] = None,
+    start: Annotated[
+        datetime | None, typer.Option("--start", help="sales: beginning of the simulated day, UTC; default: yesterday, 00:00")
+    ] = None,
+) -> None:
+    """Send deterministic traffic of one domain through the collector."""
+    from shop_streams.simulate import DOMAINS
+    from shop_streams.simulate.send import send
+
+    if domain not in DOMAINS:
+        raise ShopStreamsError(f"There is no traffic for {domain!r}; choose one of {', '.join(DOMAINS)}.")
+    traffic = DOMAINS[domain]
+    begin = start.replace(tzinfo=UTC) if start else yesterday()
+    acknowledged = send(get_settings(), traffic.path, traffic.events(count, seed, begin), count, rate)  # type: ignore[arg-type]
+    console.print(f"{acknowledged} events acknowledged by Kafka.")
+
+
+def yesterday() -> datetime:
+    """Midnight, UTC, at the beginning of yesterday: the newest day that is over."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+
+
+@app.command()
+def aggregate(
+    in_topic: Annotated[str, typer.Option("--in-topic", help="topic of shop events")],
+    out_topic: Annotated[str, typer.Option("--out-topic", help="topic for the hourly metrics; created where missing")],
+    until_caught_up: Annotated[
+        bool, typer.Option("--until-caught-up", help="aggregate what the topic holds, send each hour once, and stop")
+    ] = False,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", help="folder to go on from; without it the topic is read from its beginning")
+    ] = None,
+    window_anchor: Annotated[
+        Literal["hour", "first_event"], typer.Option("--window-anchor", help="where the first window begins")
+    ] = "hour",
+) -> None:
+    """Hourly metrics of one topic into another: the managed stream's own aggregation, for past days or by hand."""
+    from shop_streams.defs.sales.command import run_aggregate
+
+    run_aggregate(get_settings(), console, in_topic, out_topic, until_caught_up, checkpoint, window_anchor)
+
+
+@app.command()
+def show(
+    table: Annotated[str, typer.Argument(help="path below the lake, such as sales/hourly_metrics")],
+    limit: Annotated[int, typer.Option("--limit", min=0, help="rows to print")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Print a lake table's first rows, row count and schema, without a JVM."""
+    from shop_streams.lake import log
+
+    settings = get_settings()
+    found = log.head(f"{settings.lake}/{table.strip('/')}", limit)
+    if found is None:
+        raise ShopStreamsError(
+            f"There is no table {table!r} below {settings.lake}. Has its stream run? `shop-streams status` tells; "
+            "tables are named in the README."
+        )
+    if as_json:
+        body = {"table": table, "row_count": found.row_count, "version": found.version, "schema": dict(found.schema), "rows": found.rows}
+        typer.echo(json.dumps(body, indent=2, default=str))
+        return
+    grid = RichTable(*[name for name, _ in found.schema])
+    for row in found.rows:
+        grid.add_row(*["" if row[name] is None else str(row[name]) for name, _ in found.schema])
+    console.print(grid)
+    console.print(f"{found.row_count} rows, version {found.version}")
+    console.print("\n".join(f" |-- {name}: {kind}" for name, kind in found.schema), highlight=False)
+
+
+DomainOption = Annotated[str | None, typer.Option("--domain", help="only this domain's")]
+
+
+@dead_letters_app.command("list")
+def list_dead_letters(domain: DomainOption = None, limit: Annotated[int, typer.Option(min=1)] = 50, as_json: Json = False) -> None:
+    """Print what was refused: its place in the topic, the reason, and the beginning of its value."""
+    from shop_streams.streaming.dead_letters import find
+
+    letters = find(get_settings(), domain)
+    if as_json:
+        plain = [{**letter, "raw": (letter["raw"] or b"").decode(errors="replace")} for letter in letters]
+        typer.echo(json.dumps(plain, indent=2, default=str))
+        return
+    grid = RichTable("at", "topic", "partition:offset", "reason", "value")
+    for letter in letters[:limit]:
+        raw = (letter["raw"] or b"")[:60].decode(errors="replace")
+        place = f"{letter['kafka_partition']}:{letter['kafka_offset']}"
+        grid.add_row(f"{letter['at']:%Y-%m-%d %H:%M:%S}", letter["topic"], place, letter["reason"], raw)
+    console.print(grid)
+    console.print(f"{len(letters)} dead letters" + (f", {limit} shown" if len(letters) > limit else ""))
+
+
+@dead_letters_app.command("replay")
+def replay_dead_letters(
+    domain: DomainOption = None,
+    fix: Annotated[
+        str | None, typer.Option("--fix", help="a shell command that reads a value and writes the mended one, such as 'jq -c .'")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Send dead letters to their topic again. What still breaks a rule comes back as a new dead letter."""
+    import subprocess
+
+    from rich.progress import track
+
+    from shop_streams.streaming.dead_letters import find, replay
+
+    def mend(raw: bytes) -> bytes:
+        if fix is None:
+            return raw
+        answer = subprocess.run(fix, shell=True, input=raw, capture_output=True, check=False)
+        if answer.returncode:
+            raise ShopStreamsError(f"--fix failed on {raw[:80]!r}: {answer.stderr.decode(errors='replace')}")
+        return answer.stdout.rstrip(b"\n")
+
+    settings = get_settings()
+    letters = find(settings, domain)
+    if not letters:
+        console.print("No dead letters.")
+        return
+    if not yes:
+        typer.confirm(f"Send {len(letters)} records to their topics again?", abort=True)
+    sent = sum(1 for _ in track(replay(letters, settings, mend), "replaying", len(letters)))
+    console.print(f"{sent} records sent again.")
+
+
+def main() -> None:
+    """Entry point: an expected error is one line on standard error and exit status 1."""
+    try:
+        app()
+    except ShopStreamsError as problem:
+        Console(stderr=True).print(f"[red]error:[/] {problem}", highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

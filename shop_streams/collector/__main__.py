@@ -1,0 +1,9 @@
+"""The collector's process."""
+
+from shop_streams.collector.app import build_app
+from shop_streams.serve import serve
+from shop_streams.settings import get_settings
+
+if __name__ == "__main__":
+    settings = get_settings()
+    serve(build_app(settings), settings.collector_port)

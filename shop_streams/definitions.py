@@ -1,0 +1,17 @@
+"""The code location's table of contents. Importing it reads and starts nothing."""
+
+import dagster as dg
+
+from shop_streams.defs import common
+from shop_streams.defs.app_events import assets as app_events
+from shop_streams.defs.app_events import streams as app_events_streams
+from shop_streams.defs.sales import assets as sales
+from shop_streams.defs.sales import streams as sales_streams
+
+defs = dg.Definitions.merge(
+    common.definitions,
+    app_events_streams.definitions,
+    app_events.definitions,
+    sales_streams.definitions,
+    sales.definitions,
+)

@@ -1,0 +1,48 @@
+"""Tables of app_events, and the fields of a record in the topic `events`."""
+
+from __future__ import annotations
+
+from shop_streams.lake.table import Column, Table
+
+RECORD_FIELDS = (
+    "event_id string, event_time timestamp, user_id int, app_name string, event_category string, "
+    "event_action string, event_value int"
+)
+
+EVENTS = Table(
+    path="app_events/events",
+    columns=(
+        Column("event_id", "string", "the client's, or one that the collector made"),
+        Column("event_time", "timestamp", "when the collector received it, UTC"),
+        Column("user_id", "int"),
+        Column("app_name", "string"),
+        Column("event_action", "string"),
+        Column("event_category", "string"),
+        Column("event_value", "int"),
+        Column("event_date", "date", "UTC"),
+        Column("kafka_partition", "int"),
+        Column("kafka_offset", "bigint"),
+    ),
+    partition_by=("event_date",),
+    rows_are="One row is one product event as the collector accepted it. A client's retry may repeat an event_id; "
+    "whatever is computed from here counts it once.",
+)
+
+ENRICHED = Table(
+    path="app_events/enriched_events",
+    columns=(
+        Column("event_id", "string"),
+        Column("event_time", "timestamp", "when the collector received it, UTC"),
+        Column("user_id", "int"),
+        Column("app_name", "string"),
+        Column("event_action", "string"),
+        Column("event_category", "string"),
+        Column("event_value", "int"),
+        Column("u_count", "bigint", "this user's events in the window"),
+        Column("u_mp_ea", "string", "this user's most frequent action in the window; ties: alphabetically first"),
+        Column("window", "string", "the 3-hour window's partition key, its beginning in UTC"),
+        Column("source_rows", "bigint", "rows of the source that the window was computed from, repeats included"),
+    ),
+    partition_by=("window",),
+    rows_are="One row is one product event of a 3-hour window, with its user's activity in that window.",
+)

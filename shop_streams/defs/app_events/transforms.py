@@ -1,0 +1,58 @@
+"""Pure transforms of app_events: DataFrame in, DataFrame out."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from shop_streams.defs.app_events.schema import EVENTS, RECORD_FIELDS
+from shop_streams.defs.partitions import APP_EVENTS_FIRST_DAY
+from shop_streams.settings import Settings
+from shop_streams.streaming.records import parse_json, required, time_rules, value_rules, with_reason
+
+
+def judge(records: DataFrame, settings: Settings) -> DataFrame:
+    """Records of `events` with `event` parsed and `reason` set for those that break a rule."""
+    rules = [
+        *value_rules(settings.max_value_bytes),
+        *required("user_id", "app_name", "event_category", "event_time"),
+        *time_rules(F.col("event.event_time"), APP_EVENTS_FIRST_DAY),
+    ]
+    return with_reason(parse_json(records, RECORD_FIELDS), rules)
+
+
+def rows(judged: DataFrame) -> DataFrame:
+    """Columns of the table `app_events/events`. A record without an event_id is identified by its place in the topic."""
+    place = F.concat_ws(":", "topic", "partition", "offset")
+    return judged.select(
+        "event.*",
+        F.to_date("event.event_time").alias("event_date"),
+        F.col("partition").alias("kafka_partition"),
+        F.col("offset").alias("kafka_offset"),
+        F.coalesce("event.event_id", place).alias("identity"),
+    ).select(
+        F.col("identity").alias("event_id"), *[column.name for column in EVENTS.columns if column.name != "event_id"]
+    )
+
+
+def without_repeats(events: DataFrame, earlier: DataFrame) -> DataFrame:
+    """Each event once: the first of each event_id, unless `earlier` (events before the window) has it already."""
+    order = Window.partitionBy("event_id").orderBy("event_time", "kafka_partition", "kafka_offset")
+    first = events.withColumn("_place", F.row_number().over(order)).where("_place = 1").drop("_place")
+    return first.join(earlier.select("event_id"), "event_id", "left_anti")
+
+
+def enrich(events: DataFrame) -> DataFrame:
+    """Add `u_count`, the user's events, and `u_mp_ea`, the user's most frequent action, over all of `events`.
+
+    Null actions don't compete; ties go to the alphabetically first; null when the user had no action at all.
+    """
+    by_user = Window.partitionBy("user_id")
+    actions = events.where(F.col("event_action").isNotNull()).groupBy("user_id", "event_action").count()
+    order = Window.partitionBy("user_id").orderBy(F.desc("count"), F.asc("event_action"))
+    favourite = (
+        actions.withColumn("_rank", F.row_number().over(order))
+        .where("_rank = 1")
+        .select("user_id", F.col("event_action").alias("u_mp_ea"))
+    )
+    return events.withColumn("u_count", F.count(F.lit(1)).over(by_user)).join(favourite, "user_id", "left")

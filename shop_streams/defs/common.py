@@ -1,0 +1,37 @@
+"""What all domains share in the graph: the Spark resource, the dead letters, and the schedule of the checks."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from shop_streams.spark import SparkConnect
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
+
+dead_letters = dg.AssetSpec(
+    DEAD_LETTERS.key,
+    description=DEAD_LETTERS.rows_are,
+    group_name="streams",
+    kinds={"delta"},
+    owners=["team:data-platform"],
+    metadata={"dagster/column_schema": DEAD_LETTERS.column_schema()},
+)
+
+all_checks_job = dg.define_asset_job(
+    "all_checks",
+    selection=dg.AssetSelection.all_asset_checks(),
+    description="Runs every check of every table: accounting, lag, parity, rows in = rows out.",
+)
+
+all_checks_schedule = dg.ScheduleDefinition(
+    name="all_checks_every_quarter_hour",
+    job=all_checks_job,
+    cron_schedule="*/15 * * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+
+definitions = dg.Definitions(
+    assets=[dead_letters],
+    jobs=[all_checks_job],
+    schedules=[all_checks_schedule],
+    resources={"spark": SparkConnect()},
+)

@@ -1,0 +1,28 @@
+"""The partitions that domains share. `end_offset=1`: today and the running window exist too."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+APP_EVENTS_FIRST_DAY = "2025-01-01"  # event times are the collector's own: none is older than the project
+SALES_FIRST_DAY = "2015-01-01"  # event times come from the data: older ones are taken for a mistake in the units
+
+WINDOW_FORMAT = "%Y-%m-%d-%H:%M"
+
+app_events_days = dg.DailyPartitionsDefinition(start_date=APP_EVENTS_FIRST_DAY, end_offset=1)
+app_events_windows = dg.TimeWindowPartitionsDefinition(
+    cron_schedule="0 */3 * * *", start=f"{APP_EVENTS_FIRST_DAY}-00:00", fmt=WINDOW_FORMAT, end_offset=1
+)
+sales_days = dg.DailyPartitionsDefinition(start_date=SALES_FIRST_DAY, end_offset=1)
+
+
+def window_start(key: str) -> datetime:
+    """The beginning of a 3-hour window, UTC, out of its partition key."""
+    return datetime.strptime(key, WINDOW_FORMAT).replace(tzinfo=UTC)
+
+
+def window_key(moment: datetime) -> str:
+    """The key of the 3-hour window that `moment` (UTC) lies in."""
+    return moment.replace(hour=moment.hour - moment.hour % 3, minute=0).strftime(WINDOW_FORMAT)

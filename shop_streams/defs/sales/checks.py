@@ -1,0 +1,100 @@
+"""Parity: what the stream sent and what the mart holds must be the same, hour by hour."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+from shop_streams import topics
+from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
+from shop_streams.errors import ShopStreamsError
+from shop_streams.lake import log
+from shop_streams.settings import Settings, get_settings
+
+FIELDS = ("start_ts", "end_ts", "revenue", "visitors", "purchases", "aov")
+
+
+def last_records(settings: Settings, topic: str = topics.HOURLY_METRICS.name) -> dict[str, dict[str, Any]]:
+    """The last record of each key that the topic holds now, as parsed JSON."""
+    records: dict[str, dict[str, Any]] = {}
+    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "shop_streams_parity", "log_level": 0})
+    try:
+        for number in consumer.list_topics(topic, timeout=10).topics[topic].partitions:
+            _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+            consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING)])
+            deadline = time.monotonic() + 60
+            while consumer.position([TopicPartition(topic, number)])[0].offset < end:
+                for message in consumer.consume(1000, timeout=0.2):
+                    if message.error() is None and message.offset() < end:
+                        records[message.key().decode()] = json.loads(message.value())
+                if time.monotonic() > deadline:
+                    raise ShopStreamsError(f"Reading topic {topic} took over 60 s. Is Kafka up? `shop-streams status`.")
+    finally:
+        consumer.close()
+    return records
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Closed hours that were compared, those that differ (in words), and those that the mart has yet to follow."""
+
+    compared: int
+    differences: list[str]
+    pending: int
+
+
+def parity(
+    sent: Mapping[str, Mapping[str, Any]], mart: Sequence[Mapping[str, Any]], up_to_date: Mapping[str, bool], now: float
+) -> Parity:
+    """Compare the topic with the mart's rows. `up_to_date` tells for each day whether the mart has its newest rows."""
+    rows = {str(row["start_ts"]): row for row in mart}
+    compared = pending = 0
+    differences = []
+    for key in sorted(rows.keys() | sent.keys(), key=int):
+        day = time.strftime("%Y-%m-%d", time.gmtime(int(key)))
+        if int(key) + 3600 > now or not up_to_date.get(day, False):
+            pending += 1
+            continue
+        compared += 1
+        ours, theirs = (
+            [source[key].get(field) for field in FIELDS] if key in source else None for source in (rows, sent)
+        )
+        if ours != theirs:
+            differences.append(f"{key}: mart {ours}, topic {theirs}")
+    return Parity(compared, differences, pending)
+
+
+def build_checks() -> Sequence[dg.AssetChecksDefinition]:
+    """Checks on `sales/hourly_metrics`."""
+
+    @dg.asset_check(
+        asset=HOURLY.key,
+        name="parity_with_stream",
+        additional_deps=[dg.AssetKey(["kafka", topics.HOURLY_METRICS.name])],
+        description="For each closed hour the topic's last record equals the mart's row, field by field.",
+    )
+    def parity_with_stream() -> dg.AssetCheckResult:
+        settings = get_settings()
+        mart = log.scan(HOURLY.uri(settings), [column.name for column in HOURLY.columns])
+        recorded = log.recorded_versions(HOURLY.uri(settings), "event_date")
+        current = log.row_counts(SHOP_EVENTS.uri(settings), "event_date")
+        up_to_date = {day: recorded.get(day) == rows for day, rows in current.items()}
+        result = parity(last_records(settings), mart.to_pylist(), up_to_date, time.time())
+        return dg.AssetCheckResult(
+            passed=not result.differences,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description="; ".join(result.differences[:3]) or None,
+            metadata={
+                "hours_compared": result.compared,
+                "hours_different": len(result.differences),
+                "hours_pending": result.pending,
+            },
+        )
+
+    return [parity_with_stream]

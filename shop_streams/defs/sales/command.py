@@ -1,0 +1,89 @@
+"""`shop-streams aggregate`: the application on the stack's own Spark, with progress shown."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from rich.console import Console
+
+from shop_streams.defs.sales import aggregate
+from shop_streams.errors import ShopStreamsError
+from shop_streams.settings import Settings
+from shop_streams.spark import open_session
+from shop_streams.streaming.managed import SparkGone, probe_spark
+from shop_streams.topics import Topic, create_topics
+
+
+def run_aggregate(
+    settings: Settings, console: Console, in_topic: str, out_topic: str, until_caught_up: bool, checkpoint: str | None, anchor: str
+) -> None:
+    """Run until the topic is read (`until_caught_up`) or until Ctrl-C.
+
+    Raises:
+        ShopStreamsError: Kafka or Spark is down, the topic does not exist or is empty, or the query failed.
+    """
+    _check(settings, in_topic)
+    create_topics(settings, (Topic(out_topic, "", {"cleanup.policy": "compact"}),))
+    throw_away = None if checkpoint else tempfile.mkdtemp(prefix="aggregate-", dir=_scratch(settings))
+    folder = checkpoint or throw_away
+    assert folder is not None
+    try:
+        query = aggregate.start(
+            open_session(settings), settings.kafka, in_topic, out_topic,
+            folder if "://" in folder else str(Path(folder).resolve()), anchor, until_caught_up,
+        )  # fmt: skip
+        _follow(query, console)
+    except aggregate.NoEvents as error:
+        raise ShopStreamsError(f"{error}. Send some, then try again.") from error
+    finally:
+        if throw_away:
+            shutil.rmtree(throw_away, ignore_errors=True)
+
+
+def _scratch(settings: Settings) -> Path:
+    folder = settings.home / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _check(settings: Settings, in_topic: str) -> None:
+    try:
+        topics = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0}).list_topics(timeout=5).topics
+    except KafkaException as error:
+        raise ShopStreamsError(f"Kafka does not answer at {settings.kafka}. Is it up? `shop-streams status` tells.") from error
+    if in_topic not in topics:
+        raise ShopStreamsError(f"There is no topic {in_topic!r} at {settings.kafka}; it has {', '.join(sorted(topics)) or 'none'}.")
+    try:
+        probe_spark(settings)
+    except SparkGone as error:
+        raise ShopStreamsError(f"{error}. Start the stack with `make up`, or set SHOP_STREAMS_SPARK_REMOTE.") from error
+
+
+def _follow(query: Any, console: Console) -> None:
+    started = time.monotonic()
+    try:
+        with console.status("aggregating …") as status:
+            while query.isActive:
+                query.awaitTermination(1)
+                rows = sum(_rows(progress) for progress in query.recentProgress)
+                status.update(f"{rows} events after {time.monotonic() - started:.0f} s")
+    except KeyboardInterrupt:
+        query.stop()
+        console.print("Stopped. The checkpoint is complete up to the last batch.")
+        return
+    problem = query.exception()
+    if problem is not None:
+        raise ShopStreamsError(f"The aggregation failed: {problem}")
+    rows = sum(_rows(progress) for progress in query.recentProgress)
+    console.print(f"{rows} events aggregated in {time.monotonic() - started:.1f} s.")
+
+
+def _rows(progress: Any) -> int:
+    return sum(int(source.get("numInputRows") or 0) for source in json.loads(progress.json)["sources"])

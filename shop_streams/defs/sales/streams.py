@@ -1,0 +1,56 @@
+"""The streams of sales: the ingest to Delta, and the hourly metrics from topic to topic."""
+
+from __future__ import annotations
+
+import dagster as dg
+from pyspark.sql import DataFrame
+
+from shop_streams import topics
+from shop_streams.defs.partitions import sales_days
+from shop_streams.defs.sales import aggregate, transforms
+from shop_streams.defs.sales.schema import SHOP_EVENTS
+from shop_streams.settings import Settings
+from shop_streams.streaming.factory import build_stream, topic_asset, topic_key
+from shop_streams.streaming.sinks import LakeSink, TopicSink
+from shop_streams.streaming.spec import StreamContext, StreamSpec
+
+
+def judge(records: DataFrame, settings: Settings) -> DataFrame:
+    """`transforms.judge` with the size limit of the settings."""
+    return transforms.judge(records, settings.max_value_bytes)
+
+
+def hourly(records: DataFrame, context: StreamContext) -> DataFrame:
+    """The same aggregation as the `aggregate` command, its windows fixed by the checkpoint's notes."""
+    settings = context.settings
+    offset = aggregate.window_offset(
+        context.spark, settings.kafka, context.topic, settings.sales_window_anchor, context.checkpoint
+    )
+    return aggregate.aggregation(records, offset)
+
+
+INGEST = StreamSpec(
+    name="shop_events_ingest",
+    domain="sales",
+    topic=topics.SHOP_EVENTS,
+    sink=LakeSink(SHOP_EVENTS, "sales", judge, transforms.rows),
+    output=SHOP_EVENTS.key,
+    description=SHOP_EVENTS.rows_are,
+    interval_seconds=lambda settings: settings.ingest_interval_seconds,
+)
+
+HOURLY = StreamSpec(
+    name="hourly_metrics",
+    domain="sales",
+    topic=topics.SHOP_EVENTS,
+    sink=TopicSink(topics.HOURLY_METRICS.name, hourly),
+    output=topic_key(topics.HOURLY_METRICS),
+    description=topics.HOURLY_METRICS.description,
+    interval_seconds=lambda _settings: 5,
+)
+
+definitions = dg.Definitions.merge(
+    dg.Definitions(assets=[topic_asset(topics.SHOP_EVENTS, "sales")]),
+    build_stream(INGEST, sales_days),
+    build_stream(HOURLY),
+)

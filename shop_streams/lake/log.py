@@ -1,0 +1,82 @@
+"""What a Delta table's log says, read without a JVM: row counts a partition, commits since a version, first rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+
+def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
+    """The table at `uri`, or None when there is none yet."""
+    try:
+        return DeltaTable(uri, version=version)
+    except TableNotFoundError:
+        return None
+
+
+def _actions(table: DeltaTable) -> pa.Table:
+    return pa.table(table.get_add_actions(flatten=True))
+
+
+def row_counts(uri: str, partition_column: str, version: int | None = None) -> dict[str, int]:
+    """Rows of each partition, from the statistics of the files; {} for a table that does not exist."""
+    return _per_partition(uri, partition_column, "num_records", "sum", version)
+
+
+def recorded_versions(uri: str, partition_column: str, version_column: str = "source_rows") -> dict[str, int]:
+    """The `version_column` that each partition of a mart was computed with, from the files' statistics."""
+    return _per_partition(uri, partition_column, f"max.{version_column}", "max")
+
+
+def _per_partition(
+    uri: str, partition_column: str, column: str, aggregate: str, version: int | None = None
+) -> dict[str, int]:
+    table = open_table(uri, version)
+    if table is None:
+        return {}
+    actions = _actions(table)
+    if actions.num_rows == 0:
+        return {}
+    grouped = actions.group_by(f"partition.{partition_column}").aggregate([(column, aggregate)])
+    return {
+        str(row[f"partition.{partition_column}"]): int(row[f"{column}_{aggregate}"] or 0) for row in grouped.to_pylist()
+    }
+
+
+@dataclass(frozen=True)
+class Head:
+    """A table's first rows, with the number of all rows, the schema as (name, type), and the version read."""
+
+    rows: list[dict[str, Any]]
+    row_count: int
+    schema: list[tuple[str, str]]
+    version: int
+
+
+def head(uri: str, limit: int) -> Head | None:
+    """The first `limit` rows of the table, in the order of its files; None when there is no table."""
+    table = open_table(uri)
+    if table is None:
+        return None
+    actions = _actions(table)
+    count = int(pc.sum(actions["num_records"]).as_py() or 0) if actions.num_rows else 0
+    rows = table.to_pyarrow_dataset().head(limit).to_pylist() if count else []
+    schema = [(field.name, str(getattr(field.type, "type", field.type))) for field in table.schema().fields]
+    return Head(rows, count, schema, table.version())
+
+
+def version(uri: str) -> int | None:
+    """The table's newest version, or None when there is no table."""
+    table = open_table(uri)
+    return table.version() if table else None
+
+
+def scan(uri: str, columns: list[str], where: Any = None, version: int | None = None) -> pa.Table:
+    """Some columns of the table, filtered by a pyarrow expression; an empty table without columns when there is none."""
+    table = open_table(uri, version)
+    return table.to_pyarrow_dataset().to_table(columns=columns, filter=where) if table else pa.table({})

@@ -1,0 +1,67 @@
+"""What a lake table is. Importing this starts no JVM and reads nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from shop_streams.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name, its type in Spark's words, and what the name does not say."""
+
+    name: str
+    type: str
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Delta table: `path` below the lake's root, its columns, and those that partition it.
+
+    `rows_are` says what one row is.
+    """
+
+    path: str
+    columns: tuple[Column, ...]
+    partition_by: tuple[str, ...]
+    rows_are: str
+
+    @property
+    def key(self) -> dg.AssetKey:
+        """The asset's key: the table's path."""
+        return dg.AssetKey(self.path.split("/"))
+
+    def uri(self, settings: Settings) -> str:
+        """Where the table is."""
+        return f"{settings.lake}/{self.path}"
+
+    def column_schema(self) -> dg.TableSchema:
+        """The columns as Dagster shows them."""
+        return dg.TableSchema(
+            [dg.TableColumn(column.name, column.type, description=column.comment or None) for column in self.columns]
+        )
+
+    def create(self, spark: SparkSession, settings: Settings) -> None:
+        """Create the table, empty, where it is missing."""
+        columns = ", ".join(f"{column.name} {column.type}" for column in self.columns)
+        partitioned = f"PARTITIONED BY ({', '.join(self.partition_by)})" if self.partition_by else ""
+        spark.sql(
+            f"CREATE TABLE IF NOT EXISTS delta.`{self.uri(settings)}` ({columns}) USING delta {partitioned} "
+            # Readers without a JVM take row counts from the log: a deletion vector would make them wrong.
+            "TBLPROPERTIES ('delta.enableDeletionVectors' = 'false')"
+        )
+
+    def read(self, spark: SparkSession, settings: Settings, version: int | None = None) -> DataFrame:
+        """The table's rows, at a version or now."""
+        reader = spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.load(self.uri(settings))

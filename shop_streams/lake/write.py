@@ -1,0 +1,36 @@
+"""Idempotent writes: doing one twice leaves the table as it was."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+
+from shop_streams.lake.table import Table
+from shop_streams.settings import Settings
+
+
+def append_batch(rows: DataFrame, table: Table, uri: str, writer_id: str, batch_id: int) -> None:
+    """Append a stream's batch exactly once: Delta skips a (writer_id, batch_id) that it has already committed."""
+    (
+        rows.write.format("delta")
+        .mode("append")
+        .partitionBy(*table.partition_by)
+        .option("txnAppId", writer_id)
+        .option("txnVersion", batch_id)
+        .save(uri)
+    )
+
+
+def overwrite_partition(rows: DataFrame, table: Table, settings: Settings, condition: str) -> None:
+    """Replace the rows for which `condition` (SQL) holds, in one commit; a reader sees all of it or none.
+
+    Raises:
+        AnalysisException: a row of `rows` lies outside of `condition`.
+    """
+    table.create(rows.sparkSession, settings)
+    (
+        rows.select(*[column.name for column in table.columns])
+        .write.format("delta")
+        .mode("overwrite")
+        .option("replaceWhere", condition)
+        .save(table.uri(settings))
+    )

@@ -1,0 +1,310 @@
+"""Starts, watches and stops the services through supervisord, which also restarts what dies and rotates the logs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from supervisor.xmlrpc import SupervisorTransport
+
+from shop_streams.errors import ShopStreamsError
+from shop_streams.local.jars import require_jars, require_java
+from shop_streams.local.services import Service, Unhealthy, external_probes, runtime_folder, services
+from shop_streams.settings import SUPERVISED_MARK, Settings, process_environment
+
+START_SECONDS = 180.0
+LOG_LIMIT = "20MB"
+FREE_BYTES_NEEDED = 1_000_000_000
+
+
+def _configuration(settings: Settings) -> Path:
+    return settings.home / "supervisord.conf"
+
+
+def _socket(settings: Settings) -> Path:
+    return runtime_folder(settings) / "supervisor.sock"
+
+
+def _client(settings: Settings) -> Any:
+    transport = SupervisorTransport(None, None, f"unix://{_socket(settings)}")
+    return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+
+
+def is_up(settings: Settings) -> bool:
+    """Whether a supervisor of this home answers."""
+    try:
+        _client(settings).getState()
+    except (OSError, xmlrpc.client.Error):
+        return False
+    return True
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%").replace('"', '\\"')
+
+
+def _program(service: Service, settings: Settings) -> str:
+    environment = ",".join(f'{key}="{_escaped(value)}"' for key, value in service.environment.items())
+    command = " ".join(f'"{_escaped(word)}"' for word in service.command)
+    return f"""
+[program:{service.name}]
+command={command}
+environment={environment}
+{f"user={service.user}" if service.user else ""}
+autostart=false
+autorestart=true
+startsecs=1
+startretries=1000000
+stopsignal={service.stop_signal}
+stopwaitsecs=20
+stopasgroup={"false" if service.name == "postgres" else "true"}
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={settings.home}/logs/{service.name}.log
+stdout_logfile_maxbytes={LOG_LIMIT}
+stdout_logfile_backups=1
+"""
+
+
+def _write_configuration(settings: Settings, all_services: list[Service]) -> None:
+    head = f"""[supervisord]
+logfile={settings.home}/logs/supervisord.log
+logfile_maxbytes={LOG_LIMIT}
+logfile_backups=1
+pidfile={settings.home}/supervisord.pid
+{"user=root" if os.geteuid() == 0 else ""}
+
+[unix_http_server]
+file={_socket(settings)}
+chmod=0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+"""
+    _configuration(settings).write_text(head + "".join(_program(service, settings) for service in all_services))
+
+
+def _check_home(settings: Settings) -> None:
+    """A home that can't take the data is a clear error before anything starts."""
+    home = settings.home
+    try:
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+        probe = home / ".writable"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise ShopStreamsError(
+            f"The home folder {home} can't be written: {error.strerror}. Free it or set SHOP_STREAMS_HOME to another folder."
+        ) from error
+    free = shutil.disk_usage(home).free
+    if free < FREE_BYTES_NEEDED:
+        raise ShopStreamsError(
+            f"The disk of {home} has only {free / 1e6:.0f} MB free; {FREE_BYTES_NEEDED / 1e6:.0f} MB are needed. "
+            "Free some space or set SHOP_STREAMS_HOME to another disk."
+        )
+
+
+def _check_ports(settings: Settings, all_services: list[Service]) -> None:
+    names = [service.port_setting for service in all_services if service.port_setting]
+    if "kafka_port" in names:
+        names.append("kafka_controller_port")
+    for name in names:
+        port = getattr(settings, name)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                what = name.removesuffix("_port").replace("_", " ")
+                raise ShopStreamsError(
+                    f"Port {port} ({what}) is taken. Stop what uses it, or set SHOP_STREAMS_{name.upper()} to a free port."
+                ) from error
+
+
+def _wait_healthy(settings: Settings, waited: dict[str, Callable[[], None]], console: Console) -> None:
+    """Wait for each probe to pass, one line a service; raises with the service's last words when time is up."""
+    deadline = time.monotonic() + START_SECONDS
+    started = time.monotonic()
+    reasons = dict.fromkeys(waited, "not asked yet")
+    with console.status("") as status:
+        while reasons:
+            for name in list(reasons):
+                try:
+                    waited[name]()
+                except Unhealthy as reason:
+                    reasons[name] = str(reason)
+                else:
+                    del reasons[name]
+                    console.print(f"  [green]✓[/] {name} healthy after {time.monotonic() - started:.1f} s", highlight=False)
+            status.update(f"waiting for {', '.join(reasons)}")
+            if reasons and time.monotonic() > deadline:
+                name, reason = next(iter(reasons.items()))
+                log = settings.home / "logs" / f"{name}.log"
+                raise ShopStreamsError(
+                    f"{name} is not healthy after {START_SECONDS:.0f} s: {reason}\nIts log: {log}\n{_tail(log)}"
+                )
+            if reasons:
+                time.sleep(0.25)
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(no log)"
+
+
+@contextmanager
+def _stopping_on_failure(settings: Settings) -> Any:
+    """A start that fails or is interrupted leaves nothing running."""
+    try:
+        yield
+    except BaseException:
+        down(settings)
+        raise
+
+
+def up(settings: Settings, console: Console) -> None:
+    """Start every service, in two waves, and return once each is healthy. A second call only waits.
+
+    Raises:
+        ShopStreamsError: Java or the jars are missing, a port is taken, the home can't be written, or a
+            service did not become healthy; nothing is left running then.
+    """
+    require_java()
+    require_jars(settings)
+    _check_home(settings)
+    all_services = services(settings)
+    probes = {service.name: service.probe for service in all_services} | external_probes(settings)
+    if is_up(settings):
+        _wait_healthy(settings, probes, console)
+        return
+    stop_strays(settings)
+    _check_ports(settings, all_services)
+    for service in all_services:
+        service.prepare()
+    _write_configuration(settings, all_services)
+    (settings.home / "stack.env").write_text(
+        "".join(f"{key}={value}\n" for key, value in settings.environment().items())
+    )
+    subprocess.run(
+        [sys.executable, "-m", "supervisor.supervisord", "-c", str(_configuration(settings))],
+        check=True, env=process_environment(settings),
+    )  # fmt: skip
+    with _stopping_on_failure(settings):
+        client = _client(settings)
+        first = {service.name for service in all_services if not service.needs_store}
+        for name in sorted(first):
+            client.startProcess(name, False)
+        stores = {name: probe for name, probe in probes.items() if name in ("kafka", "postgres")}
+        _wait_healthy(settings, stores, console)
+        _prepare_stores(settings)
+        for service in all_services:
+            if service.needs_store:
+                client.startProcess(service.name, False)
+        _wait_healthy(settings, {name: probe for name, probe in probes.items() if name not in stores}, console)
+
+
+def _prepare_stores(settings: Settings) -> None:
+    """Create topics and our tables, and let Dagster create its own before three of its processes race to do so."""
+    from dagster import DagsterInstance
+
+    from shop_streams.streaming.lease import Leases
+    from shop_streams.topics import create_topics
+
+    create_topics(settings)
+    Leases(settings.postgres).create_table()
+    os.environ.update(process_environment(settings))
+    DagsterInstance.from_config(str(settings.dagster_home)).dispose()
+
+
+def _supervisor(settings: Settings) -> psutil.Process | None:
+    with suppress(OSError, ValueError, psutil.NoSuchProcess):
+        process = psutil.Process(int((settings.home / "supervisord.pid").read_text()))
+        if "supervisor.supervisord" in " ".join(process.cmdline()):
+            return process
+    return None
+
+
+def down(settings: Settings) -> bool:
+    """Stop everything of this home, runs included; returns whether anything ran."""
+    supervisor = _supervisor(settings)
+    if supervisor is not None:
+        stop_runs(settings)
+        supervisor.send_signal(signal.SIGTERM)
+        with suppress(psutil.TimeoutExpired):
+            supervisor.wait(60)
+        if supervisor.is_running():
+            supervisor.kill()
+    stop_strays(settings)
+    (settings.home / "stack.env").unlink(missing_ok=True)
+    return supervisor is not None
+
+
+def _processes_of(settings: Settings) -> list[psutil.Process]:
+    """Every process that a supervisor of this home started, but for this one and its parents."""
+    ours = {process.pid for process in [psutil.Process(), *psutil.Process().parents()]}
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid not in ours and process.environ().get(SUPERVISED_MARK) == str(settings.home):
+                found.append(process)
+    return found
+
+
+def stop_runs(settings: Settings, seconds: float = 25) -> None:
+    """Interrupt Dagster's run processes, so that streams stop at a batch boundary and give back their lease."""
+    runs = []
+    for process in _processes_of(settings):
+        with suppress(psutil.Error):
+            if "execute_run" in process.cmdline():
+                process.send_signal(signal.SIGINT)
+                runs.append(process)
+    psutil.wait_procs(runs, timeout=seconds)
+
+
+def stop_strays(settings: Settings) -> None:
+    """End what a killed supervisor left behind, so that the next start finds its ports free."""
+    strays = _processes_of(settings)
+    for process in strays:
+        with suppress(psutil.Error):
+            process.terminate()
+    _, alive = psutil.wait_procs(strays, timeout=15)
+    for process in alive:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=5)
+
+
+def service_states(settings: Settings) -> dict[str, dict[str, Any]]:
+    """State of each service: `healthy`, `starting`, `unhealthy`, `stopped`, with pid and the reason when not healthy."""
+    try:
+        supervised = {info["name"]: info for info in _client(settings).getAllProcessInfo()}
+    except (OSError, xmlrpc.client.Error):
+        supervised = {}
+    probes: dict[str, Callable[[], None]] = {service.name: service.probe for service in services(settings)}
+    external = external_probes(settings)
+    states: dict[str, dict[str, Any]] = {}
+    for name, probe in (external | probes).items():
+        info = supervised.get(name)
+        running = info is not None and info["statename"] in ("RUNNING", "STARTING")
+        if name not in external and not running:
+            states[name] = {"state": "stopped", "pid": None}
+            continue
+        pid = info["pid"] if info else None
+        try:
+            probe()
+            states[name] = {"state": "healthy", "pid": pid}
+        except Unhealthy as reason:
+            young = info is not None and info["now"] - info["start"] < 60
+            states[name] = {"state": "starting" if young else "unhealthy", "pid": pid, "reason": str(reason)}
+    return states

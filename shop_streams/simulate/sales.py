@@ -1,0 +1,38 @@
+"""A day of the shop: views that rise and fall with the hour, and purchases by some of the visitors."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+DAY_MILLISECONDS = 86_400_000
+CATEGORIES = ("garden", "kitchen", "toys", "books", "sports")
+ITEMS = 300
+VISITORS = 2_000
+BUY_SHARE = 0.06
+ANONYMOUS_SHARE = 0.15
+
+
+def _hour_weight(hour: int) -> float:
+    """A shop's day: quiet at 4, busiest at 20."""
+    return 1.0 + 0.85 * math.cos((hour - 20) / 24 * 2 * math.pi)
+
+
+def events(count: int, seed: int, start: datetime) -> Iterator[dict[str, Any]]:
+    """`count` bodies for `POST /shop-events`, spread over the 24 hours that begin at `start`, in a loose order."""
+    source = random.Random(seed)
+    base = int(start.timestamp() * 1000)
+    hours = source.choices(range(24), [_hour_weight((start.hour + hour) % 24) for hour in range(24)], k=count)
+    for hour in sorted(hours):
+        item = source.randrange(ITEMS)
+        yield {
+            "event_type": "buy" if source.random() < BUY_SHARE else "view",
+            "category": CATEGORIES[item % len(CATEGORIES)],
+            "item_id": f"item-{item:04d}",
+            "item_price": 100 + (item * 7919) % 9_900,
+            "uid": None if source.random() < ANONYMOUS_SHARE else f"visitor-{source.randrange(VISITORS):05d}",
+            "timestamp": base + hour * 3_600_000 + source.randrange(3_600_000),
+        }

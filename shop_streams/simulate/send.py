@@ -1,0 +1,91 @@
+"""Send simulated events through the collector, one request each, and know which were acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import httpx
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
+
+from shop_streams.errors import ShopStreamsError
+from shop_streams.settings import Settings
+
+CONNECTIONS = 32
+
+
+class TryAgain(Exception):
+    """The collector could not take the event: down, or 503."""
+
+
+async def _post(client: httpx.AsyncClient, path: str, event: dict[str, Any]) -> None:
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(TryAgain), wait=wait_exponential(0.2, max=3), stop=stop_after_delay(90), reraise=True
+    ):
+        with attempt:
+            try:
+                answer = await client.post(path, json=event)
+            except httpx.TransportError as error:
+                raise TryAgain(f"{type(error).__name__}: {error}") from error
+            if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+                raise TryAgain(answer.text)
+            if answer.status_code != httpx.codes.OK:
+                raise ShopStreamsError(f"The collector answered {answer.status_code} to {event}: {answer.text}")
+
+
+async def _send_all(
+    settings: Settings, path: str, events: Iterable[dict[str, Any]], total: int, rate: float | None, progress: Progress
+) -> int:
+    task = progress.add_task(path, total=total)
+    queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(CONNECTIONS * 2)
+    acknowledged = 0
+    url = f"http://127.0.0.1:{settings.collector_port}"
+    headers = {"X-Token": settings.track_token}
+
+    async def worker(client: httpx.AsyncClient) -> None:
+        nonlocal acknowledged
+        while (event := await queue.get()) is not None:
+            await _post(client, path, event)
+            acknowledged += 1
+            progress.advance(task)
+
+    async def feed() -> None:
+        started = asyncio.get_running_loop().time()
+        for number, event in enumerate(events):
+            if rate:
+                await asyncio.sleep(max(0.0, started + number / rate - asyncio.get_running_loop().time()))
+            await queue.put(event)
+        for _ in range(CONNECTIONS):
+            await queue.put(None)
+
+    limits = httpx.Limits(max_connections=CONNECTIONS)
+    async with httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=30, trust_env=False) as client:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(CONNECTIONS):
+                    group.create_task(worker(client))
+                group.create_task(feed())
+        except* (TryAgain, ShopStreamsError) as problems:
+            raise ShopStreamsError(
+                f"{acknowledged} of {total} events were acknowledged, then: {problems.exceptions[0]}\n"
+                "Is the collector up? `shop-streams status` tells."
+            ) from problems
+    return acknowledged
+
+
+def send(
+    settings: Settings, path: str, events: Iterable[dict[str, Any]], total: int, rate: float | None = None
+) -> int:
+    """POST each event and return how many were acknowledged; a progress bar shows the way.
+
+    Args:
+        rate: requests a second, or None for as fast as 32 connections go.
+
+    Raises:
+        ShopStreamsError: the collector refused an event, or took none for 90 s.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        return asyncio.run(_send_all(settings, path, events, total, rate, progress))

@@ -1,0 +1,49 @@
+"""What `shop-streams status --json` says; the shape is an interface that others build on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg2
+
+from shop_streams.local.stack import service_states
+from shop_streams.settings import Settings
+from shop_streams.streaming.keep_alive import stream_state
+from shop_streams.streaming.lease import Lease, Leases
+
+STREAMS = ("app_events_ingest", "shop_events_ingest", "hourly_metrics")
+
+
+def collect(settings: Settings) -> dict[str, Any]:
+    """Services, endpoints and streams at this moment."""
+    try:
+        leases = Leases(settings.postgres).read()
+    except psycopg2.Error:
+        leases = {}
+    return {
+        "services": service_states(settings),
+        "endpoints": {
+            "kafka_bootstrap_servers": settings.kafka,
+            "postgres_dsn": settings.postgres,
+            "spark_remote": settings.spark,
+            "collector_url": f"http://127.0.0.1:{settings.collector_port}",
+            "api_url": f"http://127.0.0.1:{settings.api_port}",
+            "dagster_url": f"http://127.0.0.1:{settings.dagster_port}",
+            "lake_uri": settings.lake,
+        },
+        "streams": {name: _stream(leases.get(name), settings) for name in STREAMS},
+    }
+
+
+def _stream(lease: Lease | None, settings: Settings) -> dict[str, Any]:
+    state = stream_state(lease, settings.lease_seconds)
+    if lease is None:
+        return {"state": state, "run_id": None, "pid": None, "epoch": None, "lag": None, "beat_age_seconds": None}
+    return {
+        "state": state,
+        "run_id": lease.run_id,
+        "pid": lease.pid,
+        "epoch": lease.epoch,
+        "lag": lease.lag,
+        "beat_age_seconds": round(lease.beat_age, 1),
+    }

@@ -1,0 +1,39 @@
+"""Facts that must stay as they were at a stream's first start, kept as small files inside its checkpoint folder.
+
+They are written through Spark, so they live wherever the checkpoint does, and vanish with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class CheckpointNotes:
+    """The notes of the checkpoint in `folder`."""
+
+    spark: SparkSession
+    folder: str
+
+    def find(self, name: str) -> str | None:
+        """The note, or None when it was never taken."""
+        try:
+            rows = self.spark.read.text(f"{self.folder}/notes/{name}").collect()
+        except AnalysisException as error:
+            if "PATH_NOT_FOUND" in (error.getCondition() or ""):
+                return None
+            raise
+        return rows[0].value if rows else None
+
+    def get(self, name: str, first: Callable[[], str]) -> str:
+        """The note; `first()` gives it at the first start."""
+        value = self.find(name)
+        if value is None:
+            value = first()
+            frame = self.spark.createDataFrame([(value,)], "value string")
+            frame.coalesce(1).write.mode("overwrite").text(f"{self.folder}/notes/{name}")
+        return value

@@ -1,0 +1,75 @@
+"""StreamSpec -> everything that Dagster shows of a stream: job with one op, topic and output assets, checks, sensor."""
+
+import dagster as dg
+
+from shop_streams.settings import get_settings
+from shop_streams.spark import SparkConnect
+from shop_streams.streaming.checks import build_checks
+from shop_streams.streaming.keep_alive import build_sensor
+from shop_streams.streaming.managed import run_stream
+from shop_streams.streaming.spec import StreamSpec
+from shop_streams.topics import Topic
+
+
+def topic_key(topic: Topic) -> dg.AssetKey:
+    """The asset that stands for a topic."""
+    return dg.AssetKey(["kafka", topic.name])
+
+
+def topic_asset(topic: Topic, group: str) -> dg.AssetSpec:
+    """A topic in the lineage graph."""
+    return dg.AssetSpec(
+        topic_key(topic),
+        description=topic.description,
+        group_name=group,
+        kinds={"kafka"},
+        owners=["team:data-platform"],
+        metadata={"topic": topic.name},
+    )
+
+
+def build_job(spec: StreamSpec) -> dg.JobDefinition:
+    """The stream's job: one op, in the run's own process, never retried, one run at a time."""
+
+    @dg.op(name=spec.name, description=spec.description, tags={"dagster/compute_kind": "spark"})
+    def managed_stream(context: dg.OpExecutionContext, spark: SparkConnect) -> None:
+        run_stream(context, spec, get_settings(), lambda: spark.spark_session)
+
+    @dg.job(
+        name=f"{spec.name}_stream",
+        description=f"Long-lived: {spec.description} Terminate a run and it stops at a batch boundary.",
+        executor_def=dg.in_process_executor,
+        tags={"shop_streams/stream": spec.name, "dagster/max_retries": "0"},
+    )
+    def stream_job() -> None:
+        managed_stream()
+
+    return stream_job
+
+
+def output_asset(spec: StreamSpec, partitions: dg.PartitionsDefinition | None) -> dg.AssetSpec:
+    """The stream's output, external to Dagster's own runs: the op reports its materializations."""
+    table = spec.sink.table
+    return dg.AssetSpec(
+        spec.output,
+        description=spec.description,
+        group_name=spec.domain,
+        kinds={"spark", "delta" if table else "kafka"},
+        owners=list(spec.owners),
+        deps=[topic_key(spec.topic)],
+        partitions_def=partitions,
+        tags={"shop_streams/stream": spec.name},
+        metadata={"stream": spec.name, "topic": spec.topic.name}
+        | ({"dagster/column_schema": table.column_schema()} if table else {}),
+    )
+
+
+def build_stream(spec: StreamSpec, partitions: dg.PartitionsDefinition | None = None) -> dg.Definitions:
+    """All definitions of one stream. The source topic's own asset is the domain's to declare."""
+    job = build_job(spec)
+    return dg.Definitions(
+        assets=[output_asset(spec, partitions)],
+        asset_checks=build_checks(spec),
+        jobs=[job],
+        sensors=[build_sensor(spec, job, get_settings)],
+    )

@@ -1,0 +1,187 @@
+"""The keep-alive sensor: the only thing that starts a stream again.
+
+`decide` is the decision table, a pure function; the sensor around it reads the lease and the runs, marks dead
+runs as failed, and says why it does what it does.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import dagster as dg
+
+from shop_streams.settings import Settings
+from shop_streams.streaming.lease import Lease, Leases
+from shop_streams.streaming.managed import keep_alive_name
+from shop_streams.streaming.spec import StreamSpec
+
+TICK_SECONDS = 10
+START_GRACE_SECONDS = 75.0  # a run may take this long from its request to its lease, waiting for Spark included
+STABLE_SECONDS = 120.0  # a lease held for this long ends a series of failures
+BACKOFF_BASE_SECONDS = 10.0
+BACKOFF_LIMIT_SECONDS = 300.0
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the stream's job: seconds since it was created, and since it ended (None while it has not)."""
+
+    run_id: str
+    status: str
+    age: float
+    ended: float | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the sensor's cursor keeps: failures in a row, and the last run counted as one."""
+
+    failures: int = 0
+    last_failed_run: str = ""
+    requests: int = 0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`start` or a skip; `why` in words with numbers; runs that are dead and must be marked as failed."""
+
+    start: bool
+    why: str
+    memory: Memory
+    dead_runs: tuple[str, ...] = ()
+
+
+def backoff_seconds(failures: int) -> float:
+    """Wait after the n-th failure in a row: none after the first, then 10, 20, 40 … up to 300 s."""
+    return 0.0 if failures <= 1 else min(BACKOFF_BASE_SECONDS * 2 ** (failures - 2), BACKOFF_LIMIT_SECONDS)
+
+
+def decide(
+    lease: Lease | None, unfinished: list[Run], last_finished: Run | None, memory: Memory, ttl: float
+) -> Decision:
+    """What to do with a stream, given its lease, its job's runs, and the memory of earlier failures.
+
+    A run is dead when it holds no fresh lease and had time enough to take one.
+    """
+    if lease is not None and lease.fresh(ttl):
+        if lease.held_for >= STABLE_SECONDS:
+            memory = Memory(0, memory.last_failed_run, memory.requests)
+        lag = "unknown" if lease.lag is None else f"{lease.lag} offsets"
+        return Decision(
+            False,
+            f"alive: run {lease.run_id[:8]} holds epoch {lease.epoch} for {lease.held_for:.0f} s, "
+            f"beat {lease.beat_age:.1f} s ago (lease {ttl:.0f} s), lag {lag}",
+            memory,
+        )
+    lost = {lease.run_id} if lease is not None and not lease.released else set()
+    starting = [run for run in unfinished if run.run_id not in lost and run.age < START_GRACE_SECONDS]
+    if starting:
+        run = starting[0]
+        return Decision(
+            False,
+            f"starting: run {run.run_id[:8]} is {run.status} since {run.age:.0f} s (grace {START_GRACE_SECONDS:.0f} s)",
+            memory,
+        )
+    dead = tuple(run.run_id for run in unfinished)
+    failed_for = None
+    if dead:
+        memory = Memory(memory.failures + 1, dead[0], memory.requests)
+        failed_for = 0.0
+    elif last_finished is not None and last_finished.status == dg.DagsterRunStatus.FAILURE.value:
+        failed_for = last_finished.ended or 0.0
+        if last_finished.run_id != memory.last_failed_run:
+            memory = Memory(memory.failures + 1, last_finished.run_id, memory.requests)
+    pause = backoff_seconds(memory.failures)
+    if failed_for is not None and failed_for < pause:
+        return Decision(
+            False,
+            f"backing off: {memory.failures} failures in a row, {pause - failed_for:.0f} of {pause:.0f} s to wait",
+            memory,
+            dead,
+        )
+    memory = Memory(memory.failures, memory.last_failed_run, memory.requests + 1)
+    return Decision(True, f"starting: {_state_in_words(lease, ttl)}", memory, dead)
+
+
+def _state_in_words(lease: Lease | None, ttl: float) -> str:
+    if lease is None:
+        return "the stream has never run"
+    if lease.released:
+        return f"run {lease.run_id[:8]} gave back epoch {lease.epoch}"
+    return f"epoch {lease.epoch} of run {lease.run_id[:8]} is stale: beat {lease.beat_age:.0f} s ago, lease {ttl:.0f} s"
+
+
+def stream_state(lease: Lease | None, ttl: float, failures: int = 0) -> str:
+    """`running`, `resting`, `stale` or `backing_off`, for `shop-streams status`."""
+    if lease is not None and lease.fresh(ttl):
+        return "running"
+    if failures > 1:
+        return "backing_off"
+    return "resting" if lease is None or lease.released else "stale"
+
+
+def _runs(instance: dg.DagsterInstance, job: str) -> tuple[list[Run], Run | None]:
+    now = time.time()
+    unfinished = [
+        Run(record.dagster_run.run_id, record.dagster_run.status.value, now - record.create_timestamp.timestamp())
+        for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=UNFINISHED))
+    ]
+    last = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
+    finished = None
+    if last and last[0].dagster_run.is_finished:
+        record = last[0]
+        finished = Run(
+            record.dagster_run.run_id,
+            record.dagster_run.status.value,
+            now - record.create_timestamp.timestamp(),
+            now - (record.end_time or now),
+        )
+    return unfinished, finished
+
+
+def build_sensor(spec: StreamSpec, job: dg.JobDefinition, settings_of: Callable[[], Settings]) -> dg.SensorDefinition:
+    """The stream's switch: on means "this stream should run", off means "this stream should rest"."""
+
+    @dg.sensor(
+        name=keep_alive_name(spec.name),
+        job=job,
+        minimum_interval_seconds=TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            f"Keeps {spec.name} running: starts it when nobody holds a fresh lease, backs off when it fails again and "
+            "again. Switch it off and the stream stops at its next batch boundary and rests."
+        ),
+        tags={"shop_streams/stream": spec.name},
+    )
+    def keep_alive(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        settings = settings_of()
+        lease = Leases(settings.postgres).read().get(spec.name)
+        memory = Memory(**json.loads(context.cursor)) if context.cursor else Memory()
+        unfinished, finished = _runs(context.instance, job.name)
+        decision = decide(lease, unfinished, finished, memory, settings.lease_seconds)
+        for run_id in decision.dead_runs:
+            run = context.instance.get_run_by_id(run_id)
+            if run is not None:
+                context.instance.report_run_failed(
+                    run, f"marked as failed by {keep_alive_name(spec.name)}: it holds no lease. {decision.why}"
+                )
+        cursor = json.dumps(asdict(decision.memory))
+        if not decision.start:
+            return dg.SensorResult(skip_reason=dg.SkipReason(decision.why), cursor=cursor)
+        context.log.info(decision.why)
+        epoch = lease.epoch if lease else 0
+        key = f"{spec.name}:{epoch}:{decision.memory.requests}"
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key)], cursor=cursor)
+
+    return keep_alive

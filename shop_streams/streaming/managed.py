@@ -1,0 +1,214 @@
+"""The long-lived op: take the lease, start the query, beat, report, and stop cleanly.
+
+It never restarts anything itself: it fails loudly, and the keep-alive sensor decides what comes next.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+import psycopg2
+from dagster import DagsterExecutionInterruptedError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from shop_streams.settings import Settings
+from shop_streams.streaming import records
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.lease import LeaseHeld, Leases, Superseded
+from shop_streams.streaming.progress import Reporter, Sample, consumer_lag
+from shop_streams.streaming.spec import StreamContext, StreamSpec
+
+SPARK_WAIT_SECONDS = 45.0
+STOP_SECONDS = 20.0
+PROBE_SECONDS = 2.0
+
+
+class SparkGone(Exception):
+    """Spark's server does not answer."""
+
+
+def probe_spark(settings: Settings) -> None:
+    """Fail within seconds when the server is down: Spark Connect's own client would retry for minutes."""
+    host, port = settings.spark_address
+    try:
+        socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
+    except OSError as error:
+        raise SparkGone(f"no Spark server answers at {host}:{port}: {error}") from error
+
+
+def run_stream(context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings, spark_of: Any) -> None:
+    """Run `spec` until somebody terminates the run, its keep-alive sensor is switched off, or it fails.
+
+    `spark_of()` opens the Spark session.
+
+    Raises:
+        dg.Failure: the query failed, Spark or PostgreSQL went away, or the lease is not ours; with the next step.
+    """
+    leases = Leases(settings.postgres)
+    with _failing_with_advice(spec, settings):
+        _wait_for_spark(settings)
+        epoch = leases.acquire(spec.name, context.run_id, os.getpid(), socket.gethostname(), settings.lease_seconds)
+        context.log.info(f"lease taken: epoch {epoch}")
+        try:
+            query = _start(spec, settings, spark_of())
+            try:
+                _watch(context, spec, settings, query, leases, epoch)
+            except DagsterExecutionInterruptedError:
+                context.log.info("terminated: stopping at a batch boundary")
+                stop_at_batch_boundary(query)
+                raise
+        finally:
+            _release(context, leases, spec, epoch)
+
+
+def _wait_for_spark(settings: Settings) -> None:
+    """Give a server that is just being restarted the time to come back."""
+    try:
+        for attempt in Retrying(
+            retry=retry_if_exception_type(SparkGone), stop=stop_after_delay(SPARK_WAIT_SECONDS), wait=wait_fixed(0.5)
+        ):
+            with attempt:
+                probe_spark(settings)
+    except RetryError as error:
+        raise SparkGone(str(error.last_attempt.exception())) from error
+
+
+def start_query(spec: StreamSpec, settings: Settings, spark: SparkSession, **trigger: Any) -> Any:
+    """Prepare the sink and start the query on its checkpoint. `trigger` as in `DataStreamWriter.trigger`."""
+    stream = StreamContext(spark, settings, spec.name, spec.topic.name, spec.checkpoint(settings))
+    spec.sink.prepare(stream)
+    source = records.read_stream(spark, settings.kafka, spec.topic.name, settings.max_offsets_per_trigger)
+    return (
+        spec.sink.writer(source, stream)
+        .queryName(spec.name)
+        .option("checkpointLocation", stream.checkpoint)
+        .trigger(**trigger)
+        .start()
+    )
+
+
+def _start(spec: StreamSpec, settings: Settings, spark: SparkSession) -> Any:
+    return start_query(spec, settings, spark, processingTime=f"{spec.interval_seconds(settings)} seconds")
+
+
+def _watch(
+    context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings, query: Any, leases: Leases, epoch: int
+) -> None:
+    table = spec.sink.table
+    reporter = Reporter(
+        spec.output, table, table.uri(settings) if table else None, DEAD_LETTERS.uri(settings), spec.domain
+    )
+    reporter.start()
+    switch = KeepAliveSwitch(context.instance, spec)
+    sample: Sample | None = None
+    ends: dict[str, int] = {}
+    last_report = time.monotonic() - settings.report_seconds
+    last_beat = time.monotonic()
+    while True:
+        probe_spark(settings)
+        if not query.isActive:
+            problem = query.exception()
+            raise QueryEnded(str(problem) if problem else "the query was stopped from outside of its run")
+        sample = Sample.of(query.lastProgress, spec.topic.name)
+        ends = (sample.end_offsets if sample else {}) or ends
+        lag = consumer_lag(settings.kafka, spec.topic.name, ends) if ends else None
+        try:
+            leases.beat(spec.name, epoch, lag, {"end_offsets": ends, "batch_id": sample.batch_id if sample else None})
+            last_beat = time.monotonic()
+        except psycopg2.OperationalError as error:
+            # Without the database nobody else can take the lease either, until our last beat is too old.
+            if time.monotonic() - last_beat > settings.lease_seconds:
+                stop_at_batch_boundary(query)
+                raise
+            context.log.warning(f"PostgreSQL did not take the beat, trying again: {error}")
+        if sample is not None and time.monotonic() - last_report >= settings.report_seconds:
+            events = reporter.events(sample, lag)
+            for event in events:
+                context.log_event(event)
+            if events:
+                last_report = time.monotonic()
+        if switch.turned_off():
+            context.log.info(f"{switch.name} was switched off: the stream rests")
+            stop_at_batch_boundary(query)
+            return
+        time.sleep(settings.beat_seconds)
+
+
+def stop_at_batch_boundary(query: Any) -> None:
+    """Stop the query between two batches, or in the middle of one that takes longer than 20 s.
+
+    Either is safe: a batch that was cut off is repeated at the next start, and its writes are idempotent.
+    """
+    deadline = time.monotonic() + STOP_SECONDS
+    while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    query.stop()
+
+
+class KeepAliveSwitch:
+    """The stream's keep-alive sensor as a switch: switched off during this run means that the stream shall rest."""
+
+    def __init__(self, instance: dg.DagsterInstance, spec: StreamSpec) -> None:
+        self.name = keep_alive_name(spec.name)
+        self._instance = instance
+        self._was_on = self._is_on()
+
+    def _is_on(self) -> bool:
+        states = self._instance.all_instigator_state()
+        state = next((state for state in states if state.instigator_name == self.name), None)
+        return state is None or state.is_running
+
+    def turned_off(self) -> bool:
+        """Whether somebody switched it off since this run began; a run started by hand while it is off goes on."""
+        return self._was_on and not self._is_on()
+
+
+def keep_alive_name(stream: str) -> str:
+    """The name of a stream's keep-alive sensor."""
+    return f"keep_{stream}_alive"
+
+
+class QueryEnded(Exception):
+    """The streaming query is no longer active."""
+
+
+def _release(context: dg.OpExecutionContext, leases: Leases, spec: StreamSpec, epoch: int) -> None:
+    try:
+        leases.release(spec.name, epoch)
+    except psycopg2.Error as error:
+        context.log.warning(f"the lease could not be given back and will run out by itself: {error}")
+
+
+@contextmanager
+def _failing_with_advice(spec: StreamSpec, settings: Settings) -> Iterator[None]:
+    """Turn what can go wrong into a `dg.Failure` that says what happened and what to do next."""
+    advice = {
+        LeaseHeld: "Nothing to do: the stream runs elsewhere. Terminate that run first if you want this one.",
+        Superseded: "Nothing to do: a newer run took over while this one was paused.",
+        SparkGone: "The sensor starts the stream again once Spark is back. `shop-streams status` tells its state.",
+        QueryEnded: f"Read the cause above. The checkpoint is {spec.checkpoint(settings)}; the sensor tries again.",
+        PySparkException: "Read the cause above; see logs/spark.log in the home folder. The sensor tries again.",
+        psycopg2.OperationalError: "PostgreSQL holds the lease and did not answer. `shop-streams status` tells its state.",
+    }
+    try:
+        yield
+    except tuple(advice) as error:
+        next_step = next(text for kind, text in advice.items() if isinstance(error, kind))
+        raise dg.Failure(
+            description=f"{spec.name}: {error}",
+            metadata={
+                "cause": type(error).__name__,
+                "next_step": next_step,
+                "topic": spec.topic.name,
+                "checkpoint": spec.checkpoint(settings),
+            },
+            allow_retries=False,
+        ) from error

@@ -1,0 +1,67 @@
+"""What a stream is. A domain writes one `StreamSpec`; the factory makes the rest of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import dagster as dg
+
+from shop_streams.lake.table import Table
+from shop_streams.settings import Settings
+from shop_streams.topics import Topic
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.readwriter import DataStreamWriter
+
+
+@dataclass(frozen=True)
+class StreamContext:
+    """What a sink may need to begin: the session, the settings, and this stream's checkpoint folder."""
+
+    spark: SparkSession
+    settings: Settings
+    stream: str
+    topic: str
+    checkpoint: str
+
+
+class Sink(Protocol):
+    """Where a stream's records go."""
+
+    @property
+    def table(self) -> Table | None:
+        """The lake table that the sink fills, or None when it fills a topic."""
+        ...
+
+    def prepare(self, context: StreamContext) -> None:
+        """Create what the sink writes to."""
+        ...
+
+    def writer(self, records: DataFrame, context: StreamContext) -> DataStreamWriter:
+        """Attach the sink to the streaming records (see `records.RECORD_COLUMNS`)."""
+        ...
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """One managed stream, from `topic` to `sink`; its output is the asset `output`.
+
+    `interval_seconds` gives the trigger's interval out of the settings; `description` is what the UI shows, and
+    says what one row of the output is.
+    """
+
+    name: str
+    domain: str
+    topic: Topic
+    sink: Sink
+    output: dg.AssetKey
+    description: str
+    interval_seconds: Callable[[Settings], float]
+    owners: tuple[str, ...] = ("team:data-platform",)
+
+    def checkpoint(self, settings: Settings) -> str:
+        """The stream's checkpoint folder."""
+        return f"{settings.checkpoints}/{self.name}"
