@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
@@ -184,10 +185,12 @@ def show(
         body = {"table": table, "row_count": found.row_count, "version": found.version, "schema": dict(found.schema), "rows": found.rows}
         typer.echo(json.dumps(body, indent=2, default=str))
         return
-    grid = RichTable(*[name for name, _ in found.schema])
+    grid = RichTable(box=box.SIMPLE)
+    for name, _ in found.schema:
+        grid.add_column(name, no_wrap=True)
     for row in found.rows:
-        grid.add_row(*["" if row[name] is None else str(row[name]) for name, _ in found.schema])
-    console.print(grid)
+        grid.add_row(*["null" if row[name] is None else str(row[name]) for name, _ in found.schema])
+    Console(width=max(console.width, 400), soft_wrap=True).print(grid)  # whole values: they are there to be read or piped
     console.print(f"{found.row_count} rows, version {found.version}")
     console.print("\n".join(f" |-- {name}: {kind}" for name, kind in found.schema), highlight=False)
 

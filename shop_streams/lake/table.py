@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from pyspark.errors import PySparkException
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from shop_streams.settings import Settings
 
@@ -49,6 +51,12 @@ class Table:
             [dg.TableColumn(column.name, column.type, description=column.comment or None) for column in self.columns]
         )
 
+    @retry(
+        retry=retry_if_exception_type(PySparkException),  # two streams that create the same table at once: one wins
+        stop=stop_after_attempt(4),
+        wait=wait_random(0.2, 1),
+        reraise=True,
+    )
     def create(self, spark: SparkSession, settings: Settings) -> None:
         """Create the table, empty, where it is missing."""
         columns = ", ".join(f"{column.name} {column.type}" for column in self.columns)

@@ -207,6 +207,8 @@ def prepare_spark(settings: Settings) -> None:
         ),
         # The default of 50 reads every table's log with 50 tasks, which costs more than small tables are worth.
         "spark.databricks.delta.snapshotPartitions": 2,
+        # A run that was killed leaves its query behind; without calls its session, and so the query, ends after this.
+        "spark.connect.session.manager.defaultSessionTimeout": "10m",
         "spark.ui.enabled": "false",
         "spark.sql.streaming.numRecentProgressUpdates": 20,
     }

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-import httpx
+import aiohttp
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings
@@ -20,19 +20,23 @@ class TryAgain(Exception):
     """The collector could not take the event: down, or 503."""
 
 
-async def _post(client: httpx.AsyncClient, path: str, event: dict[str, Any]) -> None:
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(TryAgain), wait=wait_exponential(0.2, max=3), stop=stop_after_delay(90), reraise=True
-    ):
-        with attempt:
-            try:
-                answer = await client.post(path, json=event)
-            except httpx.TransportError as error:
-                raise TryAgain(f"{type(error).__name__}: {error}") from error
-            if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-                raise TryAgain(answer.text)
-            if answer.status_code != httpx.codes.OK:
-                raise ShopStreamsError(f"The collector answered {answer.status_code} to {event}: {answer.text}")
+async def _post(client: aiohttp.ClientSession, path: str, event: dict[str, Any]) -> None:
+    """One attempt; `TryAgain` where another may help."""
+    try:
+        async with client.post(path, json=event) as answer:
+            if answer.status == 200:
+                return
+            text = await answer.text()
+    except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        raise TryAgain(f"{type(error).__name__}: {error}") from error
+    if answer.status == 503:
+        raise TryAgain(text)
+    raise ShopStreamsError(f"The collector answered {answer.status} to {event}: {text}")
+
+
+_post_until_taken = retry(
+    retry=retry_if_exception_type(TryAgain), wait=wait_exponential(0.2, max=3), stop=stop_after_delay(90), reraise=True
+)(_post)
 
 
 async def _send_all(
@@ -44,10 +48,10 @@ async def _send_all(
     url = f"http://127.0.0.1:{settings.collector_port}"
     headers = {"X-Token": settings.track_token}
 
-    async def worker(client: httpx.AsyncClient) -> None:
+    async def worker(client: aiohttp.ClientSession) -> None:
         nonlocal acknowledged
         while (event := await queue.get()) is not None:
-            await _post(client, path, event)
+            await _post_until_taken(client, path, event)
             acknowledged += 1
             progress.advance(task)
 
@@ -60,8 +64,8 @@ async def _send_all(
         for _ in range(CONNECTIONS):
             await queue.put(None)
 
-    limits = httpx.Limits(max_connections=CONNECTIONS)
-    async with httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=30, trust_env=False) as client:
+    connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+    async with aiohttp.ClientSession(url, headers=headers, connector=connector) as client:
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(CONNECTIONS):

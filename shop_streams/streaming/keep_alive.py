@@ -166,10 +166,14 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition, settings_of: Callable[
     )
     def keep_alive(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         settings = settings_of()
-        lease = Leases(settings.postgres).read().get(spec.name)
+        leases = Leases(settings.postgres)
+        lease = leases.read().get(spec.name)
         memory = Memory(**json.loads(context.cursor)) if context.cursor else Memory()
         unfinished, finished = _runs(context.instance, job.name)
         decision = decide(lease, unfinished, finished, memory, settings.lease_seconds)
+        stale = lease is not None and not lease.released and (decision.start or decision.dead_runs)
+        if stale and not leases.revoke(spec.name, lease.epoch, settings.lease_seconds):
+            return dg.SensorResult(skip_reason=dg.SkipReason(f"epoch {lease.epoch} beat again in this very moment"))
         for run_id in decision.dead_runs:
             run = context.instance.get_run_by_id(run_id)
             if run is not None:

@@ -94,6 +94,17 @@ class Leases:
         finally:
             connection.close()
 
+    @contextmanager
+    def starting_alone(self) -> Iterator[None]:
+        """Hold the right to start a query; others wait. Starts are heavy, and Spark gives each worker only 10 s."""
+        connection = psycopg2.connect(self.dsn, connect_timeout=3)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("select pg_advisory_lock(hashtext('stream_start'))")
+            yield
+        finally:
+            connection.close()
+
     def create_table(self) -> None:
         """Create the table where it is missing."""
         with self._cursor() as cursor:
@@ -132,7 +143,7 @@ class Leases:
                 (lag, json.dumps(progress), stream, epoch),
             )
             if cursor.rowcount == 0:
-                raise Superseded(f"epoch {epoch} of {stream} is no longer the newest")
+                raise Superseded(f"epoch {epoch} of {stream} was revoked, or a newer one exists")
 
     def release(self, stream: str, epoch: int) -> None:
         """Give the lease back, unless a newer holder has it."""
@@ -141,6 +152,16 @@ class Leases:
                 "update stream_leases set released_at = clock_timestamp() where stream = %s and epoch = %s",
                 (stream, epoch),
             )
+
+    def revoke(self, stream: str, epoch: int, ttl: float) -> bool:
+        """Take a stale lease away, so that its holder finds out at its next beat; False when it beat in the meantime."""
+        with self._cursor() as cursor:
+            cursor.execute(
+                "update stream_leases set released_at = clock_timestamp() where stream = %s and epoch = %s"
+                " and released_at is null and beat_at < clock_timestamp() - make_interval(secs => %s)",
+                (stream, epoch, ttl),
+            )
+            return bool(cursor.rowcount)
 
     def read(self) -> dict[str, Lease]:
         """Every stream's lease by the stream's name."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dagster as dg
@@ -17,7 +18,16 @@ import psycopg2
 from dagster import DagsterExecutionInterruptedError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import (
+    RetryError,
+    Retrying,
+    retry,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from shop_streams.settings import Settings
 from shop_streams.streaming import records
@@ -27,6 +37,7 @@ from shop_streams.streaming.progress import Reporter, Sample, consumer_lag
 from shop_streams.streaming.spec import StreamContext, StreamSpec
 
 SPARK_WAIT_SECONDS = 45.0
+START_SECONDS = 120.0
 STOP_SECONDS = 20.0
 PROBE_SECONDS = 2.0
 
@@ -58,15 +69,42 @@ def run_stream(context: dg.OpExecutionContext, spec: StreamSpec, settings: Setti
         epoch = leases.acquire(spec.name, context.run_id, os.getpid(), socket.gethostname(), settings.lease_seconds)
         context.log.info(f"lease taken: epoch {epoch}")
         try:
-            query = _start(spec, settings, spark_of())
+            with _beating(leases, spec, settings, epoch), leases.starting_alone():
+                query = _start(spec, settings, spark_of())
             try:
                 _watch(context, spec, settings, query, leases, epoch)
             except DagsterExecutionInterruptedError:
                 context.log.info("terminated: stopping at a batch boundary")
                 stop_at_batch_boundary(query)
                 raise
+            except Superseded:
+                query.stop()  # ours only: a newer run of the same checkpoint has a query of its own
+                raise
         finally:
             _release(context, leases, spec, epoch)
+
+
+@contextmanager
+def _beating(leases: Leases, spec: StreamSpec, settings: Settings, epoch: int) -> Iterator[None]:
+    """Beat from a thread while the query starts, for at most `START_SECONDS`: a cold server takes its time.
+
+    Nobody may take the stream over meanwhile; a start that hangs longer loses its lease.
+    """
+    over = threading.Event()
+
+    def beat() -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not over.wait(settings.beat_seconds) and time.monotonic() < deadline:
+            with suppress(psycopg2.OperationalError, Superseded):  # the watch beats next, and says so
+                leases.beat(spec.name, epoch, None, {})
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _wait_for_spark(settings: Settings) -> None:
@@ -95,6 +133,12 @@ def start_query(spec: StreamSpec, settings: Settings, spark: SparkSession, **tri
     )
 
 
+@retry(
+    # Spark waits 10 s for the Python worker of a foreachBatch to call back: too short on a machine that is busy starting.
+    retry=retry_if_exception(lambda error: isinstance(error, PySparkException) and "connect back" in str(error)),
+    stop=stop_after_attempt(3),
+    reraise=True,
+)
 def _start(spec: StreamSpec, settings: Settings, spark: SparkSession) -> Any:
     return start_query(spec, settings, spark, processingTime=f"{spec.interval_seconds(settings)} seconds")
 

@@ -31,7 +31,7 @@ CLOSING_GRACE_SECONDS = 120.0  # the stream's interval and a batch: a window's l
     group_name="app_events",
     kinds={"spark", "delta"},
     owners=["team:product-analytics"],
-    pool="marts",
+    pool="app_events_enriched_events",
     description=ENRICHED.rows_are,
     metadata={"dagster/column_schema": ENRICHED.column_schema()},
 )
@@ -53,7 +53,7 @@ def enriched_events(context: dg.AssetExecutionContext, spark: SparkConnect) -> N
         )
         overwrite_partition(rows, ENRICHED, settings, f"window = '{key}'")
         metadata = partition_metadata(ENRICHED, settings, "window", key)
-        context.add_output_metadata({"source_rows": source_rows, **metadata}, partition_key=key)
+        context.add_asset_metadata({"source_rows": source_rows, **metadata}, partition_key=key)
 
 
 def source_rows_by_window(settings: Settings, version: int | None = None) -> dict[str, int]:

@@ -43,7 +43,7 @@ def day_metrics(events: DataFrame, day: date, offset_seconds: int) -> DataFrame:
     group_name="sales",
     kinds={"spark", "delta"},
     owners=["team:sales-analytics"],
-    pool="marts",
+    pool="sales_hourly_metrics",
     description=HOURLY.rows_are,
     metadata={"dagster/column_schema": HOURLY.column_schema()},
 )
@@ -57,10 +57,11 @@ def hourly_metrics(context: dg.AssetExecutionContext, spark: SparkConnect) -> No
     for key in context.partition_keys:
         rows = day_metrics(events, date.fromisoformat(key), offset)
         rows = rows.withColumn("source_rows", F.lit(counts.get(key, 0)).cast("bigint"))
+        rows = rows.coalesce(1).sortWithinPartitions("start_ts")  # 24 rows: one file, in reading order
         overwrite_partition(rows, HOURLY, settings, f"event_date = '{key}'")
         totals = day_totals(settings, key)
         metadata = partition_metadata(HOURLY, settings, "event_date", key)
-        context.add_output_metadata({**totals, "source_rows": counts.get(key, 0), **metadata}, partition_key=key)
+        context.add_asset_metadata({**totals, "source_rows": counts.get(key, 0), **metadata}, partition_key=key)
 
 
 def day_totals(settings: Settings, key: str) -> dict[str, float]:
