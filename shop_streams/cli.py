@@ -25,7 +25,9 @@ app = typer.Typer(
     "Start with [bold]shop-streams demo[/], or [bold]up[/] and then [bold]simulate[/]. "
     "Settings are environment variables SHOP_STREAMS_…; the README lists them.",
 )
-dead_letters_app = typer.Typer(no_args_is_help=True, help="What the streams refused, and why; send it again once fixed.")
+dead_letters_app = typer.Typer(
+    no_args_is_help=True, help="What the streams refused, and why; send it again once fixed."
+)
 app.add_typer(dead_letters_app, name="dead-letters")
 console = Console()
 
@@ -106,7 +108,9 @@ def _print_status(state: dict[str, Any]) -> None:
 
 @app.command()
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="check every number, then stop; exit status 0 if all are right")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="check every number, then stop; exit status 0 if all are right")
+    ] = False,
 ) -> None:
     """Start everything, send a day of shop traffic through the real doors, and show what came out."""
     from shop_streams.demo import run_demo
@@ -123,9 +127,12 @@ def simulate(
     domain: Domain,
     count: Annotated[int, typer.Option("--count", min=1, help="events to send, one request each")],
     seed: Annotated[int, typer.Option("--seed", help="the same seed sends the same events")] = 1,
-    rate: Annotated[float | None, typer.Option("--rate", min=0.01, help="requests a second; default: as fast as it goes")] = None,
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=0.01, help="requests a second; default: as fast as it goes")
+    ] = None,
     start: Annotated[
-        datetime | None, typer.Option("--start", help="sales: beginning of the simulated day, UTC; default: yesterday, 00:00")
+        datetime | None,
+        typer.Option("--start", help="sales: beginning of the simulated day, UTC; default: yesterday, 00:00"),
     ] = None,
 ) -> None:
     """Send deterministic traffic of one domain through the collector."""
@@ -150,10 +157,12 @@ def aggregate(
     in_topic: Annotated[str, typer.Option("--in-topic", help="topic of shop events")],
     out_topic: Annotated[str, typer.Option("--out-topic", help="topic for the hourly metrics; created where missing")],
     until_caught_up: Annotated[
-        bool, typer.Option("--until-caught-up", help="aggregate what the topic holds, send each hour once, and stop")
+        bool,
+        typer.Option("--until-caught-up", help="aggregate what the topic holds, send each hour once, and stop"),
     ] = False,
     checkpoint: Annotated[
-        str | None, typer.Option("--checkpoint", help="folder to go on from; without it the topic is read from its beginning")
+        str | None,
+        typer.Option("--checkpoint", help="folder to go on from; without it the topic is read from its beginning"),
     ] = None,
     window_anchor: Annotated[
         Literal["hour", "first_event"], typer.Option("--window-anchor", help="where the first window begins")
@@ -182,7 +191,13 @@ def show(
             "tables are named in the README."
         )
     if as_json:
-        body = {"table": table, "row_count": found.row_count, "version": found.version, "schema": dict(found.schema), "rows": found.rows}
+        body = {
+            "table": table,
+            "row_count": found.row_count,
+            "version": found.version,
+            "schema": dict(found.schema),
+            "rows": found.rows,
+        }
         typer.echo(json.dumps(body, indent=2, default=str))
         return
     grid = RichTable(box=box.SIMPLE)
@@ -190,7 +205,9 @@ def show(
         grid.add_column(name, no_wrap=True)
     for row in found.rows:
         grid.add_row(*["null" if row[name] is None else str(row[name]) for name, _ in found.schema])
-    Console(width=max(console.width, 400), soft_wrap=True).print(grid)  # whole values: they are there to be read or piped
+    Console(width=max(console.width, 400), soft_wrap=True).print(
+        grid
+    )  # whole values: they are there to be read or piped
     console.print(f"{found.row_count} rows, version {found.version}")
     console.print("\n".join(f" |-- {name}: {kind}" for name, kind in found.schema), highlight=False)
 
@@ -199,7 +216,9 @@ DomainOption = Annotated[str | None, typer.Option("--domain", help="only this do
 
 
 @dead_letters_app.command("list")
-def list_dead_letters(domain: DomainOption = None, limit: Annotated[int, typer.Option(min=1)] = 50, as_json: Json = False) -> None:
+def list_dead_letters(
+    domain: DomainOption = None, limit: Annotated[int, typer.Option(min=1)] = 50, as_json: Json = False
+) -> None:
     """Print what was refused: its place in the topic, the reason, and the beginning of its value."""
     from shop_streams.streaming.dead_letters import find
 
@@ -221,7 +240,8 @@ def list_dead_letters(domain: DomainOption = None, limit: Annotated[int, typer.O
 def replay_dead_letters(
     domain: DomainOption = None,
     fix: Annotated[
-        str | None, typer.Option("--fix", help="a shell command that reads a value and writes the mended one, such as 'jq -c .'")
+        str | None,
+        typer.Option("--fix", help="a shell command that reads a value and writes the mended one, such as 'jq -c .'"),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:

@@ -9,6 +9,9 @@ from shop_streams.defs.sales import assets as sales
 from shop_streams.defs.sales import streams as sales_streams
 
 defs = dg.Definitions.merge(
+    dg.Definitions(
+        executor=dg.in_process_executor
+    ),  # a run is one process: a second one costs seconds and brings nothing
     common.definitions,
     app_events_streams.definitions,
     app_events.definitions,

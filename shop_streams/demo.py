@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from dagster_graphql import DagsterGraphQLClient
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -22,6 +22,7 @@ from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.defs.sales.checks import last_records
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.errors import ShopStreamsError
+from shop_streams.kafka import read_topic, watermarks
 from shop_streams.lake import log
 from shop_streams.lake.table import Table
 from shop_streams.local import stack
@@ -67,7 +68,7 @@ def _play(settings: Settings, console: Console) -> bool:
     windows = sorted(source_rows_by_window(settings))[-2:]
     _materialize(settings, console, ENRICHED, windows)
     _materialize(settings, console, HOURLY, [f"{day:%Y-%m-%d}"])
-    expected = hourly_by_hand(_topic_values(settings, topics.SHOP_EVENTS.name))
+    expected = hourly_by_hand([record.value for record in read_topic(settings.kafka, topics.SHOP_EVENTS.name)])
     _wait(console, "the topic hourly_metrics follows", lambda: _sent(settings) == expected or None)
     _run(settings, console, "all_checks", None, {})
 
@@ -99,7 +100,9 @@ def _produce(settings: Settings, events: list[dict[str, Any]]) -> None:
     for event in events:
         producer.produce(topics.SHOP_EVENTS.name, json.dumps(event))
     if producer.flush(60):
-        raise ShopStreamsError("Kafka did not acknowledge every event within 60 s; see logs/kafka.log in the home folder.")
+        raise ShopStreamsError(
+            "Kafka did not acknowledge every event within 60 s; see logs/kafka.log in the home folder."
+        )
 
 
 def _wait(console: Console, what: str, ready: Callable[[], Any]) -> Any:
@@ -108,7 +111,9 @@ def _wait(console: Console, what: str, ready: Callable[[], Any]) -> Any:
     with console.status(what):
         while (value := ready()) is None:
             if time.monotonic() > deadline:
-                raise ShopStreamsError(f"Waited {WAIT_SECONDS:.0f} s in vain: {what}. `shop-streams status` and the runs in Dagster tell why.")
+                raise ShopStreamsError(
+                    f"Waited {WAIT_SECONDS:.0f} s in vain: {what}. `shop-streams status` and the runs in Dagster tell why."
+                )
             time.sleep(0.5)
     console.print(f"  [green]✓[/] {what} ({time.monotonic() - started:.0f} s)", highlight=False)
     return value
@@ -129,7 +134,9 @@ def _materialize(settings: Settings, console: Console, table: Table, partitions:
         _run(settings, console, "__ASSET_JOB", [table.key], {"dagster/partition": partition})
 
 
-def _run(settings: Settings, console: Console, job: str, selection: list[dg.AssetKey] | None, tags: dict[str, str]) -> None:
+def _run(
+    settings: Settings, console: Console, job: str, selection: list[dg.AssetKey] | None, tags: dict[str, str]
+) -> None:
     client = DagsterGraphQLClient("127.0.0.1", port_number=settings.dagster_port)
     run_id = client.submit_job_execution(job, tags=tags, asset_selection=selection)
     what = f"{selection[0].to_user_string() if selection else job} {tags.get('dagster/partition', '')}".strip()
@@ -156,31 +163,18 @@ def hourly_by_hand(values: list[bytes]) -> dict[int, tuple[Any, ...]]:
     for start, events in hours.items():
         prices = [event["item_price"] for event in events if event["event_type"] == "buy"]
         visitors = sum(event["uid"] is not None for event in events)
-        result[start] = (start + 3600, sum(prices), visitors, len(prices), sum(prices) / len(prices) if prices else None)
+        result[start] = (
+            start + 3600,
+            sum(prices),
+            visitors,
+            len(prices),
+            sum(prices) / len(prices) if prices else None,
+        )
     return result
 
 
-def _topic_values(settings: Settings, topic: str) -> list[bytes]:
-    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "demo", "log_level": 0})
-    try:
-        values: list[bytes] = []
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
-        while len(values) < _topic_size(settings, topic):
-            values.extend(message.value() for message in consumer.consume(5000, timeout=1) if message.error() is None)
-        return values
-    finally:
-        consumer.close()
-
-
 def _topic_size(settings: Settings, topic: str) -> int:
-    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "demo", "log_level": 0})
-    try:
-        numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        marks = [consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10) for number in numbers]
-        return sum(high - low for low, high in marks)
-    finally:
-        consumer.close()
+    return sum(high - low for low, high in watermarks(settings.kafka, topic).values())
 
 
 def _as_tuple(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -230,5 +224,13 @@ def _print_hours(settings: Settings, console: Console, day: str) -> None:
         hour = time.strftime("%H:%M", time.gmtime(row["start_ts"]))
         aov = "" if row["aov"] is None else f"{row['aov']:,.2f}"
         bar = "█" * round(24 * row["revenue"] / most)
-        grid.add_row(hour, f"{row['revenue']:,}", f"[cyan]{bar}[/]", str(row["visitors"]), str(row["unique_visitors"]), str(row["purchases"]), aov)
+        grid.add_row(
+            hour,
+            f"{row['revenue']:,}",
+            f"[cyan]{bar}[/]",
+            str(row["visitors"]),
+            str(row["unique_visitors"]),
+            str(row["purchases"]),
+            aov,
+        )
     console.print(grid)

@@ -110,9 +110,7 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """The settings as environment variables, for the services' processes."""
-        return {
-            f"SHOP_STREAMS_{name.upper()}": str(value) for name, value in self.model_dump(mode="json").items()
-        }
+        return {f"SHOP_STREAMS_{name.upper()}": str(value) for name, value in self.model_dump(mode="json").items()}
 
 
 def get_settings() -> Settings:

@@ -38,7 +38,14 @@ def collect(settings: Settings) -> dict[str, Any]:
 def _stream(lease: Lease | None, settings: Settings) -> dict[str, Any]:
     state = stream_state(lease, settings.lease_seconds)
     if lease is None:
-        return {"state": state, "run_id": None, "pid": None, "epoch": None, "lag": None, "beat_age_seconds": None}
+        return {
+            "state": state,
+            "run_id": None,
+            "pid": None,
+            "epoch": None,
+            "lag": None,
+            "beat_age_seconds": None,
+        }
     return {
         "state": state,
         "run_id": lease.run_id,

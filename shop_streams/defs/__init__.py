@@ -1,8 +1,8 @@
 """What the lineage graph shows: partitions, automation, and one folder for each domain, each with the same rooms.
 
-    schema.py      tables and the fields of its topic
-    transforms.py  pure: DataFrame in, DataFrame out
-    streams.py     its StreamSpecs
-    assets.py      its marts, with their automation
-    checks.py      what must hold of them
+schema.py      tables and the fields of its topic
+transforms.py  pure: DataFrame in, DataFrame out
+streams.py     its StreamSpecs
+assets.py      its marts, with their automation
+checks.py      what must hold of them
 """

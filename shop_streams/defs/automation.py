@@ -108,7 +108,11 @@ def build_repair_sensor(mart: Mart) -> dg.SensorDefinition:
         last_live = float(context.cursor or 0)
         may_refresh = not mart.wait_until_closed and now - last_live >= settings.mart_refresh_seconds
         todo = plan(
-            mart.current(settings), mart.recorded(settings), lambda k: mart.live(k, now), may_refresh, known.__contains__
+            mart.current(settings),
+            mart.recorded(settings),
+            lambda k: mart.live(k, now),
+            may_refresh,
+            known.__contains__,
         )
         if not todo.partitions:
             return dg.SensorResult(skip_reason=dg.SkipReason(todo.why))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyspark.sql import DataFrame
 
+from shop_streams.lake import log
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
 
@@ -26,7 +27,8 @@ def overwrite_partition(rows: DataFrame, table: Table, settings: Settings, condi
     Raises:
         AnalysisException: a row of `rows` lies outside of `condition`.
     """
-    table.create(rows.sparkSession, settings)
+    if log.open_table(table.uri(settings)) is None:
+        table.create(rows.sparkSession, settings)
     (
         rows.select(*[column.name for column in table.columns])
         .write.format("delta")

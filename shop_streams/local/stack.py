@@ -143,11 +143,14 @@ def _wait_healthy(settings: Settings, waited: dict[str, Callable[[], None]], con
             for name in list(reasons):
                 try:
                     waited[name]()
-                except Unhealthy as reason:
-                    reasons[name] = str(reason)
+                except Unhealthy as unhealthy:
+                    reasons[name] = str(unhealthy)
                 else:
                     del reasons[name]
-                    console.print(f"  [green]✓[/] {name} healthy after {time.monotonic() - started:.1f} s", highlight=False)
+                    console.print(
+                        f"  [green]✓[/] {name} healthy after {time.monotonic() - started:.1f} s",
+                        highlight=False,
+                    )
             status.update(f"waiting for {', '.join(reasons)}")
             if reasons and time.monotonic() > deadline:
                 name, reason = next(iter(reasons.items()))

@@ -35,12 +35,20 @@ async def _post(client: aiohttp.ClientSession, path: str, event: dict[str, Any])
 
 
 _post_until_taken = retry(
-    retry=retry_if_exception_type(TryAgain), wait=wait_exponential(0.2, max=3), stop=stop_after_delay(90), reraise=True
+    retry=retry_if_exception_type(TryAgain),
+    wait=wait_exponential(0.2, max=3),
+    stop=stop_after_delay(90),
+    reraise=True,
 )(_post)
 
 
 async def _send_all(
-    settings: Settings, path: str, events: Iterable[dict[str, Any]], total: int, rate: float | None, progress: Progress
+    settings: Settings,
+    path: str,
+    events: Iterable[dict[str, Any]],
+    total: int,
+    rate: float | None,
+    progress: Progress,
 ) -> int:
     task = progress.add_task(path, total=total)
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(CONNECTIONS * 2)
@@ -79,9 +87,7 @@ async def _send_all(
     return acknowledged
 
 
-def send(
-    settings: Settings, path: str, events: Iterable[dict[str, Any]], total: int, rate: float | None = None
-) -> int:
+def send(settings: Settings, path: str, events: Iterable[dict[str, Any]], total: int, rate: float | None = None) -> int:
     """POST each event and return how many were acknowledged; a progress bar shows the way.
 
     Args:

@@ -1,11 +1,11 @@
 """The engine room: a domain writes a `StreamSpec`, everything else is here.
 
-    spec.py        what a stream is: topic in, sink out
-    records.py     Kafka records, and the rules that decide between a row and a dead letter
-    sinks.py       where a stream's batches go: a Delta table with dead letters, or a Kafka topic
-    lease.py       exactly one alive: the lease row in PostgreSQL with its fencing epoch
-    managed.py     the long-lived op: start the query, beat, report, stop
-    progress.py    what the op reports as materializations
-    keep_alive.py  the decision table and the sensor that starts a stream again
-    factory.py     StreamSpec -> job, op, assets, checks, sensor
+spec.py        what a stream is: topic in, sink out
+records.py     Kafka records, and the rules that decide between a row and a dead letter
+sinks.py       where a stream's batches go: a Delta table with dead letters, or a Kafka topic
+lease.py       exactly one alive: the lease row in PostgreSQL with its fencing epoch
+managed.py     the long-lived op: start the query, beat, report, stop
+progress.py    what the op reports as materializations
+keep_alive.py  the decision table and the sensor that starts a stream again
+factory.py     StreamSpec -> job, op, assets, checks, sensor
 """

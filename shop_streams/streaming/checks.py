@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
-from confluent_kafka import Consumer, TopicPartition
 
+from shop_streams.kafka import watermarks
 from shop_streams.lake import log
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
@@ -52,20 +52,10 @@ def accounts(spec: StreamSpec, settings: Settings) -> list[PartitionAccount]:
     columns = ["kafka_partition", "kafka_offset"]
     rows = log.scan(table.uri(settings), columns)
     letters = log.scan(DEAD_LETTERS.uri(settings), columns, pc.field("topic") == spec.topic.name)
-    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "shop_streams_accounts", "log_level": 0})
-    try:
-        partitions = consumer.list_topics(spec.topic.name, timeout=10).topics[spec.topic.name].partitions
-        return [
-            _account(
-                number,
-                consumer.get_watermark_offsets(TopicPartition(spec.topic.name, number), timeout=10),
-                _offsets(rows, number),
-                _offsets(letters, number),
-            )
-            for number in sorted(partitions)
-        ]
-    finally:
-        consumer.close()
+    return [
+        _account(number, marks, _offsets(rows, number), _offsets(letters, number))
+        for number, marks in watermarks(settings.kafka, spec.topic.name).items()
+    ]
 
 
 def _offsets(table: pa.Table, partition: int) -> pa.ChunkedArray:
@@ -75,12 +65,12 @@ def _offsets(table: pa.Table, partition: int) -> pa.ChunkedArray:
 
 
 def _account(
-    partition: int, watermarks: tuple[int, int], rows: pa.ChunkedArray, letters: pa.ChunkedArray
+    partition: int, marks: tuple[int, int], rows: pa.ChunkedArray, letters: pa.ChunkedArray
 ) -> PartitionAccount:
     arrived = pa.chunked_array(rows.chunks + letters.chunks, pa.int64())
     bounds = pc.min_max(arrived).as_py()
     distinct = pc.count_distinct(arrived).as_py()
-    return PartitionAccount(partition, *watermarks, len(rows), len(letters), distinct, bounds["min"], bounds["max"])
+    return PartitionAccount(partition, *marks, len(rows), len(letters), distinct, bounds["min"], bounds["max"])
 
 
 def build_checks(spec: StreamSpec) -> Sequence[dg.AssetChecksDefinition]:

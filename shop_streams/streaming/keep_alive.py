@@ -134,7 +134,11 @@ def stream_state(lease: Lease | None, ttl: float, failures: int = 0) -> str:
 def _runs(instance: dg.DagsterInstance, job: str) -> tuple[list[Run], Run | None]:
     now = time.time()
     unfinished = [
-        Run(record.dagster_run.run_id, record.dagster_run.status.value, now - record.create_timestamp.timestamp())
+        Run(
+            record.dagster_run.run_id,
+            record.dagster_run.status.value,
+            now - record.create_timestamp.timestamp(),
+        )
         for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=UNFINISHED))
     ]
     last = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
@@ -171,14 +175,15 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition, settings_of: Callable[
         memory = Memory(**json.loads(context.cursor)) if context.cursor else Memory()
         unfinished, finished = _runs(context.instance, job.name)
         decision = decide(lease, unfinished, finished, memory, settings.lease_seconds)
-        stale = lease is not None and not lease.released and (decision.start or decision.dead_runs)
-        if stale and not leases.revoke(spec.name, lease.epoch, settings.lease_seconds):
-            return dg.SensorResult(skip_reason=dg.SkipReason(f"epoch {lease.epoch} beat again in this very moment"))
+        stale = lease if lease is not None and not lease.released and (decision.start or decision.dead_runs) else None
+        if stale is not None and not leases.revoke(spec.name, stale.epoch, settings.lease_seconds):
+            return dg.SensorResult(skip_reason=dg.SkipReason(f"epoch {stale.epoch} beat again in this very moment"))
         for run_id in decision.dead_runs:
             run = context.instance.get_run_by_id(run_id)
             if run is not None:
                 context.instance.report_run_failed(
-                    run, f"marked as failed by {keep_alive_name(spec.name)}: it holds no lease. {decision.why}"
+                    run,
+                    f"marked as failed by {keep_alive_name(spec.name)}: it holds no lease. {decision.why}",
                 )
         cursor = json.dumps(asdict(decision.memory))
         if not decision.start:

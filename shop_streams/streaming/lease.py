@@ -108,7 +108,9 @@ class Leases:
     def create_table(self) -> None:
         """Create the table where it is missing."""
         with self._cursor() as cursor:
-            cursor.execute("select pg_advisory_xact_lock(hashtext('stream_leases'))")  # DDL races are errors in PostgreSQL
+            cursor.execute(
+                "select pg_advisory_xact_lock(hashtext('stream_leases'))"
+            )  # DDL races are errors in PostgreSQL
             cursor.execute(DDL)
 
     def acquire(self, stream: str, run_id: str, pid: int, host: str, ttl: float) -> int:
@@ -118,15 +120,15 @@ class Leases:
             LeaseHeld: somebody beat within the last `ttl` seconds; says who.
         """
         with self._cursor() as cursor:
-            cursor.execute(
-                ACQUIRE, {"stream": stream, "run_id": run_id, "pid": pid, "host": host, "ttl": ttl}
-            )
+            cursor.execute(ACQUIRE, {"stream": stream, "run_id": run_id, "pid": pid, "host": host, "ttl": ttl})
             row = cursor.fetchone()
         if row is None:
             holder = self.read().get(stream)
             raise LeaseHeld(
                 f"{stream} is held by run {holder.run_id} (pid {holder.pid} on {holder.host}, epoch {holder.epoch}), "
-                f"which beat {holder.beat_age:.1f} s ago" if holder else f"{stream} was taken in this very moment"
+                f"which beat {holder.beat_age:.1f} s ago"
+                if holder
+                else f"{stream} was taken in this very moment"
             )
         return int(row["epoch"])
 

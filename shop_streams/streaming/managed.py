@@ -111,7 +111,9 @@ def _wait_for_spark(settings: Settings) -> None:
     """Give a server that is just being restarted the time to come back."""
     try:
         for attempt in Retrying(
-            retry=retry_if_exception_type(SparkGone), stop=stop_after_delay(SPARK_WAIT_SECONDS), wait=wait_fixed(0.5)
+            retry=retry_if_exception_type(SparkGone),
+            stop=stop_after_delay(SPARK_WAIT_SECONDS),
+            wait=wait_fixed(0.5),
         ):
             with attempt:
                 probe_spark(settings)
@@ -144,7 +146,12 @@ def _start(spec: StreamSpec, settings: Settings, spark: SparkSession) -> Any:
 
 
 def _watch(
-    context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings, query: Any, leases: Leases, epoch: int
+    context: dg.OpExecutionContext,
+    spec: StreamSpec,
+    settings: Settings,
+    query: Any,
+    leases: Leases,
+    epoch: int,
 ) -> None:
     table = spec.sink.table
     reporter = Reporter(
@@ -234,7 +241,7 @@ def _release(context: dg.OpExecutionContext, leases: Leases, spec: StreamSpec, e
 @contextmanager
 def _failing_with_advice(spec: StreamSpec, settings: Settings) -> Iterator[None]:
     """Turn what can go wrong into a `dg.Failure` that says what happened and what to do next."""
-    advice = {
+    advice: dict[type[Exception], str] = {
         LeaseHeld: "Nothing to do: the stream runs elsewhere. Terminate that run first if you want this one.",
         Superseded: "Nothing to do: a newer run took over while this one was paused.",
         SparkGone: "The sensor starts the stream again once Spark is back. `shop-streams status` tells its state.",

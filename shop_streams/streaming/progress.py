@@ -8,24 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
-from confluent_kafka import Consumer, TopicPartition
 
+from shop_streams.kafka import watermarks
 from shop_streams.lake import log
 from shop_streams.lake.table import Table
 
 
 def consumer_lag(servers: str, topic: str, end_offsets: dict[str, int]) -> int:
     """Records of the topic that a query has not committed, given its next offset for each partition."""
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": "shop_streams_lag", "log_level": 0})
-    try:
-        partitions = consumer.list_topics(topic, timeout=5).topics[topic].partitions
-        lag = 0
-        for number in partitions:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=5)
-            lag += high - end_offsets.get(str(number), low)
-        return lag
-    finally:
-        consumer.close()
+    marks = watermarks(servers, topic)
+    return sum(high - end_offsets.get(str(number), low) for number, (low, high) in marks.items())
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,7 @@ MAX_AHEAD = "interval 1 hour"  # of the broker's time: one event from the future
 Rule = tuple[Column, str]
 
 
-def read_stream(
-    spark: SparkSession, servers: str, topic: str, max_offsets_per_trigger: int | None = None
-) -> DataFrame:
+def read_stream(spark: SparkSession, servers: str, topic: str, max_offsets_per_trigger: int | None = None) -> DataFrame:
     """The topic as a stream from its earliest offset, columns as `RECORD_COLUMNS`."""
     reader = _source(spark.readStream, servers, topic)
     if max_offsets_per_trigger is not None:
@@ -33,7 +31,7 @@ def read_batch(spark: SparkSession, servers: str, topic: str) -> DataFrame:
     return _source(spark.read, servers, topic).load().select(*RECORD_COLUMNS)
 
 
-def _source(reader, servers: str, topic: str):  # type: ignore[no-untyped-def]  # DataFrameReader or DataStreamReader
+def _source(reader, servers: str, topic: str):  # DataFrameReader or DataStreamReader
     return (
         reader.format("kafka")
         .option("kafka.bootstrap.servers", servers)
@@ -80,14 +78,22 @@ def value_rules(max_bytes: int) -> list[Rule]:
 
 def required(*names: str) -> list[Rule]:
     """Rules that refuse a record in which one of these fields is missing, null or, for text, empty."""
-    return [(F.coalesce(F.col(f"event.{name}").cast("string"), F.lit("")) == "", f"{name} is missing") for name in names]
+    return [
+        (F.coalesce(F.col(f"event.{name}").cast("string"), F.lit("")) == "", f"{name} is missing") for name in names
+    ]
 
 
 def time_rules(event_time: Column, first_day: str) -> list[Rule]:
     """Rules that refuse times before `first_day` (ISO date) and more than an hour ahead of the broker's time."""
     return [
-        (event_time < F.lit(first_day).cast("timestamp"), f"event time before {first_day}; are the units right?"),
-        (event_time > F.col("timestamp") + F.expr(MAX_AHEAD), "event time more than an hour ahead of the broker's"),
+        (
+            event_time < F.lit(first_day).cast("timestamp"),
+            f"event time before {first_day}; are the units right?",
+        ),
+        (
+            event_time > F.col("timestamp") + F.expr(MAX_AHEAD),
+            "event time more than an hour ahead of the broker's",
+        ),
     ]
 
 

@@ -34,7 +34,11 @@ def build_checks() -> Sequence[dg.AssetChecksDefinition]:
         compared = 0
         for window, rows in rows_out.items():
             start = pa.scalar(window_start(window), events["event_time"].type)
-            end = pa.scalar(window_start(window).timestamp() * 1e6 + 3 * 3600e6).cast(pa.int64()).cast(events["event_time"].type)
+            end = (
+                pa.scalar(window_start(window).timestamp() * 1e6 + 3 * 3600e6)
+                .cast(pa.int64())
+                .cast(events["event_time"].type)
+            )
             source = _count(events["event_time"], start, end)
             if source != versions[window]:
                 continue  # out of date: the repair sensor's affair, not an error of the computation

@@ -31,7 +31,8 @@ def rows(judged: DataFrame) -> DataFrame:
         F.col("offset").alias("kafka_offset"),
         F.coalesce("event.event_id", place).alias("identity"),
     ).select(
-        F.col("identity").alias("event_id"), *[column.name for column in EVENTS.columns if column.name != "event_id"]
+        F.col("identity").alias("event_id"),
+        *[column.name for column in EVENTS.columns if column.name != "event_id"],
     )
 
 

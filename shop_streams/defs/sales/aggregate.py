@@ -46,9 +46,9 @@ def window_offset(spark: SparkSession, servers: str, topic: str, anchor: str, ch
         if anchor == "hour":
             return "0"
         offset = transforms.first_event_offset(
-            transforms.judge(read_batch(spark, servers, topic)).where("reason is null").selectExpr(
-                "timestamp_millis(event.timestamp) as event_time"
-            )
+            transforms.judge(read_batch(spark, servers, topic))
+            .where("reason is null")
+            .selectExpr("timestamp_millis(event.timestamp) as event_time")
         )
         if offset is None:
             raise NoEvents(f"topic {topic} holds no valid event yet, and the windows shall begin at the first one")
@@ -64,7 +64,13 @@ def aggregation(records: DataFrame, offset_seconds: int) -> DataFrame:
 
 
 def start(
-    spark: SparkSession, servers: str, in_topic: str, out_topic: str, checkpoint: str, anchor: str, until_caught_up: bool
+    spark: SparkSession,
+    servers: str,
+    in_topic: str,
+    out_topic: str,
+    checkpoint: str,
+    anchor: str,
+    until_caught_up: bool,
 ) -> StreamingQuery:
     """Start the application. `until_caught_up` takes what the topic holds in one batch, so each hour is sent once."""
     offset = window_offset(spark, servers, in_topic, anchor, checkpoint)

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from shop_streams import topics
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
-from shop_streams.errors import ShopStreamsError
+from shop_streams.kafka import read_topic
 from shop_streams.lake import log
 from shop_streams.settings import Settings, get_settings
 
@@ -22,22 +21,7 @@ FIELDS = ("start_ts", "end_ts", "revenue", "visitors", "purchases", "aov")
 
 def last_records(settings: Settings, topic: str = topics.HOURLY_METRICS.name) -> dict[str, dict[str, Any]]:
     """The last record of each key that the topic holds now, as parsed JSON."""
-    records: dict[str, dict[str, Any]] = {}
-    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "shop_streams_parity", "log_level": 0})
-    try:
-        for number in consumer.list_topics(topic, timeout=10).topics[topic].partitions:
-            _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
-            consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING)])
-            deadline = time.monotonic() + 60
-            while consumer.position([TopicPartition(topic, number)])[0].offset < end:
-                for message in consumer.consume(1000, timeout=0.2):
-                    if message.error() is None and message.offset() < end:
-                        records[message.key().decode()] = json.loads(message.value())
-                if time.monotonic() > deadline:
-                    raise ShopStreamsError(f"Reading topic {topic} took over 60 s. Is Kafka up? `shop-streams status`.")
-    finally:
-        consumer.close()
-    return records
+    return {record.key.decode(): json.loads(record.value) for record in read_topic(settings.kafka, topic)}
 
 
 @dataclass(frozen=True)
@@ -50,7 +34,10 @@ class Parity:
 
 
 def parity(
-    sent: Mapping[str, Mapping[str, Any]], mart: Sequence[Mapping[str, Any]], up_to_date: Mapping[str, bool], now: float
+    sent: Mapping[str, Mapping[str, Any]],
+    mart: Sequence[Mapping[str, Any]],
+    up_to_date: Mapping[str, bool],
+    now: float,
 ) -> Parity:
     """Compare the topic with the mart's rows. `up_to_date` tells for each day whether the mart has its newest rows."""
     rows = {str(row["start_ts"]): row for row in mart}

@@ -22,7 +22,13 @@ from shop_streams.topics import Topic, create_topics
 
 
 def run_aggregate(
-    settings: Settings, console: Console, in_topic: str, out_topic: str, until_caught_up: bool, checkpoint: str | None, anchor: str
+    settings: Settings,
+    console: Console,
+    in_topic: str,
+    out_topic: str,
+    until_caught_up: bool,
+    checkpoint: str | None,
+    anchor: str,
 ) -> None:
     """Run until the topic is read (`until_caught_up`) or until Ctrl-C.
 
@@ -57,9 +63,13 @@ def _check(settings: Settings, in_topic: str) -> None:
     try:
         topics = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0}).list_topics(timeout=5).topics
     except KafkaException as error:
-        raise ShopStreamsError(f"Kafka does not answer at {settings.kafka}. Is it up? `shop-streams status` tells.") from error
+        raise ShopStreamsError(
+            f"Kafka does not answer at {settings.kafka}. Is it up? `shop-streams status` tells."
+        ) from error
     if in_topic not in topics:
-        raise ShopStreamsError(f"There is no topic {in_topic!r} at {settings.kafka}; it has {', '.join(sorted(topics)) or 'none'}.")
+        raise ShopStreamsError(
+            f"There is no topic {in_topic!r} at {settings.kafka}; it has {', '.join(sorted(topics)) or 'none'}."
+        )
     try:
         probe_spark(settings)
     except SparkGone as error:

@@ -7,9 +7,7 @@ from pyspark.sql import functions as F
 
 from shop_streams.streaming.records import Rule, parse_json, required, time_rules, value_rules, with_reason
 
-RECORD_FIELDS = (
-    "event_type string, category string, item_id string, item_price bigint, uid string, timestamp bigint"
-)
+RECORD_FIELDS = "event_type string, category string, item_id string, item_price bigint, uid string, timestamp bigint"
 FIRST_DAY = "2015-01-01"
 HOUR = 3600
 MAX_VALUE_BYTES = 1_048_576
@@ -54,7 +52,10 @@ def good_events(judged: DataFrame) -> DataFrame:
     """
     observed = judged.observe("judged", F.count(F.lit(1)).alias("records"), F.count("reason").alias("refused"))
     return observed.where("reason is null").select(
-        "event.event_type", "event.item_price", "event.uid", F.timestamp_millis("event.timestamp").alias("event_time")
+        "event.event_type",
+        "event.item_price",
+        "event.uid",
+        F.timestamp_millis("event.timestamp").alias("event_time"),
     )
 
 

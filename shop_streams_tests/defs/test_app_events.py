@@ -1,0 +1,64 @@
+"""app_events from HTTP to the enriched table, against a count by hand."""
+
+import uuid
+from typing import Any
+
+import dagster as dg
+from dagster_graphql import DagsterGraphQLClient
+
+from shop_streams.defs.app_events.assets import source_rows_by_window
+from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
+from shop_streams.lake import log
+from shop_streams_tests.conftest import Stack, wait_for
+
+
+def materialize(stack: Stack, key: dg.AssetKey, partition: str) -> None:
+    client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
+    run = client.submit_job_execution("__ASSET_JOB", tags={"dagster/partition": partition}, asset_selection=[key])
+    ended = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+    status = wait_for("the mart's run", lambda: (now := client.get_run_status(run)) in ended and now, 120)
+    assert status is dg.DagsterRunStatus.SUCCESS
+
+
+def test_enriched_events_count_each_event_once_and_find_the_favourite_action(stack: Stack) -> None:
+    user = 1_000_000_000  # of this test only
+    base = {"user_id": user, "app_name": "web", "event_category": "nav"}
+    repeated = str(uuid.uuid4())
+    bodies: list[dict[str, Any]] = [
+        *({**base, "event_action": "scroll"} for _ in range(3)),
+        *({**base, "event_action": "click"} for _ in range(3)),  # a tie: click comes first
+        *({**base, "event_action": None} for _ in range(5)),  # null does not compete
+        {**base, "event_action": "view", "event_id": repeated},
+        {**base, "event_action": "view", "event_id": repeated},  # a retry: counts once
+        {**base, "user_id": user + 1, "event_action": None},
+    ]
+    for body in bodies:
+        assert stack.post("/track", json=body).status_code == 200
+    uri = EVENTS.uri(stack.settings)
+
+    def arrived() -> bool:
+        return sum(u >= user for u in log.scan(uri, ["user_id"])["user_id"].to_pylist()) == len(bodies)
+
+    wait_for("the events to be in the lake", arrived)
+    window = max(source_rows_by_window(stack.settings))
+    materialize(stack, ENRICHED.key, window)
+    rows = [
+        row
+        for row in log.scan(ENRICHED.uri(stack.settings), ["user_id", "u_count", "u_mp_ea"]).to_pylist()
+        if row["user_id"] >= user
+    ]
+    assert [(row["u_count"], row["u_mp_ea"]) for row in rows if row["user_id"] == user] == [(12, "click")] * 12
+    assert [(row["u_count"], row["u_mp_ea"]) for row in rows if row["user_id"] == user + 1] == [(1, None)]
+
+    before = log.row_counts(ENRICHED.uri(stack.settings), "window")[window]
+    materialize(stack, ENRICHED.key, window)
+    assert (
+        log.row_counts(ENRICHED.uri(stack.settings), "window")[window] >= before
+    )  # again changes nothing but new arrivals
+    assert (
+        len({*log.scan(ENRICHED.uri(stack.settings), ["event_id"])["event_id"].to_pylist()})
+        == log.scan(ENRICHED.uri(stack.settings), ["event_id"]).num_rows
+    )
+
+    shown = stack.cli("show", "app_events/enriched_events", "--limit", "3").stdout
+    assert "u_mp_ea" in shown and " rows, version " in shown

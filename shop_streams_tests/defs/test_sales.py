@@ -1,0 +1,157 @@
+"""sales against DuckDB over the same events: the aggregate command, the mart, and its repair by late events."""
+
+import json
+import random
+import uuid
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+from shop_streams.defs.sales.checks import parity
+from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
+from shop_streams.lake import log
+from shop_streams.topics import Topic, create_topics
+from shop_streams_tests.conftest import Stack, wait_for
+
+ORACLE = """
+with events as (select * from read_json(?, columns = {event_type: 'VARCHAR', item_price: 'BIGINT', uid: 'VARCHAR', "timestamp": 'BIGINT'})),
+     anchored as (select *, ("timestamp" // 1000 - ?) // 3600 * 3600 + ? as start_ts from events)
+select start_ts, start_ts + 3600 as end_ts,
+       coalesce(sum(item_price) filter (event_type = 'buy'), 0)::bigint as revenue,
+       count(uid) as visitors, count(*) filter (event_type = 'buy') as purchases,
+       sum(item_price) filter (event_type = 'buy') / count(*) filter (event_type = 'buy') as aov,
+       count(distinct uid) as unique_visitors
+  from anchored group by start_ts order by start_ts
+"""
+
+
+def make_events(count: int, seed: int, first: int, hours: int) -> list[dict[str, Any]]:
+    """Events in disorder; some hours have no purchase, some visitors no uid."""
+    source = random.Random(seed)
+    return [
+        {
+            "event_type": "buy" if source.random() < 0.02 else "view",
+            "category": "c",
+            "item_id": f"i{source.randrange(50)}",
+            "item_price": source.randrange(10_000),
+            "uid": None if source.random() < 0.3 else f"u{source.randrange(40)}",
+            "timestamp": first + source.randrange(hours * 3_600_000),
+        }
+        for _ in range(count)
+    ]
+
+
+def oracle(events: list[dict[str, Any]], folder: Path, offset: int = 0) -> list[dict[str, Any]]:
+    path = folder / f"{uuid.uuid4().hex}.jsonl"
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    with duckdb.connect() as connection:
+        result = connection.execute(ORACLE, [str(path), offset, offset])
+        names = [column[0] for column in result.description]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def values(stack: Stack, topic: str) -> list[dict[str, Any]]:
+    consumer = Consumer({"bootstrap.servers": stack.settings.kafka, "group.id": "test"})
+    found = []
+    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    marks = [consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10) for n in partitions]
+    consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for n in partitions])
+    while len(found) < sum(high - low for low, high in marks):
+        found += [
+            (message.key(), json.loads(message.value())) for message in consumer.consume(1000, 1) if not message.error()
+        ]
+    consumer.close()
+    assert all(int(key) == value["start_ts"] for key, value in found)
+    return sorted((value for _, value in found), key=lambda value: value["start_ts"])
+
+
+def without(rows: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != name} for row in rows]
+
+
+@pytest.mark.parametrize("anchor", ["hour", "first_event"])
+def test_aggregate_sends_each_window_once_and_equals_duckdb(stack: Stack, tmp_path: Path, anchor: str) -> None:
+    topic, out = f"shop-{uuid.uuid4().hex}", f"metrics-{uuid.uuid4().hex}"
+    create_topics(stack.settings, (Topic(topic, ""),))
+    events = make_events(3000, 5, 1_577_865_600_000 + 1_234_567, 30)
+    bad = [b'{"event_type":"buy"', b"", json.dumps(events[0] | {"timestamp": 1_577_865_600}).encode()]
+    stack.produce(topic, [*(json.dumps(event).encode() for event in events), *bad])
+    words = (
+        "aggregate",
+        "--in-topic",
+        topic,
+        "--out-topic",
+        out,
+        "--until-caught-up",
+        "--checkpoint",
+        str(tmp_path / "cp"),
+        "--window-anchor",
+        anchor,
+    )
+    stack.cli(*words)
+    offset = 0 if anchor == "hour" else min(event["timestamp"] for event in events) // 1000 % 3600
+    expected = without(oracle(events, tmp_path, offset), "unique_visitors")
+    sent = values(stack, out)
+    assert sent == expected
+    assert list(sent[0]) == ["start_ts", "end_ts", "revenue", "visitors", "purchases", "aov"]
+    assert any(row["aov"] is None for row in sent), "the data must have an hour without a purchase"
+    stack.cli(*words)
+    assert len(values(stack, out)) == len(expected), "a second run on the same checkpoint sends nothing"
+
+
+def mart(stack: Stack, day: str) -> list[dict[str, Any]]:
+    rows = log.scan(HOURLY.uri(stack.settings), [column.name for column in HOURLY.columns])
+    days = [row for row in (rows.to_pylist() if rows.num_columns else []) if str(row["event_date"]) == day]
+    return sorted(without(without(days, "event_date"), "source_rows"), key=lambda row: row["start_ts"])
+
+
+def mart_runs(stack: Stack) -> list[tuple[str, str]]:
+    query = """{ runsOrError(filter: {tags: [{key: "shop_streams/mart", value: "sales/hourly_metrics"}]}) {
+        ... on Runs { results { tags { key value } } } } }"""
+    runs = stack.graphql(query)["runsOrError"]["results"]
+    tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs]
+    return sorted(
+        (tag["dagster/asset_partition_range_start"], tag["dagster/asset_partition_range_end"]) for tag in tags
+    )
+
+
+def test_the_mart_repairs_exactly_the_days_that_late_events_changed(stack: Stack, tmp_path: Path) -> None:
+    first, second = date(2021, 3, 1), date(2021, 3, 10)
+    start = {day: 1000 * int((day - date(1970, 1, 1)).total_seconds()) for day in (first, second)}
+    events = {day: make_events(400, day.day, start[day], 24) for day in (first, second)}
+    stack.produce("shop_events", [json.dumps(event).encode() for day in events for event in events[day]])
+    for day in (first, second):
+        wait_for(f"the mart of {day}", lambda day=day: mart(stack, str(day)) == oracle(events[day], tmp_path), 120)
+    wait_for(
+        "the repair sensor to come to rest",
+        lambda: (
+            log.recorded_versions(HOURLY.uri(stack.settings), "event_date").keys()
+            == log.row_counts(SHOP_EVENTS.uri(stack.settings), "event_date").keys()
+        ),
+    )
+    before = mart_runs(stack)
+    late = make_events(1, 99, start[first], 24)
+    stack.produce("shop_events", [json.dumps(event).encode() for event in late])
+    wait_for(
+        "the late event in the mart",
+        lambda: mart(stack, str(first)) == oracle(events[first] + late, tmp_path),
+        120,
+    )
+    new = mart_runs(stack)
+    for run in before:
+        new.remove(run)
+    assert new == [(str(first), str(first))], "no other partition ran"
+
+
+def test_parity_finds_what_differs_and_waits_for_what_is_open() -> None:
+    row = {"start_ts": 3600, "end_ts": 7200, "revenue": 5, "visitors": 1, "purchases": 1, "aov": 5.0}
+    day = {"1970-01-01": True}
+    assert parity({"3600": row}, [row], day, 10_000).differences == []
+    assert parity({"3600": row | {"revenue": 6}}, [row], day, 10_000).differences
+    assert parity({}, [row], day, 10_000).differences and parity({"3600": row}, [], day, 10_000).differences
+    assert parity({"3600": row | {"revenue": 6}}, [row], day, 7_000).pending == 1
+    assert parity({"3600": row | {"revenue": 6}}, [row], {"1970-01-01": False}, 10_000).pending == 1

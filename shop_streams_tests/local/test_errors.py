@@ -1,0 +1,72 @@
+"""What goes wrong on a fresh machine is one clear line with the next step."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shop_streams.errors import ShopStreamsError
+from shop_streams.local.jars import parse_java_version
+
+COMMAND = str(Path(sys.executable).with_name("shop-streams"))
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *words], capture_output=True, text=True, env=os.environ | environment, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "major"),
+    [
+        ('openjdk version "17.0.15" 2025-04-15', 17),
+        ('java version "1.8.0_402"', 8),
+        ('openjdk version "25" 2025-09-16', 25),
+    ],
+)
+def test_java_versions(text: str, major: int) -> None:
+    assert parse_java_version(text) == major
+
+
+def test_unreadable_java_version() -> None:
+    with pytest.raises(ShopStreamsError, match="install a JDK 17"):
+        parse_java_version("command not found")
+
+
+def test_missing_and_old_java(tmp_path: Path) -> None:
+    answer = run("up", PATH=str(tmp_path), SHOP_STREAMS_HOME=str(tmp_path / "home"))
+    assert answer.returncode == 1 and "Java is missing" in answer.stderr and "17" in answer.stderr
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
+    java.chmod(0o755)
+    answer = run("up", PATH=f"{tmp_path}:/usr/bin:/bin", SHOP_STREAMS_HOME=str(tmp_path / "home"))
+    assert answer.returncode == 1 and "Java 11" in answer.stderr and "too old" in answer.stderr
+
+
+def test_taken_port_names_its_variable(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        answer = run("up", "--detach", SHOP_STREAMS_HOME=str(tmp_path / "home"), SHOP_STREAMS_COLLECTOR_PORT=port,
+                     SHOP_STREAMS_KAFKA_PORT="39092", SHOP_STREAMS_KAFKA_CONTROLLER_PORT="39093",
+                     SHOP_STREAMS_POSTGRES_PORT="35432", SHOP_STREAMS_SPARK_PORT="35002")  # fmt: skip
+    assert answer.returncode == 1
+    assert f"Port {port} (collector) is taken" in answer.stderr.replace("\n", " ")
+    assert "SHOP_STREAMS_COLLECTOR_PORT" in answer.stderr
+
+
+def test_home_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    answer = run("up", SHOP_STREAMS_HOME=str(tmp_path / "file" / "home"))
+    assert answer.returncode == 1 and "can't be written" in answer.stderr and "SHOP_STREAMS_HOME" in answer.stderr
+
+
+def test_unknown_table_and_domain(tmp_path: Path) -> None:
+    home = str(tmp_path / "home")
+    assert "There is no table 'sales/nothing'" in run("show", "sales/nothing", SHOP_STREAMS_HOME=home).stderr
+    assert (
+        "choose one of app_events, sales" in run("simulate", "nothing", "--count", "1", SHOP_STREAMS_HOME=home).stderr
+    )

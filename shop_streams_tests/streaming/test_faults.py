@@ -1,0 +1,183 @@
+"""Killed, terminated, switched off, started twice: the stream comes back or rests as it should, and nothing is lost or twice."""
+
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from shop_streams.defs.app_events.schema import EVENTS
+from shop_streams.defs.app_events.streams import INGEST
+from shop_streams.lake import log
+from shop_streams_tests.conftest import Stack, wait_for
+from shop_streams_tests.streaming.test_dead_letters import exact
+
+NAME = INGEST.name
+BACK_SECONDS = 60
+
+RUN_STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+
+
+@contextmanager
+def traffic(stack: Stack) -> Iterator[list[str]]:
+    """Post events while the block runs; yields the ids that the collector acknowledged."""
+    acknowledged: list[str] = []
+    over = threading.Event()
+
+    def post() -> None:
+        while not over.wait(0.02):
+            event_id = str(uuid.uuid4())
+            body = {"user_id": 5, "app_name": "faults", "event_category": "c", "event_id": event_id}
+            if stack.post("/track", json=body).status_code == 200:
+                acknowledged.append(event_id)
+
+    thread = threading.Thread(target=post)
+    thread.start()
+    try:
+        yield acknowledged
+    finally:
+        over.set()
+        thread.join()
+
+
+def assert_each_is_a_row_once(stack: Stack, ids: list[str]) -> None:
+    def rows() -> list[str]:
+        table = log.scan(EVENTS.uri(stack.settings), ["event_id", "app_name"])
+        return [
+            row["event_id"] for row in table.to_pylist() if row["app_name"] == "faults" and row["event_id"] in wanted
+        ]
+
+    wanted = set(ids)
+    wait_for("every acknowledged event to be a row", lambda: len(rows()) >= len(ids))
+    assert sorted(rows()) == sorted(ids)
+    wait_for("the accounting to be exact", lambda: exact(INGEST, stack))
+
+
+def run_status(stack: Stack, run_id: str) -> str:
+    return stack.graphql(RUN_STATUS, id=run_id)["runOrError"]["status"]
+
+
+def test_a_killed_run_process_is_replaced(stack: Stack) -> None:
+    with traffic(stack) as ids:
+        before = stack.wait_running(NAME)
+        wait_for("some traffic", lambda: len(ids) > 50)
+        os.kill(before["pid"], signal.SIGKILL)
+        after = stack.wait_running(NAME, before["epoch"], BACK_SECONDS)
+    assert after["run_id"] != before["run_id"]
+    assert run_status(stack, before["run_id"]) == "FAILURE"
+    assert_each_is_a_row_once(stack, ids)
+
+
+def test_a_killed_spark_server_is_restarted_and_the_streams_go_on(stack: Stack) -> None:
+    with traffic(stack) as ids:
+        before = {name: stack.wait_running(name)["epoch"] for name in (NAME, "hourly_metrics")}
+        wait_for("some traffic", lambda: len(ids) > 50)
+        os.kill(stack.status()["services"]["spark"]["pid"], signal.SIGKILL)
+        started = time.monotonic()
+        for name, epoch in before.items():
+            stack.wait_running(name, epoch, BACK_SECONDS + 30 - (time.monotonic() - started))
+    assert_each_is_a_row_once(stack, ids)
+
+
+def test_a_paused_run_loses_its_lease_and_gives_up_when_it_wakes(stack: Stack) -> None:
+    with traffic(stack) as ids:
+        before = stack.wait_running(NAME)
+        zombie = psutil.Process(before["pid"])
+        zombie.suspend()
+        try:
+            stack.wait_running(NAME, before["epoch"], BACK_SECONDS)
+        finally:
+            zombie.resume()
+        zombie.wait(30)
+    assert_each_is_a_row_once(stack, ids)
+
+
+def test_terminate_stops_cleanly_and_the_sensor_starts_again(stack: Stack) -> None:
+    before = stack.wait_running(NAME)
+    stack.graphql("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=before["run_id"])
+    wait_for("the run to be canceled", lambda: run_status(stack, before["run_id"]) == "CANCELED")
+    assert stack.wait_running(NAME, before["epoch"])["run_id"] != before["run_id"]
+
+
+def sensor(stack: Stack) -> dict[str, str]:
+    selector = {
+        "repositoryLocationName": "shop_streams",
+        "repositoryName": "__repository__",
+        "sensorName": f"keep_{NAME}_alive",
+    }
+    query = "query($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { id } } }"
+    return {"selector": selector, "id": stack.graphql(query, s=selector)["sensorOrError"]["id"]}  # type: ignore[dict-item]
+
+
+def test_the_sensor_is_a_switch(stack: Stack) -> None:
+    before = stack.wait_running(NAME)
+    found = sensor(stack)
+    stack.graphql("mutation($id: String!) { stopSensor(id: $id) { __typename } }", id=found["id"])
+    try:
+        wait_for("the stream to rest", lambda: stack.stream(NAME)["state"] == "resting")
+        assert run_status(stack, before["run_id"]) in ("SUCCESS", "STARTED")
+    finally:
+        stack.graphql(
+            "mutation($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename } }",
+            s=found["selector"],
+        )
+    stack.wait_running(NAME, before["epoch"])
+
+
+def test_a_second_run_of_a_stream_waits_in_the_queue(stack: Stack) -> None:
+    from dagster_graphql import DagsterGraphQLClient
+
+    before = stack.wait_running(NAME)
+    client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
+    second = client.submit_job_execution(f"{NAME}_stream")
+    try:
+        wait_for("the second run to be queued", lambda: run_status(stack, second) == "QUEUED", 20)
+        assert stack.stream(NAME)["run_id"] == before["run_id"]
+    finally:
+        stack.graphql("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=second)
+    wait_for("it to be canceled", lambda: run_status(stack, second) == "CANCELED")
+
+
+@pytest.mark.parametrize("service", ["dagster_daemon", "collector", "kafka", "postgres"])
+def test_a_killed_service_comes_back_and_nothing_is_lost(stack: Stack, service: str) -> None:
+    ids: list[str] = []
+
+    def post() -> bool:
+        event_id = str(uuid.uuid4())
+        body = {"user_id": 5, "app_name": "faults", "event_category": "c", "event_id": event_id}
+        try:
+            taken = stack.post("/track", json=body).status_code == 200
+        except Exception as error:  # the collector itself may be the one that was killed
+            assert (
+                "Connect" in type(error).__name__
+                or "Protocol" in type(error).__name__
+                or "Read" in type(error).__name__
+            )
+            return False
+        if taken:
+            ids.append(event_id)
+        return taken
+
+    wait_for("traffic", post)
+    pid = stack.status()["services"][service]["pid"]
+    psutil.Process(pid).kill()
+    wait_for(
+        f"{service} to be healthy with a new pid",
+        lambda: (now := stack.status()["services"][service])["state"] == "healthy" and now["pid"] != pid,
+        90,
+    )
+    wait_for("traffic again", post, 60)
+    stack.wait_running(NAME, seconds=BACK_SECONDS + 30)
+    wait_for("traffic after all is back", post)
+    table = wait_for(
+        "the rows",
+        lambda: set(ids) <= set(log.scan(EVENTS.uri(stack.settings), ["event_id"])["event_id"].to_pylist()),
+        90,
+    )
+    assert table
+    wait_for("the accounting to be exact", lambda: exact(INGEST, stack))
