@@ -63,6 +63,23 @@ def stay_until_interrupted(settings: Settings) -> None:
 
 
 @app.command()
+def prepare(
+    spark_only: Annotated[bool, typer.Option("--spark-only", help="only write spark.conf into the home folder")] = False,
+) -> None:
+    """For containers: create topics and tables in the named Kafka and PostgreSQL, or write Spark's configuration."""
+    from shop_streams.local.services import prepare_dagster, prepare_spark
+    from shop_streams.local.stack import prepare_stores
+
+    settings = get_settings()
+    settings.home.mkdir(parents=True, exist_ok=True)
+    if spark_only:
+        prepare_spark(settings)
+    else:
+        prepare_dagster(settings)
+        prepare_stores(settings)
+
+
+@app.command()
 def down() -> None:
     """Stop the embedded stack of this home. Data stays; deleting the home folder is a full reset."""
     from shop_streams.local import stack

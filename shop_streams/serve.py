@@ -12,12 +12,12 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 
-def serve(app: Any, port: int) -> None:
-    """Serve `app` on 127.0.0.1:`port` until SIGTERM or SIGINT."""
+def serve(app: Any, host: str, port: int) -> None:
+    """Serve `app` on `host`:`port` until SIGTERM or SIGINT."""
 
     async def run() -> None:
         server = Server(
-            app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, websockets=False, backlog=1024,
+            app, address=host, port=port, interface=Interfaces.ASGI, websockets=False, backlog=1024,
             backpressure=1024, http1_settings=HTTP1Settings(keep_alive=True),
         )  # fmt: skip
         loop = asyncio.get_running_loop()

@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     kafka_controller_port: int = Field(9093, ge=1, le=65535)
     postgres_port: int = Field(5432, ge=1, le=65535)
     spark_port: int = Field(15002, ge=1, le=65535)
+    bind_host: str = "127.0.0.1"
     collector_port: int = Field(8290, ge=1, le=65535)
     api_port: int = Field(5001, ge=1, le=65535)
     dagster_port: int = Field(3000, ge=1, le=65535)

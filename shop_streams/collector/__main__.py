@@ -6,4 +6,4 @@ from shop_streams.settings import get_settings
 
 if __name__ == "__main__":
     settings = get_settings()
-    serve(build_app(settings), settings.collector_port)
+    serve(build_app(settings), settings.bind_host, settings.collector_port)

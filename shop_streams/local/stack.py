@@ -210,14 +210,14 @@ def up(settings: Settings, console: Console) -> None:
             client.startProcess(name, False)
         stores = {name: probe for name, probe in probes.items() if name in ("kafka", "postgres")}
         _wait_healthy(settings, stores, console)
-        _prepare_stores(settings)
+        prepare_stores(settings)
         for service in all_services:
             if service.needs_store:
                 client.startProcess(service.name, False)
         _wait_healthy(settings, {name: probe for name, probe in probes.items() if name not in stores}, console)
 
 
-def _prepare_stores(settings: Settings) -> None:
+def prepare_stores(settings: Settings) -> None:
     """Create topics and our tables, and let Dagster create its own before three of its processes race to do so."""
     from dagster import DagsterInstance
 

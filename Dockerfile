@@ -1,0 +1,20 @@
+# One image for all of our own processes, Spark's included: its server calls this package's code in foreachBatch.
+FROM python:3.11.14-slim-bookworm
+
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends openjdk-17-jre-headless procps \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /opt/shop_streams
+COPY pyproject.toml constraints.txt dagster.yaml ./
+COPY shop_streams shop_streams
+RUN pip install --no-cache-dir --constraint constraints.txt --editable . \
+    && python -m shop_streams.local.jars
+
+# The pyspark wheel is a whole Spark distribution.
+ENV SPARK_HOME=/usr/local/lib/python3.11/site-packages/pyspark
+ENV PATH=$SPARK_HOME/bin:$PATH DAGSTER_HOME=/opt/dagster
+
+RUN mkdir -p $DAGSTER_HOME && cp dagster.yaml $DAGSTER_HOME/ \
+    && printf 'load_from:\n  - grpc_server:\n      host: dagster-code\n      port: 4000\n      location_name: shop_streams\n' \
+        > $DAGSTER_HOME/workspace.yaml
