@@ -6,7 +6,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /opt/shop_streams
-COPY pyproject.toml constraints.txt dagster.yaml ./
+COPY pyproject.toml constraints.txt ./
 COPY shop_streams shop_streams
 RUN pip install --no-cache-dir --constraint constraints.txt --editable . \
     && python -m shop_streams.local.jars
@@ -15,6 +15,6 @@ RUN pip install --no-cache-dir --constraint constraints.txt --editable . \
 ENV SPARK_HOME=/usr/local/lib/python3.11/site-packages/pyspark
 ENV PATH=$SPARK_HOME/bin:$PATH DAGSTER_HOME=/opt/dagster
 
-RUN mkdir -p $DAGSTER_HOME && cp dagster.yaml $DAGSTER_HOME/ \
+RUN mkdir -p $DAGSTER_HOME && cp shop_streams/local/dagster.yaml $DAGSTER_HOME/ \
     && printf 'load_from:\n  - grpc_server:\n      host: dagster-code\n      port: 4000\n      location_name: shop_streams\n' \
         > $DAGSTER_HOME/workspace.yaml

@@ -64,7 +64,9 @@ def stay_until_interrupted(settings: Settings) -> None:
 
 @app.command()
 def prepare(
-    spark_only: Annotated[bool, typer.Option("--spark-only", help="only write spark.conf into the home folder")] = False,
+    spark_only: Annotated[
+        bool, typer.Option("--spark-only", help="only write spark.conf into the home folder")
+    ] = False,
 ) -> None:
     """For containers: create topics and tables in the named Kafka and PostgreSQL, or write Spark's configuration."""
     from shop_streams.local.services import prepare_dagster, prepare_spark
@@ -293,7 +295,7 @@ def main() -> None:
     try:
         app()
     except ShopStreamsError as problem:
-        Console(stderr=True).print(f"[red]error:[/] {problem}", highlight=False)
+        Console(stderr=True).print(f"[red]error:[/] {problem}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import httpx
 from confluent_kafka import Producer
 from dagster_graphql import DagsterGraphQLClient
 from pyspark.sql import SparkSession
@@ -32,11 +33,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from shop_streams.defs.app_events.schema import RECORD_FIELDS
+from shop_streams.defs.app_events.schema import EVENTS, RECORD_FIELDS
 from shop_streams.defs.app_events.transforms import judge, rows
 from shop_streams.defs.sales import aggregate
 from shop_streams.defs.sales.schema import HOURLY
-from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.lake.table import Table as LakeTable
 from shop_streams.local import stack
 from shop_streams.settings import Settings, get_settings
@@ -56,7 +56,12 @@ def fill(settings: Settings, topic: str, count: int, make: Callable[[random.Rand
     """Write `count` records, the same for everybody, as fast as Kafka takes them."""
     create_topics(settings, (Topic(topic, ""),))
     source = random.Random(7)
-    config = {"bootstrap.servers": settings.kafka, "linger.ms": 50, "compression.type": "lz4", "queue.buffering.max.messages": 1_000_000}
+    config = {
+        "bootstrap.servers": settings.kafka,
+        "linger.ms": 50,
+        "compression.type": "lz4",
+        "queue.buffering.max.messages": 1_000_000,
+    }
     producer = Producer(config)
     for number in track(range(count), f"filling {topic}", console=console):
         while True:
@@ -104,12 +109,16 @@ def kafka(spark: SparkSession, settings: Settings, topic: str) -> Any:
     return source.option("subscribe", topic).option("startingOffsets", "earliest").load()
 
 
-def compare(name: str, count: int, ours: Callable[[], None], bare: Callable[[], None], rounds: int, target: float) -> list[str]:
+def compare(
+    name: str, count: int, ours: Callable[[], None], bare: Callable[[], None], rounds: int, target: float
+) -> list[str]:
     """Both in turn, once unmeasured and then `rounds` times; the median of the ratios of the rates, pair by pair."""
     pairs = []
     for number in range(rounds + 1):
         slow, fast = timed(ours), timed(bare)
-        console.print(f"  {name} round {number}: ours {count / slow:,.0f}/s, bare {count / fast:,.0f}/s", highlight=False)
+        console.print(
+            f"  {name} round {number}: ours {count / slow:,.0f}/s, bare {count / fast:,.0f}/s", highlight=False
+        )
         if number:
             pairs.append((fast / slow, count / slow, count / fast))
     ratio, mine, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
@@ -130,7 +139,11 @@ def bench_ingest(settings: Settings, count: int, rounds: int) -> list[str]:
 
     def bare() -> None:
         folder = f"{settings.lake}/bench/{uuid.uuid4().hex}"
-        parsed = kafka(spark, settings, topic.name).select(F.from_json(F.col("value").cast("string"), RECORD_FIELDS).alias("e")).select("e.*")
+        parsed = (
+            kafka(spark, settings, topic.name)
+            .select(F.from_json(F.col("value").cast("string"), RECORD_FIELDS).alias("e"))
+            .select("e.*")
+        )
         writer = parsed.writeStream.format("delta").option("checkpointLocation", f"{folder}-checkpoint")
         seconds_of(writer.option("path", folder).trigger(availableNow=True).start())
 
@@ -154,7 +167,11 @@ def bench_aggregate(settings: Settings, count: int, rounds: int) -> list[str]:
     def bare() -> None:
         name, checkpoint = out()
         fields = "event_type string, category string, item_id string, item_price int, uid string, timestamp bigint"
-        events = kafka(spark, settings, topic).select(F.from_json(F.col("value").cast("string"), fields).alias("e")).select("e.*")
+        events = (
+            kafka(spark, settings, topic)
+            .select(F.from_json(F.col("value").cast("string"), fields).alias("e"))
+            .select("e.*")
+        )
         is_buy = F.col("event_type") == "buy"
         hours = events.groupBy(F.window(F.timestamp_millis("timestamp"), "1 hour")).agg(
             F.sum(F.when(is_buy, F.col("item_price"))), F.count("uid"), F.count(F.when(is_buy, 1))
@@ -174,7 +191,9 @@ def wrk(url: str, settings: Settings, body: bytes, folder: Path) -> tuple[float,
         f'wrk.headers["X-Token"]="{settings.track_token}"\n'
         'done=function(s,l,r) io.write(string.format("RESULT %f %f %d\\n", s.requests/s.duration*1e6, l:percentile(99)/1000, s.errors.status)) end\n'
     )
-    answer = subprocess.run(["wrk", "-t1", "-c64", "-d10s", "-s", str(script), url], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        ["wrk", "-t1", "-c64", "-d10s", "-s", str(script), url], capture_output=True, text=True, check=True
+    )
     rate, p99, errors = next(line for line in answer.stdout.splitlines() if line.startswith("RESULT")).split()[1:]
     if int(errors):
         raise SystemExit(f"{errors} requests were not answered with 200")
@@ -193,12 +212,17 @@ def bench_collector(settings: Settings, folder: Path, rounds: int) -> list[list[
     port = free_ports(1)[0]
     code = f"from shop_streams.serve import serve; from shop_streams_tests.bench import _echo; serve(_echo, '127.0.0.1', {port})"
     echo = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    one = json.dumps({"user_id": 1, "app_name": "web", "event_category": "nav", "event_action": "scroll", "event_value": 5})
+    one = json.dumps(
+        {"user_id": 1, "app_name": "web", "event_category": "nav", "event_action": "scroll", "event_value": 5}
+    )
     many = json.dumps([json.loads(one)] * 500)
     url = f"http://127.0.0.1:{settings.collector_port}/track"
     try:
         wait_for("the echo server", lambda: asyncio.run(_answers(port)))
-        singles = [(wrk(url, settings, one.encode(), folder), wrk(f"http://127.0.0.1:{port}/", settings, one.encode(), folder)) for _ in range(rounds)]
+        singles = [
+            (wrk(url, settings, one.encode(), folder), wrk(f"http://127.0.0.1:{port}/", settings, one.encode(), folder))
+            for _ in range(rounds)
+        ]
         arrays = [wrk(url, settings, many.encode(), folder) for _ in range(rounds)]
     finally:
         echo.terminate()
@@ -209,7 +233,13 @@ def bench_collector(settings: Settings, folder: Path, rounds: int) -> list[list[
     ratio = statistics.median(ours[0] / theirs[0] for ours, theirs in singles)
     events = 500 * statistics.median(array for array, _ in arrays)
     return [
-        ["POST /track", f"{rate:,.0f}/s, p99 {p99:.0f} ms", f"bare echo {bare:,.0f}/s", f"ratio {ratio:.2f}", "8,000/s, p99 60 ms"],
+        [
+            "POST /track",
+            f"{rate:,.0f}/s, p99 {p99:.0f} ms",
+            f"bare echo {bare:,.0f}/s",
+            f"ratio {ratio:.2f}",
+            "8,000/s, p99 60 ms",
+        ],
         ["POST /track, arrays of 500", f"{events:,.0f} events/s", "", "", "60,000 events/s"],
     ]
 
@@ -231,12 +261,14 @@ def bench_mart(settings: Settings, rounds: int) -> list[str]:
         started = time.monotonic()
         run = client.submit_job_execution("__ASSET_JOB", tags={"dagster/partition": day}, asset_selection=[HOURLY.key])
         instance_url = f"http://127.0.0.1:{settings.dagster_port}/graphql"
-        query = '{ runOrError(runId: "%s") { ... on Run { assetMaterializations { timestamp } status } } }' % run
+        query = (
+            "query($id: ID!) { runOrError(runId: $id) { ... on Run { assetMaterializations { timestamp } status } } }"
+        )
 
         def done() -> bool:
-            import httpx
-
-            answer = httpx.post(instance_url, json={"query": query}, trust_env=False).json()["data"]["runOrError"]
+            answer = httpx.post(instance_url, json={"query": query, "variables": {"id": run}}, trust_env=False).json()[
+                "data"
+            ]["runOrError"]
             if answer["status"] in ("FAILURE", "CANCELED"):
                 raise SystemExit(f"the mart's run {run} ended as {answer['status']}")
             return bool(answer["assetMaterializations"])

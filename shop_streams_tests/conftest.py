@@ -1,6 +1,5 @@
 """One real stack for the whole suite: own home, own ports, short intervals. A developer's running stack is never touched."""
 
-import json
 import os
 import shutil
 import socket
@@ -20,6 +19,7 @@ from rich.console import Console
 
 from shop_streams.local import stack as local_stack
 from shop_streams.settings import Settings, get_settings
+from shop_streams.status import collect
 
 PORTS = ("kafka", "kafka_controller", "postgres", "spark", "collector", "api", "dagster")
 
@@ -54,8 +54,7 @@ class Stack:
     settings: Settings
 
     def status(self) -> dict[str, Any]:
-        answer = self.cli("status", "--json", check=False)
-        return json.loads(answer.stdout)
+        return collect(self.settings)
 
     def cli(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).with_name("shop-streams")), *words]

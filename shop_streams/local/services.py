@@ -21,7 +21,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from shop_streams.local.jars import require_java, spark_home
-from shop_streams.settings import REPOSITORY, Settings
+from shop_streams.settings import Settings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import warns of a missing XDG_RUNTIME_DIR, which it then does not need
@@ -220,9 +220,9 @@ def prepare_spark(settings: Settings) -> None:
 
 
 def prepare_dagster(settings: Settings) -> None:
-    """Give Dagster its home: the repository's dagster.yaml, and a workspace that points at our code server."""
+    """Give Dagster its home: dagster.yaml, and a workspace that points at our code server."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(REPOSITORY / "dagster.yaml", settings.dagster_home / "dagster.yaml")
+    shutil.copyfile(Path(__file__).with_name("dagster.yaml"), settings.dagster_home / "dagster.yaml")
     (settings.dagster_home / "workspace.yaml").write_text(
         f"load_from:\n  - grpc_server:\n      socket: {code_server_socket(settings)}\n      location_name: shop_streams\n"
     )

@@ -1,5 +1,6 @@
 """What goes wrong on a fresh machine is one clear line with the next step."""
 
+import json
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.jars import parse_java_version
+from shop_streams_tests.conftest import Stack
 
 COMMAND = str(Path(sys.executable).with_name("shop-streams"))
 
@@ -70,3 +72,14 @@ def test_unknown_table_and_domain(tmp_path: Path) -> None:
     assert (
         "choose one of app_events, sales" in run("simulate", "nothing", "--count", "1", SHOP_STREAMS_HOME=home).stderr
     )
+
+
+def test_status_has_the_shape_that_others_build_on(stack: Stack) -> None:
+    state = json.loads(stack.cli("status", "--json").stdout)
+    assert set(state) == {"services", "endpoints", "streams"}
+    assert {"kafka", "postgres", "spark", "collector", "api", "dagster_webserver", "dagster_daemon"} <= set(
+        state["services"]
+    )
+    assert all(service["state"] == "healthy" and service["pid"] for service in state["services"].values())
+    assert state["endpoints"]["collector_url"] == f"http://127.0.0.1:{stack.settings.collector_port}"
+    assert set(state["streams"]["app_events_ingest"]) == {"state", "run_id", "pid", "epoch", "lag", "beat_age_seconds"}
