@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     state_partitions: int = Field(2, ge=1)
     ingest_interval_seconds: int = Field(60, ge=1)
 
-    lease_seconds: float = Field(20, gt=2)
+    lease_seconds: float = Field(15, gt=2)
     beat_seconds: float = Field(2, gt=0)
     report_seconds: float = Field(60, ge=1)
     mart_refresh_seconds: float = Field(300, ge=0)

@@ -35,7 +35,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def wait_for(what: str, ready: Callable[[], Any], seconds: float = 90) -> Any:
+def wait_for(what: str, ready: Callable[[], Any], seconds: float = 180) -> Any:
     """Poll until `ready` returns something true; fail with the last value when time is up."""
     deadline = time.monotonic() + seconds
     while True:
@@ -85,7 +85,7 @@ class Stack:
     def stream(self, name: str) -> dict[str, Any]:
         return self.status()["streams"][name]
 
-    def wait_running(self, name: str, after_epoch: int = 0, seconds: float = 90) -> dict[str, Any]:
+    def wait_running(self, name: str, after_epoch: int = 0, seconds: float = 180) -> dict[str, Any]:
         def ready() -> dict[str, Any] | None:
             stream = self.stream(name)
             alive = stream["state"] == "running" and stream["epoch"] > after_epoch and stream["lag"] is not None
@@ -114,7 +114,7 @@ def stack() -> Iterator[Stack]:
         local_stack.up(settings, Console(stderr=True))
         running = Stack(settings)
         for name in ("app_events_ingest", "shop_events_ingest", "hourly_metrics"):
-            running.wait_running(name, seconds=150)
+            running.wait_running(name)
         yield running
     finally:
         local_stack.down(settings)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 from shop_streams.lake import log
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
 
 
+def _lost_a_race(error: BaseException) -> bool:
+    return isinstance(error, PySparkException) and "Concurrent" in str(error)
+
+
+@retry(retry=retry_if_exception(_lost_a_race), stop=stop_after_attempt(4), wait=wait_random(0.2, 1), reraise=True)
 def append_batch(rows: DataFrame, table: Table, uri: str, writer_id: str, batch_id: int) -> None:
-    """Append a stream's batch exactly once: Delta skips a (writer_id, batch_id) that it has already committed."""
+    """Append a stream's batch exactly once: Delta skips a (writer_id, batch_id) that it has already committed.
+
+    A query that was stopped leaves its write to the server, where it may meet the same batch of its successor. Delta
+    lets one of the two in; the other finds at its next try that there is nothing left to do.
+    """
     (
         rows.write.format("delta")
         .mode("append")
@@ -21,6 +32,7 @@ def append_batch(rows: DataFrame, table: Table, uri: str, writer_id: str, batch_
     )
 
 
+@retry(retry=retry_if_exception(_lost_a_race), stop=stop_after_attempt(4), wait=wait_random(0.2, 1), reraise=True)
 def overwrite_partition(rows: DataFrame, table: Table, settings: Settings, condition: str) -> None:
     """Replace the rows for which `condition` (SQL) holds, in one commit; a reader sees all of it or none.
 

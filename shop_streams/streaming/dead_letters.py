@@ -31,6 +31,9 @@ DEAD_LETTERS = Table(
 )
 
 
+MAX_REPLAY_BYTES = 100_000_000
+
+
 def as_dead_letters(refused: DataFrame, domain: str) -> DataFrame:
     """Rows of the dead letters' table out of judged records whose `reason` is not null."""
     return refused.select(
@@ -62,7 +65,8 @@ def replay(
     Raises:
         ShopStreamsError: the broker did not take a record; those yielded before are safe.
     """
-    producer = Producer({"bootstrap.servers": settings.kafka, "enable.idempotence": True, "acks": "all"})
+    config = {"bootstrap.servers": settings.kafka, "enable.idempotence": True, "acks": "all"}
+    producer = Producer(config | {"message.max.bytes": MAX_REPLAY_BYTES})  # the topic's own limit decides, not ours
     failures: list[str] = []
 
     def delivered(error: Any, _message: Any) -> None:

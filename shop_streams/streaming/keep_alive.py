@@ -20,7 +20,6 @@ from shop_streams.streaming.spec import StreamSpec
 
 TICK_SECONDS = 10
 START_GRACE_SECONDS = 75.0  # a run may take this long from its request to its lease, waiting for Spark included
-STABLE_SECONDS = 120.0  # a lease held for this long ends a series of failures
 BACKOFF_BASE_SECONDS = 10.0
 BACKOFF_LIMIT_SECONDS = 300.0
 
@@ -45,7 +44,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Memory:
-    """What the sensor's cursor keeps: failures in a row, and the last run counted as one."""
+    """What the sensor's cursor keeps: runs in a row that failed before their first batch, the last run counted, requests."""
 
     failures: int = 0
     last_failed_run: str = ""
@@ -74,9 +73,9 @@ def decide(
 
     A run is dead when it holds no fresh lease and had time enough to take one.
     """
+    if lease is not None and lease.lag is not None:  # its holder has finished a batch: a series of failures is over
+        memory = Memory(0, memory.last_failed_run, memory.requests)
     if lease is not None and lease.fresh(ttl):
-        if lease.held_for >= STABLE_SECONDS:
-            memory = Memory(0, memory.last_failed_run, memory.requests)
         lag = "unknown" if lease.lag is None else f"{lease.lag} offsets"
         return Decision(
             False,

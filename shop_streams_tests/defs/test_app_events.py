@@ -16,7 +16,7 @@ def materialize(stack: Stack, key: dg.AssetKey, partition: str) -> None:
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
     run = client.submit_job_execution("__ASSET_JOB", tags={"dagster/partition": partition}, asset_selection=[key])
     ended = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-    status = wait_for("the mart's run", lambda: (now := client.get_run_status(run)) in ended and now, 120)
+    status = wait_for("the mart's run", lambda: (now := client.get_run_status(run)) in ended and now)
     assert status is dg.DagsterRunStatus.SUCCESS
 
 

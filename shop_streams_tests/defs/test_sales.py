@@ -125,7 +125,7 @@ def test_the_mart_repairs_exactly_the_days_that_late_events_changed(stack: Stack
     events = {day: make_events(400, day.day, start[day], 24) for day in (first, second)}
     stack.produce("shop_events", [json.dumps(event).encode() for day in events for event in events[day]])
     for day in (first, second):
-        wait_for(f"the mart of {day}", lambda day=day: mart(stack, str(day)) == oracle(events[day], tmp_path), 120)
+        wait_for(f"the mart of {day}", lambda day=day: mart(stack, str(day)) == oracle(events[day], tmp_path))
     wait_for(
         "the repair sensor to come to rest",
         lambda: (

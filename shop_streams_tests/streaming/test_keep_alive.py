@@ -8,8 +8,8 @@ from shop_streams.streaming.lease import Lease
 TTL = 20.0
 
 
-def lease(beat_age: float, released: bool = False, held_for: float = 60.0, run_id: str = "run-a") -> Lease:
-    return Lease("s", run_id, 1, "host", 7, 3, {}, released, beat_age, held_for)
+def lease(beat_age: float, released: bool = False, lag: int | None = None) -> Lease:
+    return Lease("s", "run-a", 1, "host", 7, lag, {}, released, beat_age, 60.0)
 
 
 def failed(run_id: str, ended: float) -> Run:
@@ -47,9 +47,11 @@ def test_the_same_failed_run_counts_once() -> None:
     assert (first.failures, again.failures) == (1, 1)
 
 
-def test_a_stable_lease_ends_a_series_of_failures() -> None:
-    assert decide(lease(1, held_for=60), [], None, Memory(4, "x"), TTL).memory.failures == 4
-    assert decide(lease(1, held_for=130), [], None, Memory(4, "x"), TTL).memory.failures == 0
+def test_a_finished_batch_ends_a_series_of_failures() -> None:
+    assert decide(lease(1), [], None, Memory(4, "x"), TTL).memory.failures == 4
+    assert decide(lease(1, lag=0), [], None, Memory(4, "x"), TTL).memory.failures == 0
+    killed_after_work = decide(lease(25, lag=0), [Run("run-a", "STARTED", 90)], None, Memory(4, "x"), TTL)
+    assert (killed_after_work.start, killed_after_work.memory.failures) == (True, 1)
 
 
 def test_every_request_has_a_new_run_key() -> None:
