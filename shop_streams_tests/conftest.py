@@ -19,7 +19,7 @@ from rich.console import Console
 
 from shop_streams.local import stack as local_stack
 from shop_streams.settings import Settings, get_settings
-from shop_streams.status import collect
+from shop_streams.status import collect, streams
 
 PORTS = ("kafka", "kafka_controller", "postgres", "spark", "collector", "api", "dagster")
 
@@ -44,7 +44,7 @@ def wait_for(what: str, ready: Callable[[], Any], seconds: float = 180) -> Any:
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:.0f} s in vain for {what}; last: {value!r}")
-        time.sleep(0.3)
+        time.sleep(0.5)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Stack:
         return httpx.post(f"http://127.0.0.1:{self.settings.collector_port}{path}", timeout=30, trust_env=False, **more)
 
     def stream(self, name: str) -> dict[str, Any]:
-        return self.status()["streams"][name]
+        return streams(self.settings)[name]
 
     def wait_running(self, name: str, after_epoch: int = 0, seconds: float = 180) -> dict[str, Any]:
         def ready() -> dict[str, Any] | None:
@@ -99,7 +99,7 @@ def stack() -> Iterator[Stack]:
     home = Path(tempfile.mkdtemp(prefix="shop-streams-test-"))
     environment = {
         "SHOP_STREAMS_HOME": str(home),
-        "SHOP_STREAMS_INGEST_INTERVAL_SECONDS": "2",
+        "SHOP_STREAMS_INGEST_INTERVAL_SECONDS": "5",
         "SHOP_STREAMS_REPORT_SECONDS": "5",
         "SHOP_STREAMS_LEASE_SECONDS": "12",
         "SHOP_STREAMS_MART_REFRESH_SECONDS": "5",

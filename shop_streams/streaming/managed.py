@@ -24,7 +24,6 @@ from tenacity import (
     retry,
     retry_if_exception,
     retry_if_exception_type,
-    stop_after_attempt,
     stop_after_delay,
     wait_fixed,
 )
@@ -138,7 +137,7 @@ def start_query(spec: StreamSpec, settings: Settings, spark: SparkSession, **tri
 @retry(
     # Spark waits 10 s for the Python worker of a foreachBatch to call back: too short on a machine that is busy starting.
     retry=retry_if_exception(lambda error: isinstance(error, PySparkException) and "connect back" in str(error)),
-    stop=stop_after_attempt(3),
+    stop=stop_after_delay(START_SECONDS),
     reraise=True,
 )
 def _start(spec: StreamSpec, settings: Settings, spark: SparkSession) -> Any:

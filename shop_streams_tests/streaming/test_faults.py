@@ -172,7 +172,6 @@ def test_a_killed_service_comes_back_and_nothing_is_lost(stack: Stack, service: 
     table = wait_for(
         "the rows",
         lambda: set(ids) <= set(log.scan(EVENTS.uri(stack.settings), ["event_id"])["event_id"].to_pylist()),
-        90,
     )
     assert table
     wait_for("the accounting to be exact", lambda: exact(INGEST, stack))
