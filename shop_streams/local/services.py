@@ -159,7 +159,9 @@ def prepare_kafka(settings: Settings) -> None:
     configuration = _write_kafka_configuration(settings)
     if (settings.home / "kafka" / "meta.properties").exists():
         return
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    cluster = (
+        "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
+    )  # a leading "-" reads as an option
     command = [require_java(), "-cp", _kafka_classpath(settings), "kafka.tools.StorageTool", "format"]
     subprocess.run([*command, "-t", cluster, "-c", str(configuration)], check=True, capture_output=True, text=True)
 
