@@ -239,7 +239,7 @@ def list_dead_letters(
     domain: DomainOption = None, limit: Annotated[int, typer.Option(min=1)] = 50, as_json: Json = False
 ) -> None:
     """Print what was refused: its place in the topic, the reason, and the beginning of its value."""
-    from shop_streams.streaming.dead_letters import find
+    from shop_streams.streaming.replay import find
 
     letters = find(get_settings(), domain)
     if as_json:
@@ -269,7 +269,7 @@ def replay_dead_letters(
 
     from rich.progress import track
 
-    from shop_streams.streaming.dead_letters import find, replay
+    from shop_streams.streaming.replay import find, replay
 
     def mend(raw: bytes) -> bytes:
         if fix is None:

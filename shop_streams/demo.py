@@ -24,6 +24,7 @@ from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import read_topic, watermarks
 from shop_streams.lake import log
+from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Table
 from shop_streams.local import stack
 from shop_streams.settings import Settings
@@ -131,7 +132,7 @@ def _wait_for_rows(settings: Settings, console: Console, table: Table, offsets: 
 
 def _materialize(settings: Settings, console: Console, table: Table, partitions: list[str]) -> None:
     for partition in partitions:
-        _run(settings, console, "__ASSET_JOB", [table.key], {"dagster/partition": partition})
+        _run(settings, console, "__ASSET_JOB", [asset_key(table)], {"dagster/partition": partition})
 
 
 def _run(
@@ -223,7 +224,7 @@ def _print_hours(settings: Settings, console: Console, day: str) -> None:
     for row in rows:
         hour = time.strftime("%H:%M", time.gmtime(row["start_ts"]))
         aov = "" if row["aov"] is None else f"{row['aov']:,.2f}"
-        bar = "█" * round(24 * row["revenue"] / most)
+        bar = "█" * round(15 * row["revenue"] / most)
         grid.add_row(
             hour,
             f"{row['revenue']:,}",

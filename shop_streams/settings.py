@@ -47,7 +47,6 @@ class Settings(BaseSettings):
     body_limit_bytes: int = Field(1_048_576, ge=1024)
 
     topic_partitions: int = Field(2, ge=1)
-    max_value_bytes: int = Field(1_048_576, ge=1024)
     max_offsets_per_trigger: int = Field(3_000_000, ge=1)
     state_partitions: int = Field(2, ge=1)
     ingest_interval_seconds: int = Field(60, ge=1)

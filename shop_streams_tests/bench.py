@@ -37,6 +37,7 @@ from shop_streams.defs.app_events.schema import EVENTS, RECORD_FIELDS
 from shop_streams.defs.app_events.transforms import judge, rows
 from shop_streams.defs.sales import aggregate
 from shop_streams.defs.sales.schema import HOURLY
+from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Table as LakeTable
 from shop_streams.local import stack
 from shop_streams.settings import Settings, get_settings
@@ -134,7 +135,7 @@ def bench_ingest(settings: Settings, count: int, rounds: int) -> list[str]:
         run = uuid.uuid4().hex
         table = LakeTable(f"bench/{run}", EVENTS.columns, EVENTS.partition_by, "")
         sink = LakeSink(table, "bench", judge, rows)
-        spec = StreamSpec(f"bench_{run}", "bench", topic, sink, table.key, "", lambda _settings: 1)
+        spec = StreamSpec(f"bench_{run}", "bench", topic, sink, asset_key(table), "", lambda _settings: 1)
         seconds_of(start_query(spec, settings, spark, availableNow=True))
 
     def bare() -> None:
@@ -259,7 +260,9 @@ def bench_mart(settings: Settings, rounds: int) -> list[str]:
 
     def materialize() -> float:
         started = time.monotonic()
-        run = client.submit_job_execution("__ASSET_JOB", tags={"dagster/partition": day}, asset_selection=[HOURLY.key])
+        run = client.submit_job_execution(
+            "__ASSET_JOB", tags={"dagster/partition": day}, asset_selection=[asset_key(HOURLY)]
+        )
         instance_url = f"http://127.0.0.1:{settings.dagster_port}/graphql"
         query = (
             "query($id: ID!) { runOrError(runId: $id) { ... on Run { assetMaterializations { timestamp } status } } }"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dagster as dg
 
+from shop_streams.lake.asset import asset_key, column_schema
 from shop_streams.spark import SparkConnect
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 
 dead_letters = dg.AssetSpec(
-    DEAD_LETTERS.key,
+    asset_key(DEAD_LETTERS),
     description=DEAD_LETTERS.rows_are,
     group_name="streams",
     kinds={"delta"},
     owners=["team:data-platform"],
-    metadata={"dagster/column_schema": DEAD_LETTERS.column_schema()},
+    metadata={"dagster/column_schema": column_schema(DEAD_LETTERS)},
 )
 
 all_checks_job = dg.define_asset_job(

@@ -1,4 +1,4 @@
-"""The partitions that domains share. `end_offset=1`: today and the running window exist too."""
+"""Every partitioning of the graph. `end_offset=1`: today and the running window exist too."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-APP_EVENTS_FIRST_DAY = "2025-01-01"  # event times are the collector's own: none is older than the project
-SALES_FIRST_DAY = "2015-01-01"  # event times come from the data: older ones are taken for a mistake in the units
+from shop_streams.defs.app_events.schema import FIRST_DAY as APP_EVENTS_FIRST_DAY
+from shop_streams.defs.sales.schema import FIRST_DAY as SALES_FIRST_DAY
 
 WINDOW_FORMAT = "%Y-%m-%d-%H:%M"
 

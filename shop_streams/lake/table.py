@@ -1,18 +1,17 @@
-"""What a lake table is. Importing this starts no JVM and reads nothing."""
+"""What a lake table is. Importing this starts no JVM, reads nothing and is light: Spark's workers do it too."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import dagster as dg
 from pyspark.errors import PySparkException
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from shop_streams.settings import Settings
-
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+    from shop_streams.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -36,20 +35,9 @@ class Table:
     partition_by: tuple[str, ...]
     rows_are: str
 
-    @property
-    def key(self) -> dg.AssetKey:
-        """The asset's key: the table's path."""
-        return dg.AssetKey(self.path.split("/"))
-
     def uri(self, settings: Settings) -> str:
         """Where the table is."""
         return f"{settings.lake}/{self.path}"
-
-    def column_schema(self) -> dg.TableSchema:
-        """The columns as Dagster shows them."""
-        return dg.TableSchema(
-            [dg.TableColumn(column.name, column.type, description=column.comment or None) for column in self.columns]
-        )
 
     @retry(
         retry=retry_if_exception_type(PySparkException),  # two streams that create the same table at once: one wins

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 from shop_streams.lake import log
-from shop_streams.lake.table import Table
-from shop_streams.settings import Settings
+
+if TYPE_CHECKING:
+    from shop_streams.lake.table import Table
+    from shop_streams.settings import Settings
 
 
 def _lost_a_race(error: BaseException) -> bool:
@@ -16,7 +21,7 @@ def _lost_a_race(error: BaseException) -> bool:
 
 
 @retry(retry=retry_if_exception(_lost_a_race), stop=stop_after_attempt(4), wait=wait_random(0.2, 1), reraise=True)
-def append_batch(rows: DataFrame, table: Table, uri: str, writer_id: str, batch_id: int) -> None:
+def append_batch(rows: DataFrame, uri: str, partition_by: Sequence[str], writer_id: str, batch_id: int) -> None:
     """Append a stream's batch exactly once: Delta skips a (writer_id, batch_id) that it has already committed.
 
     A query that was stopped leaves its write to the server, where it may meet the same batch of its successor. Delta
@@ -25,7 +30,7 @@ def append_batch(rows: DataFrame, table: Table, uri: str, writer_id: str, batch_
     (
         rows.write.format("delta")
         .mode("append")
-        .partitionBy(*table.partition_by)
+        .partitionBy(*partition_by)
         .option("txnAppId", writer_id)
         .option("txnVersion", batch_id)
         .save(uri)

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from shop_streams.lake.asset import column_schema
 from shop_streams.settings import get_settings
 from shop_streams.spark import SparkConnect
 from shop_streams.streaming.checks import build_checks
@@ -60,7 +61,7 @@ def output_asset(spec: StreamSpec, partitions: dg.PartitionsDefinition | None) -
         partitions_def=partitions,
         tags={"shop_streams/stream": spec.name},
         metadata={"stream": spec.name, "topic": spec.topic.name}
-        | ({"dagster/column_schema": table.column_schema()} if table else {}),
+        | ({"dagster/column_schema": column_schema(table)} if table else {}),
     )
 
 

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 RECORD_COLUMNS = ("topic", "partition", "offset", "timestamp", "value")
 CORRUPT = "_corrupt"
+MAX_VALUE_BYTES = 1_048_576  # no event is that large; Kafka's own default is 12 bytes more
 MAX_AHEAD = "interval 1 hour"  # of the broker's time: one event from the future would make everybody late
 
 Rule = tuple[Column, str]
@@ -62,13 +63,13 @@ def _one_object(text: Column) -> Column:
     return F.when(usual, F.startswith(F.ltrim(text), F.lit("{"))).otherwise(exact)
 
 
-def value_rules(max_bytes: int) -> list[Rule]:
+def value_rules() -> list[Rule]:
     """Rules that every JSON topic has: (condition that refuses, reason)."""
     text = F.col("value").cast("string")
     size = F.octet_length("value")
     return [
         (F.col("value").isNull() | (size == 0), "empty value"),
-        (size > max_bytes, f"value larger than {max_bytes} bytes"),
+        (size > MAX_VALUE_BYTES, f"value larger than {MAX_VALUE_BYTES} bytes"),
         (~F.is_valid_utf8(text), "invalid UTF-8"),
         (F.col("event").isNull(), "not a JSON object"),
         (F.col(f"event.{CORRUPT}").isNotNull(), "not JSON, or a field of the wrong type"),

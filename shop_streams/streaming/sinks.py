@@ -1,11 +1,14 @@
-"""Where a stream's batches go: a Delta table with its dead letters, or a Kafka topic."""
+"""Where a stream's batches go: a Delta table with its dead letters, or a Kafka topic.
+
+Spark's server starts a Python worker for each foreachBatch and gives it 10 s to come up, so this file, and the
+transforms that it is given, import no more than pyspark and the lake's table and write.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame, Observation
@@ -13,29 +16,29 @@ from pyspark.sql import functions as F
 
 from shop_streams.lake.table import Table
 from shop_streams.lake.write import append_batch
-from shop_streams.settings import Settings
 from shop_streams.streaming.checkpoint import CheckpointNotes
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, as_dead_letters
-from shop_streams.streaming.spec import StreamContext
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
-Judge = Callable[[DataFrame, Settings], DataFrame]
+    from shop_streams.streaming.spec import StreamContext
+
+Transform = Callable[[DataFrame], DataFrame]
 
 
 @dataclass(frozen=True)
 class LakeSink:
     """Every record becomes a row of `table` or a dead letter, once.
 
-    `judge(records, settings)` adds `reason` (null for a good record) and whatever `rows` needs; `rows(judged)`
+    `judge(records)` adds `reason` (null for a good record) and whatever `rows` needs; `rows(judged)`
     selects the table's columns. Both run on Spark's server, inside foreachBatch.
     """
 
     table: Table
     domain: str
-    judge: Judge
-    rows: Callable[[DataFrame], DataFrame]
+    judge: Transform
+    rows: Transform
 
     def prepare(self, context: StreamContext) -> None:
         self.table.create(context.spark, context.settings)
@@ -44,26 +47,47 @@ class LakeSink:
     def writer(self, records: DataFrame, context: StreamContext) -> DataStreamWriter:
         # Tied to the checkpoint: a new checkpoint counts its batches from 0 again, and must not be taken for the old.
         writer_id = CheckpointNotes(context.spark, context.checkpoint).get("writer_id", lambda: uuid.uuid4().hex)
-        return records.writeStream.foreachBatch(
-            partial(write_batch, sink=self, settings=context.settings, writer_id=writer_id)
+        batches = BatchWriter(
+            domain=self.domain,
+            judge=self.judge,
+            rows=self.rows,
+            uri=self.table.uri(context.settings),
+            partition_by=self.table.partition_by,
+            dead_letters_uri=DEAD_LETTERS.uri(context.settings),
+            writer_id=writer_id,
         )
+        # A bound method, not the object itself: pyspark asks a function for its signature.
+        return records.writeStream.foreachBatch(batches.write)
 
 
-def write_batch(records: DataFrame, batch_id: int, *, sink: LakeSink, settings: Settings, writer_id: str) -> None:
-    """Write one batch: rows first, then its dead letters if the same pass counted any.
+@dataclass(frozen=True)
+class BatchWriter:
+    """What travels to Spark's worker: plain values, and two functions by name."""
 
-    Both writes carry (writer_id, batch_id), so a batch that is repeated after a crash changes nothing. The
-    observation is also what keeps Spark from parsing every value once for the filter and again for the rows.
-    """
-    seen = Observation(f"batch_{batch_id}")
-    judged = sink.judge(records, settings)
-    observed = judged.observe(seen, F.count("reason").alias("refused"))
-    rows = sink.rows(observed.where("reason is null"))
-    append_batch(rows, sink.table, sink.table.uri(settings), writer_id, batch_id)
-    # A repeated batch is skipped without being run, and so has counted nothing: look for its dead letters again.
-    if seen.get.get("refused", 1) > 0:
-        refused = as_dead_letters(judged.where("reason is not null"), sink.domain)
-        append_batch(refused, DEAD_LETTERS, DEAD_LETTERS.uri(settings), f"{writer_id}:dead_letters", batch_id)
+    domain: str
+    judge: Transform
+    rows: Transform
+    uri: str
+    partition_by: tuple[str, ...]
+    dead_letters_uri: str
+    writer_id: str
+
+    def write(self, records: DataFrame, batch_id: int) -> None:
+        """Write one batch: rows first, then its dead letters if the same pass counted any.
+
+        Both writes carry (writer_id, batch_id), so a batch that is repeated after a crash changes nothing. The
+        observation is also what keeps Spark from parsing every value once for the filter and again for the rows.
+        """
+        seen = Observation(f"batch_{batch_id}")
+        judged = self.judge(records)
+        observed = judged.observe(seen, F.count("reason").alias("refused"))
+        rows = self.rows(observed.where("reason is null"))
+        append_batch(rows, self.uri, self.partition_by, self.writer_id, batch_id)
+        # A repeated batch is skipped without being run, and so has counted nothing: look for its dead letters again.
+        if seen.get.get("refused", 1) > 0:
+            refused = as_dead_letters(judged.where("reason is not null"), self.domain)
+            writer_id = f"{self.writer_id}:dead_letters"
+            append_batch(refused, self.dead_letters_uri, DEAD_LETTERS.partition_by, writer_id, batch_id)
 
 
 @dataclass(frozen=True)

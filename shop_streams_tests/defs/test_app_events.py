@@ -9,6 +9,7 @@ from dagster_graphql import DagsterGraphQLClient
 from shop_streams.defs.app_events.assets import source_rows_by_window
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.lake import log
+from shop_streams.lake.asset import asset_key
 from shop_streams_tests.conftest import Stack, wait_for
 
 
@@ -41,7 +42,7 @@ def test_enriched_events_count_each_event_once_and_find_the_favourite_action(sta
 
     wait_for("the events to be in the lake", arrived)
     window = max(source_rows_by_window(stack.settings))
-    materialize(stack, ENRICHED.key, window)
+    materialize(stack, asset_key(ENRICHED), window)
     rows = [
         row
         for row in log.scan(ENRICHED.uri(stack.settings), ["user_id", "u_count", "u_mp_ea"]).to_pylist()
@@ -51,7 +52,7 @@ def test_enriched_events_count_each_event_once_and_find_the_favourite_action(sta
     assert [(row["u_count"], row["u_mp_ea"]) for row in rows if row["user_id"] == user + 1] == [(1, None)]
 
     before = log.row_counts(ENRICHED.uri(stack.settings), "window")[window]
-    materialize(stack, ENRICHED.key, window)
+    materialize(stack, asset_key(ENRICHED), window)
     assert (
         log.row_counts(ENRICHED.uri(stack.settings), "window")[window] >= before
     )  # again changes nothing but new arrivals

@@ -14,6 +14,7 @@ from shop_streams.defs.automation import Mart, build_repair_sensor
 from shop_streams.defs.metadata import partition_metadata
 from shop_streams.defs.partitions import app_events_windows, window_key, window_start
 from shop_streams.lake import log
+from shop_streams.lake.asset import asset_key, column_schema
 from shop_streams.lake.write import overwrite_partition
 from shop_streams.settings import Settings, get_settings
 from shop_streams.spark import SparkConnect
@@ -24,8 +25,8 @@ CLOSING_GRACE_SECONDS = 120.0  # the stream's interval and a batch: a window's l
 
 
 @dg.asset(
-    key=ENRICHED.key,
-    deps=[EVENTS.key],
+    key=asset_key(ENRICHED),
+    deps=[asset_key(EVENTS)],
     partitions_def=app_events_windows,
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="app_events",
@@ -33,7 +34,7 @@ CLOSING_GRACE_SECONDS = 120.0  # the stream's interval and a batch: a window's l
     owners=["team:product-analytics"],
     pool="app_events_enriched_events",
     description=ENRICHED.rows_are,
-    metadata={"dagster/column_schema": ENRICHED.column_schema()},
+    metadata={"dagster/column_schema": column_schema(ENRICHED)},
 )
 def enriched_events(context: dg.AssetExecutionContext, spark: SparkConnect) -> None:
     settings = get_settings()

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.defs.partitions import window_start
 from shop_streams.lake import log
+from shop_streams.lake.asset import asset_key
 from shop_streams.settings import get_settings
 
 
@@ -18,7 +19,7 @@ def build_checks() -> Sequence[dg.AssetChecksDefinition]:
     """Checks on `app_events/enriched_events`, over all of its windows."""
 
     @dg.asset_check(
-        asset=ENRICHED.key,
+        asset=asset_key(ENRICHED),
         name="rows_in_equal_rows_out",
         description="Each computed window holds as many rows as its source has distinct event_ids first seen in it.",
     )
@@ -52,7 +53,7 @@ def build_checks() -> Sequence[dg.AssetChecksDefinition]:
             metadata={"windows": len(rows_out), "windows_compared": compared, "windows_wrong": len(wrong)},
         )
 
-    @dg.asset_check(asset=ENRICHED.key, name="no_null_user", description="No row without a user_id.")
+    @dg.asset_check(asset=asset_key(ENRICHED), name="no_null_user", description="No row without a user_id.")
     def no_null_user() -> dg.AssetCheckResult:
         table = log.scan(ENRICHED.uri(get_settings()), ["user_id"])
         nulls = table["user_id"].null_count if table.num_columns else 0

@@ -5,18 +5,16 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from shop_streams.defs.app_events.schema import EVENTS, RECORD_FIELDS
-from shop_streams.defs.partitions import APP_EVENTS_FIRST_DAY
-from shop_streams.settings import Settings
+from shop_streams.defs.app_events.schema import EVENTS, FIRST_DAY, RECORD_FIELDS
 from shop_streams.streaming.records import parse_json, required, time_rules, value_rules, with_reason
 
 
-def judge(records: DataFrame, settings: Settings) -> DataFrame:
+def judge(records: DataFrame) -> DataFrame:
     """Records of `events` with `event` parsed and `reason` set for those that break a rule."""
     rules = [
-        *value_rules(settings.max_value_bytes),
+        *value_rules(),
         *required("user_id", "app_name", "event_category", "event_time"),
-        *time_rules(F.col("event.event_time"), APP_EVENTS_FIRST_DAY),
+        *time_rules(F.col("event.event_time"), FIRST_DAY),
     ]
     return with_reason(parse_json(records, RECORD_FIELDS), rules)
 

@@ -15,6 +15,7 @@ from shop_streams.defs.sales.checks import build_checks
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.defs.sales.transforms import hourly_metrics as metrics_by_hour
 from shop_streams.lake import log
+from shop_streams.lake.asset import asset_key, column_schema
 from shop_streams.lake.write import overwrite_partition
 from shop_streams.settings import Settings, get_settings
 from shop_streams.spark import SparkConnect
@@ -36,8 +37,8 @@ def day_metrics(events: DataFrame, day: date, offset_seconds: int) -> DataFrame:
 
 
 @dg.asset(
-    key=HOURLY.key,
-    deps=[SHOP_EVENTS.key],
+    key=asset_key(HOURLY),
+    deps=[asset_key(SHOP_EVENTS)],
     partitions_def=sales_days,
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="sales",
@@ -45,7 +46,7 @@ def day_metrics(events: DataFrame, day: date, offset_seconds: int) -> DataFrame:
     owners=["team:sales-analytics"],
     pool="sales_hourly_metrics",
     description=HOURLY.rows_are,
-    metadata={"dagster/column_schema": HOURLY.column_schema()},
+    metadata={"dagster/column_schema": column_schema(HOURLY)},
 )
 def hourly_metrics(context: dg.AssetExecutionContext, spark: SparkConnect) -> None:
     settings = get_settings()

@@ -14,6 +14,7 @@ from shop_streams import topics
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.kafka import read_topic
 from shop_streams.lake import log
+from shop_streams.lake.asset import asset_key
 from shop_streams.settings import Settings, get_settings
 
 FIELDS = ("start_ts", "end_ts", "revenue", "visitors", "purchases", "aov")
@@ -61,7 +62,7 @@ def build_checks() -> Sequence[dg.AssetChecksDefinition]:
     """Checks on `sales/hourly_metrics`."""
 
     @dg.asset_check(
-        asset=HOURLY.key,
+        asset=asset_key(HOURLY),
         name="parity_with_stream",
         additional_deps=[dg.AssetKey(["kafka", topics.HOURLY_METRICS.name])],
         description="For each closed hour the topic's last record equals the mart's row, field by field.",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from shop_streams.lake.table import Column, Table
 
+FIRST_DAY = "2015-01-01"  # event times come from the data: older ones are taken for a mistake in the units
+RECORD_FIELDS = "event_type string, category string, item_id string, item_price bigint, uid string, timestamp bigint"
+
 SHOP_EVENTS = Table(
     path="sales/shop_events",
     columns=(

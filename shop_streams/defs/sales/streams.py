@@ -9,15 +9,10 @@ from shop_streams import topics
 from shop_streams.defs.partitions import sales_days
 from shop_streams.defs.sales import aggregate, transforms
 from shop_streams.defs.sales.schema import SHOP_EVENTS
-from shop_streams.settings import Settings
+from shop_streams.lake.asset import asset_key
 from shop_streams.streaming.factory import build_stream, topic_asset, topic_key
 from shop_streams.streaming.sinks import LakeSink, TopicSink
 from shop_streams.streaming.spec import StreamContext, StreamSpec
-
-
-def judge(records: DataFrame, settings: Settings) -> DataFrame:
-    """`transforms.judge` with the size limit of the settings."""
-    return transforms.judge(records, settings.max_value_bytes)
 
 
 def hourly(records: DataFrame, context: StreamContext) -> DataFrame:
@@ -33,8 +28,8 @@ INGEST = StreamSpec(
     name="shop_events_ingest",
     domain="sales",
     topic=topics.SHOP_EVENTS,
-    sink=LakeSink(SHOP_EVENTS, "sales", judge, transforms.rows),
-    output=SHOP_EVENTS.key,
+    sink=LakeSink(SHOP_EVENTS, "sales", transforms.judge, transforms.rows),
+    output=asset_key(SHOP_EVENTS),
     description=SHOP_EVENTS.rows_are,
     interval_seconds=lambda settings: settings.ingest_interval_seconds,
 )

@@ -5,21 +5,19 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from shop_streams.defs.sales.schema import FIRST_DAY, RECORD_FIELDS
 from shop_streams.streaming.records import Rule, parse_json, required, time_rules, value_rules, with_reason
 
-RECORD_FIELDS = "event_type string, category string, item_id string, item_price bigint, uid string, timestamp bigint"
-FIRST_DAY = "2015-01-01"
 HOUR = 3600
-MAX_VALUE_BYTES = 1_048_576
 LATEST_MILLISECONDS = 253_402_300_799_999  # the end of the year 9999: beyond it Spark's conversion overflows
 
 
-def judge(records: DataFrame, max_value_bytes: int = MAX_VALUE_BYTES) -> DataFrame:
+def judge(records: DataFrame) -> DataFrame:
     """Records of `shop_events` with `event` parsed and `reason` set for those that break a rule."""
     milliseconds = F.col("event.timestamp")
     event_type = F.col("event.event_type")
     rules: list[Rule] = [
-        *value_rules(max_value_bytes),
+        *value_rules(),
         *required("event_type", "category", "item_id", "item_price", "timestamp"),
         (~event_type.isin("view", "buy"), "event_type is neither view nor buy"),
         (~milliseconds.between(0, LATEST_MILLISECONDS), "timestamp is no time in milliseconds"),
