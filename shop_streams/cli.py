@@ -69,7 +69,7 @@ def prepare(
     ] = False,
 ) -> None:
     """For containers: create topics and tables in the named Kafka and PostgreSQL, or write Spark's configuration."""
-    from shop_streams.local.services import prepare_dagster, prepare_spark
+    from shop_streams.local.prepare import prepare_dagster, prepare_spark
     from shop_streams.local.stack import prepare_stores
 
     settings = get_settings()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from pyspark.errors import PySparkException
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
+from shop_streams.lake import log
+
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
@@ -47,6 +49,8 @@ class Table:
     )
     def create(self, spark: SparkSession, settings: Settings) -> None:
         """Create the table, empty, where it is missing."""
+        if log.open_table(self.uri(settings)) is not None:
+            return
         columns = ", ".join(f"{column.name} {column.type}" for column in self.columns)
         partitioned = f"PARTITIONED BY ({', '.join(self.partition_by)})" if self.partition_by else ""
         spark.sql(

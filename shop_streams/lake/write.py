@@ -9,8 +9,6 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
-from shop_streams.lake import log
-
 if TYPE_CHECKING:
     from shop_streams.lake.table import Table
     from shop_streams.settings import Settings
@@ -44,8 +42,7 @@ def overwrite_partition(rows: DataFrame, table: Table, settings: Settings, condi
     Raises:
         AnalysisException: a row of `rows` lies outside of `condition`.
     """
-    if log.open_table(table.uri(settings)) is None:
-        table.create(rows.sparkSession, settings)
+    table.create(rows.sparkSession, settings)
     (
         rows.select(*[column.name for column in table.columns])
         .write.format("delta")

@@ -1,5 +1,7 @@
 """The embedded stack.
 
-jars.py resolves Kafka's and Spark's jars once; services.py says what each service is and how to tell that it is
-healthy; stack.py starts, watches and stops them through supervisord.
+jars.py         resolves Kafka's and Spark's jars once
+services.py     the list: each service's command, with its preparation (prepare.py) and its probe (probes.py)
+supervision.py  supervisord, which starts them, restarts what dies and rotates the logs
+stack.py        start, stop and look at all of them
 """

@@ -1,4 +1,4 @@
-"""Starts, watches and stops the services through supervisord, which also restarts what dies and rotates the logs."""
+"""Start, stop and look at all services of a home."""
 
 from __future__ import annotations
 
@@ -17,83 +17,23 @@ from typing import Any
 
 import psutil
 from rich.console import Console
-from supervisor.xmlrpc import SupervisorTransport
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.jars import require_jars, require_java
-from shop_streams.local.services import Service, Unhealthy, external_probes, runtime_folder, services
-from shop_streams.settings import SUPERVISED_MARK, Settings, process_environment
+from shop_streams.local.probes import Unhealthy
+from shop_streams.local.services import Service, external_probes, services
+from shop_streams.local.supervision import (
+    configuration,
+    connect,
+    is_up,
+    processes_of,
+    supervisor_process,
+    write_configuration,
+)
+from shop_streams.settings import Settings, process_environment
 
 START_SECONDS = 180.0
-LOG_LIMIT = "20MB"
 FREE_BYTES_NEEDED = 1_000_000_000
-
-
-def _configuration(settings: Settings) -> Path:
-    return settings.home / "supervisord.conf"
-
-
-def _socket(settings: Settings) -> Path:
-    return runtime_folder(settings) / "supervisor.sock"
-
-
-def _client(settings: Settings) -> Any:
-    transport = SupervisorTransport(None, None, f"unix://{_socket(settings)}")
-    return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
-
-
-def is_up(settings: Settings) -> bool:
-    """Whether a supervisor of this home answers."""
-    try:
-        _client(settings).getState()
-    except (OSError, xmlrpc.client.Error):
-        return False
-    return True
-
-
-def _escaped(text: str) -> str:
-    return text.replace("%", "%%").replace('"', '\\"')
-
-
-def _program(service: Service, settings: Settings) -> str:
-    environment = ",".join(f'{key}="{_escaped(value)}"' for key, value in service.environment.items())
-    command = " ".join(f'"{_escaped(word)}"' for word in service.command)
-    return f"""
-[program:{service.name}]
-command={command}
-environment={environment}
-{f"user={service.user}" if service.user else ""}
-autostart=false
-autorestart=true
-startsecs=1
-startretries=1000000
-stopsignal={service.stop_signal}
-stopwaitsecs=20
-stopasgroup={"false" if service.name == "postgres" else "true"}
-killasgroup=true
-redirect_stderr=true
-stdout_logfile={settings.home}/logs/{service.name}.log
-stdout_logfile_maxbytes={LOG_LIMIT}
-stdout_logfile_backups=1
-"""
-
-
-def _write_configuration(settings: Settings, all_services: list[Service]) -> None:
-    head = f"""[supervisord]
-logfile={settings.home}/logs/supervisord.log
-logfile_maxbytes={LOG_LIMIT}
-logfile_backups=1
-pidfile={settings.home}/supervisord.pid
-{"user=root" if os.geteuid() == 0 else ""}
-
-[unix_http_server]
-file={_socket(settings)}
-chmod=0700
-
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-"""
-    _configuration(settings).write_text(head + "".join(_program(service, settings) for service in all_services))
 
 
 def _check_home(settings: Settings) -> None:
@@ -195,16 +135,16 @@ def up(settings: Settings, console: Console) -> None:
     _check_ports(settings, all_services)
     for service in all_services:
         service.prepare()
-    _write_configuration(settings, all_services)
+    write_configuration(settings, all_services)
     (settings.home / "stack.env").write_text(
         "".join(f"{key}={value}\n" for key, value in settings.environment().items())
     )
     subprocess.run(
-        [sys.executable, "-m", "supervisor.supervisord", "-c", str(_configuration(settings))],
+        [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration(settings))],
         check=True, env=process_environment(settings),
     )  # fmt: skip
     with _stopping_on_failure(settings):
-        client = _client(settings)
+        client = connect(settings)
         first = {service.name for service in all_services if not service.needs_store}
         for name in sorted(first):
             client.startProcess(name, False)
@@ -226,21 +166,13 @@ def prepare_stores(settings: Settings) -> None:
 
     create_topics(settings)
     Leases(settings.postgres).create_table()
-    os.environ.update(process_environment(settings))
+    os.environ.update(process_environment(settings))  # dagster.yaml takes the database's address from there
     DagsterInstance.from_config(str(settings.dagster_home)).dispose()
-
-
-def _supervisor(settings: Settings) -> psutil.Process | None:
-    with suppress(OSError, ValueError, psutil.NoSuchProcess):
-        process = psutil.Process(int((settings.home / "supervisord.pid").read_text()))
-        if "supervisor.supervisord" in " ".join(process.cmdline()):
-            return process
-    return None
 
 
 def down(settings: Settings) -> bool:
     """Stop everything of this home, runs included; returns whether anything ran."""
-    supervisor = _supervisor(settings)
+    supervisor = supervisor_process(settings)
     if supervisor is not None:
         stop_runs(settings)
         supervisor.send_signal(signal.SIGTERM)
@@ -253,21 +185,10 @@ def down(settings: Settings) -> bool:
     return supervisor is not None
 
 
-def _processes_of(settings: Settings) -> list[psutil.Process]:
-    """Every process that a supervisor of this home started, but for this one and its parents."""
-    ours = {process.pid for process in [psutil.Process(), *psutil.Process().parents()]}
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.pid not in ours and process.environ().get(SUPERVISED_MARK) == str(settings.home):
-                found.append(process)
-    return found
-
-
 def stop_runs(settings: Settings, seconds: float = 25) -> None:
     """Interrupt Dagster's run processes, so that streams stop at a batch boundary and give back their lease."""
     runs = []
-    for process in _processes_of(settings):
+    for process in processes_of(settings):
         with suppress(psutil.Error):
             if "execute_run" in process.cmdline():
                 process.send_signal(signal.SIGINT)
@@ -277,7 +198,7 @@ def stop_runs(settings: Settings, seconds: float = 25) -> None:
 
 def stop_strays(settings: Settings) -> None:
     """End what a killed supervisor left behind, so that the next start finds its ports free."""
-    strays = _processes_of(settings)
+    strays = processes_of(settings)
     for process in strays:
         with suppress(psutil.Error):
             process.terminate()
@@ -291,7 +212,7 @@ def stop_strays(settings: Settings) -> None:
 def service_states(settings: Settings) -> dict[str, dict[str, Any]]:
     """State of each service: `healthy`, `starting`, `unhealthy`, `stopped`, with pid and the reason when not healthy."""
     try:
-        supervised = {info["name"]: info for info in _client(settings).getAllProcessInfo()}
+        supervised = {info["name"]: info for info in connect(settings).getAllProcessInfo()}
     except (OSError, xmlrpc.client.Error):
         supervised = {}
     probes: dict[str, Callable[[], None]] = {service.name: service.probe for service in services(settings)}

@@ -7,8 +7,8 @@ from shop_streams.settings import get_settings
 from shop_streams.spark import SparkConnect
 from shop_streams.streaming.checks import build_checks
 from shop_streams.streaming.keep_alive import build_sensor
-from shop_streams.streaming.managed import run_stream
-from shop_streams.streaming.spec import StreamSpec
+from shop_streams.streaming.managed import keep_alive_name, run_stream
+from shop_streams.streaming.spec import StreamSpec, stream_key
 from shop_streams.topics import Topic
 
 
@@ -48,6 +48,20 @@ def build_job(spec: StreamSpec) -> dg.JobDefinition:
     return stream_job
 
 
+def stream_asset(spec: StreamSpec) -> dg.AssetSpec:
+    """The stream itself, so that the lineage shows it and its speed is plotted over time."""
+    return dg.AssetSpec(
+        stream_key(spec),
+        description=f"One row of the plots is one report of the running stream: its speed, its lag, its dead letters. "
+        f"It carries topic {spec.topic.name} to {spec.output.to_user_string()}; its switch is {keep_alive_name(spec.name)}.",
+        group_name=spec.domain,
+        kinds={"spark"},
+        owners=list(spec.owners),
+        deps=[topic_key(spec.topic)],
+        tags={"shop_streams/stream": spec.name},
+    )
+
+
 def output_asset(spec: StreamSpec, partitions: dg.PartitionsDefinition | None) -> dg.AssetSpec:
     """The stream's output, external to Dagster's own runs: the op reports its materializations."""
     table = spec.sink.table
@@ -57,7 +71,7 @@ def output_asset(spec: StreamSpec, partitions: dg.PartitionsDefinition | None) -
         group_name=spec.domain,
         kinds={"spark", "delta" if table else "kafka"},
         owners=list(spec.owners),
-        deps=[topic_key(spec.topic)],
+        deps=[stream_key(spec)],
         partitions_def=partitions,
         tags={"shop_streams/stream": spec.name},
         metadata={"stream": spec.name, "topic": spec.topic.name}
@@ -69,7 +83,7 @@ def build_stream(spec: StreamSpec, partitions: dg.PartitionsDefinition | None = 
     """All definitions of one stream. The source topic's own asset is the domain's to declare."""
     job = build_job(spec)
     return dg.Definitions(
-        assets=[output_asset(spec, partitions)],
+        assets=[stream_asset(spec), output_asset(spec, partitions)],
         asset_checks=build_checks(spec),
         jobs=[job],
         sensors=[build_sensor(spec, job, get_settings)],

@@ -121,11 +121,11 @@ def _state_in_words(lease: Lease | None, ttl: float) -> str:
     return f"epoch {lease.epoch} of run {lease.run_id[:8]} is stale: beat {lease.beat_age:.0f} s ago, lease {ttl:.0f} s"
 
 
-def stream_state(lease: Lease | None, ttl: float, failures: int = 0) -> str:
+def stream_state(lease: Lease | None, ttl: float) -> str:
     """`running`, `resting`, `stale` or `backing_off`, for `shop-streams status`."""
     if lease is not None and lease.fresh(ttl):
         return "running"
-    if failures > 1:
+    if lease is not None and lease.failures > 1:
         return "backing_off"
     return "resting" if lease is None or lease.released else "stale"
 
@@ -184,6 +184,8 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition, settings_of: Callable[
                     run,
                     f"marked as failed by {keep_alive_name(spec.name)}: it holds no lease. {decision.why}",
                 )
+        if lease is not None and lease.failures != decision.memory.failures:
+            leases.note_failures(spec.name, decision.memory.failures)
         cursor = json.dumps(asdict(decision.memory))
         if not decision.start:
             return dg.SensorResult(skip_reason=dg.SkipReason(decision.why), cursor=cursor)

@@ -25,7 +25,8 @@ create table if not exists stream_leases (
     beat_at     timestamptz not null,
     released_at timestamptz,
     lag         bigint,
-    progress    jsonb not null default '{}'
+    progress    jsonb not null default '{}',
+    failures    integer not null default 0
 )
 """
 
@@ -41,7 +42,7 @@ returning epoch
 """
 
 READ = """
-select stream, run_id, pid, host, epoch, lag, progress, released_at is not null as released,
+select stream, run_id, pid, host, epoch, lag, progress, failures, released_at is not null as released,
        extract(epoch from clock_timestamp() - beat_at)::float8 as beat_age,
        extract(epoch from clock_timestamp() - acquired_at)::float8 as held_for
   from stream_leases
@@ -58,7 +59,10 @@ class Superseded(Exception):
 
 @dataclass(frozen=True)
 class Lease:
-    """One stream's lease as the database sees it now; ages in seconds, lag in offsets."""
+    """One stream's lease as the database sees it now; ages in seconds, lag in offsets.
+
+    `failures` is what the keep-alive sensor noted: runs in a row that failed before their first batch.
+    """
 
     stream: str
     run_id: str
@@ -67,6 +71,7 @@ class Lease:
     epoch: int
     lag: int | None
     progress: dict[str, Any]
+    failures: int
     released: bool
     beat_age: float
     held_for: float
@@ -112,6 +117,7 @@ class Leases:
                 "select pg_advisory_xact_lock(hashtext('stream_leases'))"
             )  # DDL races are errors in PostgreSQL
             cursor.execute(DDL)
+            cursor.execute("alter table stream_leases add column if not exists failures integer not null default 0")
 
     def acquire(self, stream: str, run_id: str, pid: int, host: str, ttl: float) -> int:
         """Take a free, released or stale lease and return its new epoch.
@@ -164,6 +170,11 @@ class Leases:
                 (stream, epoch, ttl),
             )
             return bool(cursor.rowcount)
+
+    def note_failures(self, stream: str, failures: int) -> None:
+        """Write down the sensor's count of failures, for `shop-streams status`."""
+        with self._cursor() as cursor:
+            cursor.execute("update stream_leases set failures = %s where stream = %s", (failures, stream))
 
     def read(self) -> dict[str, Lease]:
         """Every stream's lease by the stream's name."""

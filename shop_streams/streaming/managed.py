@@ -30,7 +30,6 @@ from tenacity import (
 
 from shop_streams.settings import Settings
 from shop_streams.streaming import records
-from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.lease import LeaseHeld, Leases, Superseded
 from shop_streams.streaming.progress import Reporter, Sample, consumer_lag
 from shop_streams.streaming.spec import StreamContext, StreamSpec
@@ -64,12 +63,13 @@ def run_stream(context: dg.OpExecutionContext, spec: StreamSpec, settings: Setti
     """
     leases = Leases(settings.postgres)
     with _failing_with_advice(spec, settings):
-        _wait_for_spark(settings)
         epoch = leases.acquire(spec.name, context.run_id, os.getpid(), socket.gethostname(), settings.lease_seconds)
         context.log.info(f"lease taken: epoch {epoch}")
         try:
-            with _beating(leases, spec, settings, epoch), leases.starting_alone():
-                query = _start(spec, settings, spark_of())
+            with _beating(leases, spec, settings, epoch):
+                _wait_for_spark(settings)
+                with leases.starting_alone():
+                    query = _start(spec, settings, spark_of())
             try:
                 _watch(context, spec, settings, query, leases, epoch)
             except DagsterExecutionInterruptedError:
@@ -152,10 +152,7 @@ def _watch(
     leases: Leases,
     epoch: int,
 ) -> None:
-    table = spec.sink.table
-    reporter = Reporter(
-        spec.output, table, table.uri(settings) if table else None, DEAD_LETTERS.uri(settings), spec.domain
-    )
+    reporter = Reporter(spec, settings)
     reporter.start()
     switch = KeepAliveSwitch(context.instance, spec)
     sample: Sample | None = None
@@ -167,8 +164,10 @@ def _watch(
         if not query.isActive:
             problem = query.exception()
             raise QueryEnded(str(problem) if problem else "the query was stopped from outside of its run")
-        sample = Sample.of(query.lastProgress, spec.topic.name)
-        ends = (sample.end_offsets if sample else {}) or ends
+        newest = Sample.of(query.lastProgress, spec.topic.name)
+        if newest is not None and (sample is None or newest.num_input_rows):  # Spark reports idle moments too
+            sample = newest
+        ends = (newest.end_offsets if newest else {}) or ends
         lag = consumer_lag(settings.kafka, spec.topic.name, ends) if ends else None
         try:
             leases.beat(spec.name, epoch, lag, {"end_offsets": ends, "batch_id": sample.batch_id if sample else None})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +10,9 @@ import dagster as dg
 
 from shop_streams.kafka import watermarks
 from shop_streams.lake import log
-from shop_streams.lake.table import Table
+from shop_streams.settings import Settings
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.spec import StreamSpec, stream_key
 
 
 def consumer_lag(servers: str, topic: str, end_offsets: dict[str, int]) -> int:
@@ -53,16 +54,13 @@ class Sample:
 
 @dataclass
 class Reporter:
-    """Turns progress into materializations of the output asset: each partition whose row count moved since the last report.
+    """Turns progress into materializations: of the stream's own asset, and of each output partition that grew.
 
     The counts come from the Delta log. `reported` is what the event log was told so far by this run.
     """
 
-    output: dg.AssetKey
-    table: Table | None
-    table_uri: str | None
-    dead_letters_uri: str
-    domain: str
+    spec: StreamSpec
+    settings: Settings
     reported: dict[str, int] = field(default_factory=dict)
     last_batch: int = -1
 
@@ -71,35 +69,34 @@ class Reporter:
         self.reported = self._counts()
 
     def _counts(self) -> dict[str, int]:
-        if self.table is None or self.table_uri is None:
-            return {}
-        return log.row_counts(self.table_uri, self.table.partition_by[0])
+        table = self.spec.sink.table
+        return log.row_counts(table.uri(self.settings), table.partition_by[0]) if table else {}
 
     def events(self, sample: Sample, lag: int | None) -> list[dg.AssetMaterialization]:
         """The materializations that are due now; none when no batch has finished since the last call."""
         if sample.batch_id == self.last_batch:
             return []
         counts = self._counts()
-        touched: dict[str | None, int | None] = {
-            partition: rows for partition, rows in sorted(counts.items()) if self.reported.get(partition) != rows
-        }
-        if self.table is None:
-            touched = {None: None}
-        dead_letters = Counter(log.row_counts(self.dead_letters_uri, "domain"))[self.domain]
+        grown = {key: rows for key, rows in sorted(counts.items()) if self.reported.get(key) != rows}
         self.reported, self.last_batch = counts, sample.batch_id
-        shared: dict[str, Any] = {
-            "input_rows_per_second": sample.input_rows_per_second,
-            "processed_rows_per_second": sample.processed_rows_per_second,
+        letters = log.row_counts(DEAD_LETTERS.uri(self.settings), "domain").get(self.spec.domain, 0)
+        speed: dict[str, Any] = {
+            "input_rows_per_second": round(sample.input_rows_per_second, 1),
+            "processed_rows_per_second": round(sample.processed_rows_per_second, 1),
             "batch_duration_ms": sample.batch_duration_ms,
             "batch_rows": sample.num_input_rows,
             "batch_id": sample.batch_id,
-            "dead_letters": dead_letters,
+            "dead_letters": letters,
         } | ({"consumer_lag": lag} if lag is not None else {})
-        return [
+        # The output is partitioned by event time, and the UI plots it so; the stream's own asset is plotted over time.
+        stream = dg.AssetMaterialization(stream_key(self.spec), metadata=speed)
+        if self.spec.sink.table is None:
+            return [stream, dg.AssetMaterialization(self.spec.output, metadata={"batch_id": sample.batch_id})]
+        return [stream] + [
             dg.AssetMaterialization(
-                self.output,
-                partition=partition,
-                metadata=shared | ({"dagster/partition_row_count": rows} if rows is not None else {}),
+                self.spec.output,
+                partition=key,
+                metadata={"dagster/partition_row_count": rows, "batch_id": sample.batch_id},
             )
-            for partition, rows in touched.items()
+            for key, rows in grown.items()
         ]

@@ -54,13 +54,14 @@ def parse_json(records: DataFrame, fields: str) -> DataFrame:
 def _one_object(text: Column) -> Column:
     """Whether the text is one JSON object and nothing more: Spark's parser ignores what follows the first value.
 
-    The usual flat object has its only brace at the end, which is cheap to see. Others are parsed again, wrapped
-    in an array.
+    The usual flat object has its only brace at the end, which is cheap to see (on bytes: Spark's functions on
+    strings look at each character). Others are parsed again, wrapped in an array.
     """
-    usual = F.octet_length(F.substring_index(text, "}", 1)) + 1 == F.octet_length(text)
+    but_last = F.substring("value", F.lit(1), F.octet_length("value") - 1).cast("string")
+    usual = F.startswith(text, F.lit("{")) & F.endswith(text, F.lit("}")) & ~F.contains(but_last, F.lit("}"))
     wrapped = F.from_json(F.concat(F.lit("["), text, F.lit("]")), "array<string>")
     exact = F.startswith(F.ltrim(text), F.lit("{")) & (F.coalesce(F.size(wrapped), F.lit(-1)) == 1)
-    return F.when(usual, F.startswith(F.ltrim(text), F.lit("{"))).otherwise(exact)
+    return usual | exact
 
 
 def value_rules() -> list[Rule]:

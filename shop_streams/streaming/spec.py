@@ -65,3 +65,8 @@ class StreamSpec:
     def checkpoint(self, settings: Settings) -> str:
         """The stream's checkpoint folder."""
         return f"{settings.checkpoints}/{self.name}"
+
+
+def stream_key(spec: StreamSpec) -> dg.AssetKey:
+    """The asset that stands for the stream itself, between its topic and its output."""
+    return dg.AssetKey(["streams", spec.name])

@@ -8,8 +8,8 @@ from shop_streams.streaming.lease import Lease
 TTL = 20.0
 
 
-def lease(beat_age: float, released: bool = False, lag: int | None = None) -> Lease:
-    return Lease("s", "run-a", 1, "host", 7, lag, {}, released, beat_age, 60.0)
+def lease(beat_age: float, released: bool = False, lag: int | None = None, failures: int = 0) -> Lease:
+    return Lease("s", "run-a", 1, "host", 7, lag, {}, failures, released, beat_age, 60.0)
 
 
 def failed(run_id: str, ended: float) -> Run:
@@ -72,4 +72,4 @@ def test_state_for_status() -> None:
     assert stream_state(lease(1), TTL) == "running"
     assert stream_state(lease(30), TTL) == "stale"
     assert stream_state(lease(30, released=True), TTL) == "resting"
-    assert stream_state(lease(30, released=True), TTL, failures=3) == "backing_off"
+    assert stream_state(lease(30, released=True, failures=3), TTL) == "backing_off"

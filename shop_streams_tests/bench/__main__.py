@@ -1,0 +1,72 @@
+"""`make bench`: each speed as a ratio against a baseline measured in the same run, medians of several rounds.
+
+    make bench                      all of it
+    make bench ARGS="ingest"        one part: start, collector, mart, ingest or aggregate
+    make bench ARGS="--rounds 5"
+
+Machines differ and drift, so absolute figures are only shown beside their baseline's.
+"""
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from rich.table import Table
+
+from shop_streams.local import stack
+from shop_streams.settings import get_settings
+from shop_streams.spark import open_session
+from shop_streams_tests.bench.collector import bench_collector, resting
+from shop_streams_tests.bench.mart import bench_mart
+from shop_streams_tests.bench.streams import bench_aggregate, bench_ingest
+from shop_streams_tests.bench.traffic import console
+from shop_streams_tests.conftest import PORTS, free_ports
+
+PARTS = ("start", "collector", "mart", "ingest", "aggregate")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[], help="default: all")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--events", type=int, default=2_000_000)
+    options = parser.parse_args()
+    parts = options.parts or PARTS
+    home = Path(tempfile.mkdtemp(prefix="shop-streams-bench-"))
+    os.environ["SHOP_STREAMS_HOME"] = str(home)
+    for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True):
+        os.environ[f"SHOP_STREAMS_{name.upper()}_PORT"] = str(port)
+    os.environ["SHOP_STREAMS_INGEST_INTERVAL_SECONDS"] = "5"
+    settings = get_settings()
+    results = []
+    try:
+        started = time.monotonic()
+        stack.up(settings, console)
+        first = time.monotonic() - started
+        if "start" in parts:
+            results.append(["make up, first start", f"{first:.0f} s", "", "", "60 s"])
+        if "collector" in parts:
+            with resting(settings):
+                results += bench_collector(settings, home, options.rounds)
+        if "mart" in parts:
+            results.append(bench_mart(settings, options.rounds))
+        spark = open_session(settings)
+        if "ingest" in parts:
+            results.append(bench_ingest(spark, settings, options.events, options.rounds))
+        if "aggregate" in parts:
+            results.append(bench_aggregate(spark, settings, options.events, options.rounds))
+        spark.stop()  # a session that outlives its server is called for minutes at the process's exit
+    finally:
+        stack.down(settings)
+        shutil.rmtree(home, ignore_errors=True)
+    table = Table("what", "measured (median)", "baseline of the same run", "ratio", "aim")
+    for row in results:
+        table.add_row(*row)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

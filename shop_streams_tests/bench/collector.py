@@ -1,0 +1,104 @@
+"""The collector against a bare echo on the same server, 64 connections, everything but Kafka at rest."""
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from shop_streams.local import stack
+from shop_streams.local.supervision import connect
+from shop_streams.settings import Settings
+from shop_streams_tests.bench.traffic import console
+from shop_streams_tests.conftest import free_ports, wait_for
+
+RESTING = ("dagster_daemon", "dagster_webserver", "dagster_code_server", "spark", "api")
+
+
+@contextmanager
+def resting(settings: Settings) -> Any:
+    """The streams and all that does not serve the collector, stopped for a while."""
+    supervisor = connect(settings)
+    stack.stop_runs(settings)
+    for name in RESTING:
+        supervisor.stopProcess(name)
+    try:
+        yield
+    finally:
+        for name in RESTING:
+            supervisor.startProcess(name, False)
+        stack.up(settings, console)
+
+
+def wrk(url: str, settings: Settings, body: bytes, folder: Path) -> tuple[float, float]:
+    """Requests a second and the 99th percentile in ms, 64 connections for 10 s."""
+    script = folder / "post.lua"
+    script.write_text(
+        f'wrk.method="POST"\nwrk.body=[==[{body.decode()}]==]\nwrk.headers["Content-Type"]="application/json"\n'
+        f'wrk.headers["X-Token"]="{settings.track_token}"\n'
+        'done=function(s,l,r) io.write(string.format("RESULT %f %f %d\\n", s.requests/s.duration*1e6, l:percentile(99)/1000, s.errors.status)) end\n'
+    )
+    answer = subprocess.run(
+        ["wrk", "-t1", "-c64", "-d10s", "-s", str(script), url], capture_output=True, text=True, check=True
+    )
+    rate, p99, errors = next(line for line in answer.stdout.splitlines() if line.startswith("RESULT")).split()[1:]
+    if int(errors):
+        raise SystemExit(f"{errors} requests were not answered with 200")
+    console.print(f"  {url}: {float(rate):,.0f} requests/s, p99 {float(p99):.1f} ms", highlight=False)
+    return float(rate), float(p99)
+
+
+async def _echo(scope: Any, _receive: Any, send: Any) -> None:
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+def bench_collector(settings: Settings, folder: Path, rounds: int) -> list[list[str]]:
+    if shutil.which("wrk") is None:
+        return [["collector", "not measured: wrk is missing (Debian: apt-get install wrk)", "", "", ""]]
+    port = free_ports(1)[0]
+    code = f"from shop_streams.serve import serve; from shop_streams_tests.bench.collector import _echo; serve(_echo, '127.0.0.1', {port})"
+    echo = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    one = json.dumps(
+        {"user_id": 1, "app_name": "web", "event_category": "nav", "event_action": "scroll", "event_value": 5}
+    )
+    many = json.dumps([json.loads(one)] * 500)
+    url = f"http://127.0.0.1:{settings.collector_port}/track"
+    try:
+        wait_for("the echo server", lambda: _answers(port))
+        singles = [
+            (wrk(url, settings, one.encode(), folder), wrk(f"http://127.0.0.1:{port}/", settings, one.encode(), folder))
+            for _ in range(rounds)
+        ]
+        arrays = [wrk(url, settings, many.encode(), folder) for _ in range(rounds)]
+    finally:
+        echo.terminate()
+        echo.wait()
+    rate = statistics.median(ours[0] for ours, _ in singles)
+    p99 = statistics.median(ours[1] for ours, _ in singles)
+    bare = statistics.median(echo_rate for _, (echo_rate, _) in singles)
+    ratio = statistics.median(ours[0] / theirs[0] for ours, theirs in singles)
+    events = 500 * statistics.median(array for array, _ in arrays)
+    return [
+        [
+            "POST /track",
+            f"{rate:,.0f}/s, p99 {p99:.0f} ms",
+            f"bare echo {bare:,.0f}/s",
+            f"ratio {ratio:.2f}",
+            "8,000/s, p99 60 ms",
+        ],
+        ["POST /track, arrays of 500", f"{events:,.0f} events/s", "", "", "60,000 events/s"],
+    ]
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
