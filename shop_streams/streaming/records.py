@@ -78,10 +78,12 @@ def value_rules() -> list[Rule]:
     ]
 
 
-def required(*names: str) -> list[Rule]:
-    """Rules that refuse a record in which one of these fields is missing, null or, for text, empty."""
+def required(*names: str, text: Sequence[str] = ()) -> list[Rule]:
+    """Rules that refuse a record in which one of these fields is missing or null, or one of `text` empty."""
+    fields = {name: F.col(f"event.{name}") for name in (*names, *text)}
     return [
-        (F.coalesce(F.col(f"event.{name}").cast("string"), F.lit("")) == "", f"{name} is missing") for name in names
+        (F.isnull(field) | (field == "") if name in text else F.isnull(field), f"{name} is missing")
+        for name, field in fields.items()
     ]
 
 

@@ -13,7 +13,7 @@ def judge(records: DataFrame) -> DataFrame:
     """Records of `events` with `event` parsed and `reason` set for those that break a rule."""
     rules = [
         *value_rules(),
-        *required("user_id", "app_name", "event_category", "event_time"),
+        *required("user_id", "event_time", text=("app_name", "event_category")),
         *time_rules(F.col("event.event_time"), FIRST_DAY),
     ]
     return with_reason(parse_json(records, RECORD_FIELDS), rules)

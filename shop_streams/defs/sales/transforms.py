@@ -18,7 +18,7 @@ def judge(records: DataFrame) -> DataFrame:
     event_type = F.col("event.event_type")
     rules: list[Rule] = [
         *value_rules(),
-        *required("event_type", "category", "item_id", "item_price", "timestamp"),
+        *required("event_type", "item_price", "timestamp", text=("category", "item_id")),
         (~event_type.isin("view", "buy"), "event_type is neither view nor buy"),
         (~milliseconds.between(0, LATEST_MILLISECONDS), "timestamp is no time in milliseconds"),
         *time_rules(F.timestamp_millis(milliseconds), FIRST_DAY),
