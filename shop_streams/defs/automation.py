@@ -1,39 +1,35 @@
 """Marts that repair themselves: a sensor compares row counts and recomputes exactly the partitions that differ.
 
-Level-triggered: each row of a mart carries `source_rows`, the number of source rows that its partition was
-computed from. Streamed tables only grow, so that number is a version. Comparing the two Delta logs finds
-whatever is out of date, however it became so; there is nothing to remember and nothing to lose.
+Level-triggered: what is out of date is found by comparing two Delta logs, however it became so. There is nothing
+to remember and nothing to lose. The decisions are pure functions; the sensor is a thin shell around them.
 """
 
-from __future__ import annotations
-
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
-from shop_streams.settings import Settings, get_settings
+from shop_streams.defs.marts import (
+    MART_TAG,
+    MAX_RUNTIME_SECONDS,
+    PROCESS_TAG,
+    Mart,
+    build_asset,
+    build_repair_job,
+    is_gone,
+)
+from shop_streams.lake.asset import asset_key
+from shop_streams.settings import get_settings
+from shop_streams.streaming.keep_alive import UNFINISHED, backoff_seconds
 
+TICK_SECONDS = 15
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
-MART_TAG = "shop_streams/mart"
+MAX_RANGES = 3  # up to so many unbroken ranges are backfilled as ranges; more go into one run with a list
 
 
-@dataclass(frozen=True)
-class Mart:
-    """A partitioned asset and how to tell, without a JVM, which of its partitions are out of date.
-
-    `current` gives the source's rows for each partition key, `recorded` those that each partition was computed
-    from. A key for which `live(key, now)` holds still receives its ordinary traffic; it is recomputed at most
-    every `settings.mart_refresh_seconds`, or not before it closes where `wait_until_closed`.
-    """
-
-    asset: dg.AssetsDefinition
-    current: Callable[[Settings], dict[str, int]]
-    recorded: Callable[[Settings], dict[str, int]]
-    live: Callable[[str, float], bool]
-    wait_until_closed: bool = False
+# -- what differs ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -76,55 +72,130 @@ def contiguous(keys: Sequence[str], ordered: Sequence[str]) -> list[tuple[str, s
     return ranges
 
 
-def _busy(instance: dg.DagsterInstance, asset: dg.AssetKey, statuses: Iterable[dg.DagsterRunStatus]) -> int:
-    name = asset.to_user_string()
-    return len(instance.get_run_records(dg.RunsFilter(tags={MART_TAG: name}, statuses=list(statuses))))
+# -- whether a run may be asked for ------------------------------------------------------------------------------------
 
 
-def build_repair_sensor(mart: Mart) -> dg.SensorDefinition:
+@dataclass(frozen=True)
+class MartRun:
+    """A run of the mart: its status, the process that it claimed, and seconds since it ended (None while it has not)."""
+
+    run_id: str
+    status: str
+    process: str | None = None
+    ended: float | None = None
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Why no run may be asked for now, or None; and runs whose process is gone, to be marked as failed."""
+
+    wait: str | None
+    dead: tuple[str, ...] = ()
+
+
+def readiness(runs: Sequence[MartRun], gone: Callable[[str], bool]) -> Readiness:
+    """Look at the mart's runs, newest first. A run of its own waits for the one before; failures in a row back off."""
+    unfinished = {status.value for status in UNFINISHED}
+    dead = tuple(run.run_id for run in runs if run.status in unfinished and run.process and gone(run.process))
+    busy = [run for run in runs if run.status in unfinished and run.run_id not in dead]
+    if busy:
+        return Readiness(f"run {busy[0].run_id[:8]} of this mart is {busy[0].status}", dead)
+    failures = 0
+    for run in runs:
+        if run.run_id not in dead and run.status != dg.DagsterRunStatus.FAILURE.value:
+            break
+        failures += 1
+    pause = backoff_seconds(failures)
+    since = runs[0].ended or 0.0 if runs else 0.0
+    if failures and since < pause:
+        return Readiness(
+            f"backing off: {failures} failures in a row, {pause - since:.0f} of {pause:.0f} s to wait", dead
+        )
+    return Readiness(None, dead)
+
+
+def _runs(instance: dg.DagsterInstance, mart: Mart) -> list[MartRun]:
+    now = time.time()
+    return [
+        MartRun(
+            record.dagster_run.run_id,
+            record.dagster_run.status.value,
+            record.dagster_run.tags.get(PROCESS_TAG),
+            now - record.end_time if record.end_time else None,
+        )
+        for record in instance.get_run_records(dg.RunsFilter(tags={MART_TAG: mart.name}), limit=20)
+    ]
+
+
+# -- the sensor --------------------------------------------------------------------------------------------------------
+
+
+def requests(mart: Mart, due: Sequence[str], keys: Sequence[str], repair_job: str) -> list[dg.RunRequest]:
+    """Few runs for whatever is due: a run for each unbroken range, or one run with a list when there are many."""
+    tags = {MART_TAG: mart.name, "dagster/max_runtime": str(MAX_RUNTIME_SECONDS)}
+    ranges = contiguous(due, keys)
+    if len(ranges) <= MAX_RANGES:
+        return [
+            dg.RunRequest(job_name=mart.name, tags=tags | {RANGE_START: first, RANGE_END: last})
+            for first, last in ranges
+        ]
+    config = {"ops": {f"recompute_{mart.name}": {"config": {"partitions": list(due)}}}}
+    return [dg.RunRequest(job_name=repair_job, run_config=config, tags=tags)]
+
+
+def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDefinition:
     """The mart's switch: on, its partitions follow their source; off, only a person recomputes them."""
-    key = mart.asset.key
-    name = "_".join(key.path)
-    partitions = mart.asset.partitions_def
-    assert partitions is not None
+    asset_job = dg.define_asset_job(
+        mart.name,
+        selection=[asset_key(mart.table)],
+        description=f"Recomputes a range of partitions of {mart.table.path}.",
+    )
 
     @dg.sensor(
-        name=f"repair_{name}",
-        asset_selection=[key],
-        minimum_interval_seconds=15,
+        name=f"repair_{mart.name}",
+        jobs=[asset_job, repair_job],
+        minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Recomputes exactly those partitions of {key.to_user_string()} whose source has other rows than they "
-        "were computed from. Each tick says what it compared.",
+        description=f"Recomputes exactly those partitions of {mart.table.path} whose source has other rows than they were "
+        "computed from. Each tick says what it compared. Switch it off, and only a person recomputes them.",
     )
     def repair(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         settings = get_settings()
         now = time.time()
-        running = _busy(context.instance, key, (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED,
-                                                dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED))  # fmt: skip
-        if running:
-            return dg.SensorResult(skip_reason=dg.SkipReason(f"{running} runs of this mart are under way"))
-        keys = partitions.get_partition_keys()
-        known = set(keys)
-        last_live = float(context.cursor or 0)
-        may_refresh = not mart.wait_until_closed and now - last_live >= settings.mart_refresh_seconds
+        ready = readiness(_runs(context.instance, mart), is_gone)
+        for run_id in ready.dead:
+            run = context.instance.get_run_by_id(run_id)
+            if run is not None:
+                context.instance.report_run_failed(run, f"marked as failed by repair_{mart.name}: its process is gone")
+        if ready.wait:
+            return dg.SensorResult(skip_reason=dg.SkipReason(ready.wait))
+        keys = mart.partitions.get_partition_keys()
+        may_refresh = not mart.wait_until_closed and now - float(context.cursor or 0) >= settings.mart_refresh_seconds
         todo = plan(
-            mart.current(settings),
+            mart.source_rows(settings, None),
             mart.recorded(settings),
-            lambda k: mart.live(k, now),
+            lambda key: mart.live(key, now),
             may_refresh,
-            known.__contains__,
+            set(keys).__contains__,
         )
         if not todo.partitions:
             return dg.SensorResult(skip_reason=dg.SkipReason(todo.why))
         context.log.info(todo.why)
-        refreshed_live = any(mart.live(k, now) for k in todo.partitions)
-        requests = [
-            dg.RunRequest(
-                asset_selection=[key],
-                tags={RANGE_START: first, RANGE_END: last, MART_TAG: key.to_user_string()},
-            )
-            for first, last in contiguous(todo.partitions, keys)
-        ]
-        return dg.SensorResult(run_requests=requests, cursor=str(now) if refreshed_live else context.cursor)
+        refreshed_live = any(mart.live(key, now) for key in todo.partitions)
+        return dg.SensorResult(
+            run_requests=requests(mart, todo.partitions, keys, repair_job.name),
+            cursor=str(now) if refreshed_live else context.cursor,
+        )
 
     return repair
+
+
+def build_mart(mart: Mart, checks: Sequence[dg.AssetChecksDefinition] = ()) -> dg.Definitions:
+    """All definitions of one mart: the asset, its checks, the repair job and the sensor."""
+    repair_job = build_repair_job(mart)
+    return dg.Definitions(
+        assets=[build_asset(mart)],
+        asset_checks=list(checks),
+        jobs=[repair_job],
+        sensors=[build_repair_sensor(mart, repair_job)],
+    )

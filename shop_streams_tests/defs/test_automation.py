@@ -1,11 +1,16 @@
 """A mart's sensor recomputes exactly the partitions whose source has other rows than they were computed from."""
 
+import subprocess
+from datetime import date, timedelta
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop_streams.defs.automation import contiguous, plan
+from shop_streams.defs.automation import MartRun, Readiness, contiguous, plan, readiness, requests
+from shop_streams.defs.marts import is_gone, this_process
+from shop_streams.defs.sales.assets import MART as SALES_MART
 
 DAYS = [f"2026-01-{day:02d}" for day in range(1, 31)]
 counts = st.dictionaries(st.sampled_from(DAYS), st.integers(1, 5))
@@ -47,3 +52,56 @@ def test_ranges_hold_exactly_the_keys_and_never_touch(keys: set[str]) -> None:
     covered = [DAYS[i] for first, last in ranges for i in range(DAYS.index(first), DAYS.index(last) + 1)]
     assert covered == sorted(keys)
     assert all(DAYS.index(b[0]) - DAYS.index(a[1]) > 1 for a, b in pairwise(ranges))
+
+
+FAILED, STARTED, QUEUED, SUCCESS = "FAILURE", "STARTED", "QUEUED", "SUCCESS"
+READINESS: dict[str, tuple[list[MartRun], str | None, tuple[str, ...]]] = {
+    "never ran": ([], None, ()),
+    "the last one went well": ([MartRun("a", SUCCESS, "alive", 3)], None, ()),
+    "one is under way": ([MartRun("a", STARTED, "alive")], "run a of this mart is STARTED", ()),
+    "one waits in the queue": ([MartRun("a", QUEUED)], "run a of this mart is QUEUED", ()),
+    "one was killed: its process is gone": ([MartRun("a", STARTED, "gone")], None, ("a",)),
+    "killed after a failure": (
+        [MartRun("b", STARTED, "gone"), MartRun("a", FAILED, "gone", 60)],
+        "backing off: 2 failures in a row, 10 of 10 s to wait",
+        ("b",),
+    ),
+    "failed once: at once": ([MartRun("a", FAILED, "gone", 1)], None, ()),
+    "failed three times": (
+        [MartRun("c", FAILED, "gone", 5), MartRun("b", FAILED, "gone", 9), MartRun("a", FAILED, "gone", 30)],
+        "backing off: 3 failures in a row, 15 of 20 s to wait",
+        (),
+    ),
+    "a success ends the series": ([MartRun("c", FAILED, "x", 5), MartRun("b", SUCCESS, "x", 9)], None, ()),
+}
+
+
+@pytest.mark.parametrize("case", READINESS)
+def test_a_run_waits_for_the_one_before_and_backs_off(case: str) -> None:
+    runs, wait, dead = READINESS[case]
+    assert readiness(runs, lambda process: process == "gone") == Readiness(wait, dead)
+
+
+def test_a_process_is_gone_when_it_ended_or_its_number_was_given_away() -> None:
+    assert not is_gone(this_process())
+    assert not is_gone("another-host:1:0")
+    host, pid, began = this_process().rsplit(":", 2)
+    assert is_gone(f"{host}:{pid}:{int(began) - 60}")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert is_gone(f"{host}:{ended.pid}:{began}")
+
+
+def test_forty_scattered_days_are_one_run_and_a_few_ranges_are_ranges() -> None:
+    days = [str(date(2026, 1, 1) + timedelta(days=number)) for number in range(100)]
+    scattered = days[:80:2]
+    (one,) = requests(SALES_MART, scattered, days, "repair_sales_hourly_metrics")
+    assert one.job_name == "repair_sales_hourly_metrics"
+    assert one.run_config["ops"]["recompute_sales_hourly_metrics"]["config"]["partitions"] == scattered
+    ranges = requests(SALES_MART, days[:40] + days[50:51], days, "repair_sales_hourly_metrics")
+    assert [
+        (r.tags["dagster/asset_partition_range_start"], r.tags["dagster/asset_partition_range_end"]) for r in ranges
+    ] == [
+        (days[0], days[39]),
+        (days[50], days[50]),
+    ]

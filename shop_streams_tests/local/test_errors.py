@@ -11,7 +11,7 @@ import pytest
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.jars import parse_java_version
-from shop_streams_tests.conftest import Stack
+from shop_streams_tests.conftest import PORTS, Stack, free_ports
 
 COMMAND = str(Path(sys.executable).with_name("shop-streams"))
 
@@ -52,9 +52,14 @@ def test_taken_port_names_its_variable(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        answer = run("up", "--detach", SHOP_STREAMS_HOME=str(tmp_path / "home"), SHOP_STREAMS_COLLECTOR_PORT=port,
-                     SHOP_STREAMS_KAFKA_PORT="39092", SHOP_STREAMS_KAFKA_CONTROLLER_PORT="39093",
-                     SHOP_STREAMS_POSTGRES_PORT="35432", SHOP_STREAMS_SPARK_PORT="35002")  # fmt: skip
+        others = [name for name in PORTS if name != "collector"]
+        ports = {
+            f"SHOP_STREAMS_{name.upper()}_PORT": str(free)
+            for name, free in zip(others, free_ports(len(others)), strict=True)
+        }
+        answer = run(
+            "up", "--detach", SHOP_STREAMS_HOME=str(tmp_path / "home"), SHOP_STREAMS_COLLECTOR_PORT=port, **ports
+        )
     assert answer.returncode == 1
     assert f"Port {port} (collector) is taken" in answer.stderr.replace("\n", " ")
     assert "SHOP_STREAMS_COLLECTOR_PORT" in answer.stderr

@@ -1,24 +1,23 @@
 """The daily mart of hourly metrics, recomputed when its day changed."""
 
+from __future__ import annotations
+
 from datetime import UTC, date, datetime, timedelta
 
-import dagster as dg
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from shop_streams.defs.automation import Mart, build_repair_sensor
-from shop_streams.defs.metadata import partition_metadata
+from shop_streams.defs.automation import build_mart
+from shop_streams.defs.marts import Mart
 from shop_streams.defs.partitions import sales_days
 from shop_streams.defs.sales import streams
 from shop_streams.defs.sales.aggregate import OFFSET_NOTE
 from shop_streams.defs.sales.checks import build_checks
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
-from shop_streams.defs.sales.transforms import hourly_metrics as metrics_by_hour
+from shop_streams.defs.sales.transforms import hourly_metrics
 from shop_streams.lake import log
-from shop_streams.lake.asset import asset_key, column_schema
-from shop_streams.lake.write import overwrite_partition
 from shop_streams.settings import Settings, get_settings
-from shop_streams.spark import SparkConnect
 from shop_streams.streaming.checkpoint import CheckpointNotes
 
 DAY = timedelta(days=1)
@@ -30,46 +29,25 @@ def day_metrics(events: DataFrame, day: date, offset_seconds: int) -> DataFrame:
     days = (day, day + DAY) if offset_seconds else (day,)
     unique = F.count_distinct("uid").alias("unique_visitors")
     return (
-        metrics_by_hour(events.where(F.col("event_date").isin(*days)), offset_seconds, unique)
+        hourly_metrics(events.where(F.col("event_date").isin(*days)), offset_seconds, unique)
         .withColumn("event_date", F.to_date(F.timestamp_seconds("start_ts")))
         .where(F.col("event_date") == day)
+        .coalesce(1)  # 24 rows: one file, in reading order
+        .sortWithinPartitions("start_ts")
     )
 
 
-@dg.asset(
-    key=asset_key(HOURLY),
-    deps=[asset_key(SHOP_EVENTS)],
-    partitions_def=sales_days,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="sales",
-    kinds={"spark", "delta"},
-    owners=["team:sales-analytics"],
-    pool="sales_hourly_metrics",
-    description=HOURLY.rows_are,
-    metadata={"dagster/column_schema": column_schema(HOURLY)},
-)
-def hourly_metrics(context: dg.AssetExecutionContext, spark: SparkConnect) -> None:
-    settings = get_settings()
-    session = spark.spark_session
-    version = log.version(SHOP_EVENTS.uri(settings))  # one snapshot for the rows and for their number
-    events = SHOP_EVENTS.read(session, settings, version)
-    counts = source_rows_by_day(settings, version)
-    offset = int(CheckpointNotes(session, streams.HOURLY.checkpoint(settings)).find(OFFSET_NOTE) or 0)
-    for key in context.partition_keys:
-        rows = day_metrics(events, date.fromisoformat(key), offset)
-        rows = rows.withColumn("source_rows", F.lit(counts.get(key, 0)).cast("bigint"))
-        rows = rows.coalesce(1).sortWithinPartitions("start_ts")  # 24 rows: one file, in reading order
-        overwrite_partition(rows, HOURLY, settings, f"event_date = '{key}'")
-        totals = day_totals(settings, key)
-        metadata = partition_metadata(HOURLY, settings, "event_date", key)
-        context.add_asset_metadata({**totals, "source_rows": counts.get(key, 0), **metadata}, partition_key=key)
+def partition_rows(events: DataFrame, key: str) -> DataFrame:
+    """The rows of one day, its windows where the stream's checkpoint fixed them."""
+    notes = CheckpointNotes(events.sparkSession, streams.HOURLY.checkpoint(get_settings()))
+    return day_metrics(events, date.fromisoformat(key), int(notes.find(OFFSET_NOTE) or 0))
 
 
-def day_totals(settings: Settings, key: str) -> dict[str, float]:
+def day_totals(settings: Settings, key: str) -> dict[str, int]:
     """The day's numbers, which plot themselves over the partitions in the UI."""
-    delta = log.scan(HOURLY.uri(settings), ["event_date", "revenue", "visitors", "purchases"])
-    hours = [row for row in delta.to_pylist() if str(row["event_date"]) == key]
-    return {name: sum(row[name] for row in hours) for name in ("revenue", "visitors", "purchases")}
+    columns = ("revenue", "visitors", "purchases")
+    hours = log.scan(HOURLY.uri(settings), list(columns), pc.field("event_date") == date.fromisoformat(key))
+    return {name: pc.sum(hours[name]).as_py() or 0 for name in columns}
 
 
 def source_rows_by_day(settings: Settings, version: int | None = None) -> dict[str, int]:
@@ -82,20 +60,22 @@ def source_rows_by_day(settings: Settings, version: int | None = None) -> dict[s
     return {day: counts.get(day, 0) + counts.get(str(date.fromisoformat(day) + DAY), 0) for day in sorted(days)}
 
 
-def _is_live(key: str, now: float) -> bool:
+def is_live(key: str, now: float) -> bool:
+    """Whether the day, or the grace for its last batches, is not over yet."""
     end = datetime.combine(date.fromisoformat(key) + DAY, datetime.min.time(), UTC)
     return now < end.timestamp() + CLOSING_GRACE_SECONDS
 
 
 MART = Mart(
-    hourly_metrics,
-    current=source_rows_by_day,
-    recorded=lambda settings: log.recorded_versions(HOURLY.uri(settings), "event_date"),
-    live=_is_live,
+    domain="sales",
+    table=HOURLY,
+    source=SHOP_EVENTS,
+    partitions=sales_days,
+    rows=partition_rows,
+    source_rows=source_rows_by_day,
+    live=is_live,
+    owners=("team:sales-analytics",),
+    totals=day_totals,
 )
 
-definitions = dg.Definitions(
-    assets=[hourly_metrics],
-    asset_checks=build_checks(source_rows_by_day),
-    sensors=[build_repair_sensor(MART)],
-)
+definitions = build_mart(MART, build_checks(source_rows_by_day))

@@ -1,0 +1,164 @@
+"""A mart: a partitioned table computed from a streamed one. A domain writes one `Mart`; `build_mart` makes the rest of it.
+
+Each row of a mart carries `source_rows`, the number of source rows that its partition was computed from. Streamed
+tables only grow, so that number is a version, and the two Delta logs tell which partitions are out of date.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import psutil
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from shop_streams.defs.metadata import partition_metadata
+from shop_streams.lake import log
+from shop_streams.lake.asset import asset_key, column_schema
+from shop_streams.lake.table import Table
+from shop_streams.lake.write import overwrite_partition
+from shop_streams.settings import Settings, get_settings
+from shop_streams.spark import SparkConnect
+
+MART_TAG = "shop_streams/mart"
+PROCESS_TAG = "shop_streams/process"
+MAX_RUNTIME_SECONDS = 3600  # Dagster's monitoring ends a mart's run after this, should nobody else notice that it hangs
+
+
+def _nothing_more(_settings: Settings, _key: str) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Mart:
+    """What a domain says of its mart.
+
+    Attributes:
+        rows: (the source's rows at one version, partition key) -> the partition's rows, without `source_rows`.
+        source_rows: (settings, version of the source or None for now) -> rows of the source for each partition key.
+        live: (partition key, now in epoch seconds) -> whether the partition still receives its ordinary traffic.
+        wait_until_closed: a live partition is computed when it has closed, not every `mart_refresh_seconds`.
+        totals: (settings, partition key) -> more metadata for the UI, such as numbers that plot themselves.
+    """
+
+    domain: str
+    table: Table
+    source: Table
+    partitions: dg.PartitionsDefinition
+    rows: Callable[[DataFrame, str], DataFrame]
+    source_rows: Callable[[Settings, int | None], dict[str, int]]
+    live: Callable[[str, float], bool]
+    owners: tuple[str, ...]
+    wait_until_closed: bool = False
+    totals: Callable[[Settings, str], dict[str, Any]] = _nothing_more
+
+    @property
+    def name(self) -> str:
+        """A name for jobs, sensors and pools: the table's path with underscores."""
+        return self.table.path.replace("/", "_")
+
+    @property
+    def partition_column(self) -> str:
+        """The column that holds the partition's key."""
+        return self.table.partition_by[0]
+
+    def recorded(self, settings: Settings) -> dict[str, int]:
+        """The rows of the source that each partition was computed from, out of the mart's own Delta log."""
+        return log.recorded_versions(self.table.uri(settings), self.partition_column)
+
+    def recompute(self, spark: SparkConnect, keys: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Compute and replace each partition in turn; yields its key and metadata once it is written.
+
+        Raises:
+            dg.Failure: the source does not exist yet.
+        """
+        settings = get_settings()
+        version = log.version(self.source.uri(settings))  # one snapshot for the rows and for their number
+        if version is None:
+            raise dg.Failure(
+                f"{self.source.path} does not exist yet: its stream has not written a batch.",
+                metadata={"next_step": "See the Automation page: the stream's switch must be on."},
+                allow_retries=False,
+            )
+        source = self.source.read(spark.spark_session, settings, version)
+        counts = self.source_rows(settings, version)
+        for key in keys:
+            source_rows = counts.get(key, 0)
+            rows = self.rows(source, key).withColumn("source_rows", F.lit(source_rows).cast("bigint"))
+            overwrite_partition(rows, self.table, settings, f"{self.partition_column} = '{key}'")
+            metadata = partition_metadata(self.table, settings, self.partition_column, key)
+            yield key, {**self.totals(settings, key), "source_rows": source_rows, **metadata}
+
+
+def build_asset(mart: Mart) -> dg.AssetsDefinition:
+    """The mart as an asset: a person, a backfill or the repair sensor materializes a partition or a range of them."""
+
+    @dg.asset(
+        key=asset_key(mart.table),
+        deps=[asset_key(mart.source)],
+        partitions_def=mart.partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=mart.domain,
+        kinds={"spark", "delta"},
+        owners=list(mart.owners),
+        pool=mart.name,
+        description=mart.table.rows_are,
+        metadata={"dagster/column_schema": column_schema(mart.table)},
+    )
+    def mart_asset(context: dg.AssetExecutionContext, spark: SparkConnect) -> None:
+        claim(context.instance, context.run.run_id, mart)
+        for key, metadata in mart.recompute(spark, context.partition_keys):
+            context.add_asset_metadata(metadata, partition_key=key)
+
+    return mart_asset
+
+
+class RepairConfig(dg.Config):
+    """Partition keys to recompute, in any order and with any gaps between them."""
+
+    partitions: list[str]
+
+
+def build_repair_job(mart: Mart) -> dg.JobDefinition:
+    """One run for scattered partitions: Dagster's own single-run backfill takes unbroken ranges only."""
+
+    @dg.op(name=f"recompute_{mart.name}", pool=mart.name, tags={"dagster/compute_kind": "spark"})
+    def recompute(context: dg.OpExecutionContext, config: RepairConfig, spark: SparkConnect) -> None:
+        claim(context.instance, context.run_id, mart)
+        for key, metadata in mart.recompute(spark, config.partitions):
+            context.log_event(dg.AssetMaterialization(asset_key(mart.table), partition=key, metadata=metadata))
+
+    @dg.job(
+        name=f"repair_{mart.name}",
+        description=f"Recomputes the listed partitions of {mart.table.path}, and no other, in one run.",
+        executor_def=dg.in_process_executor,
+        tags={"dagster/max_runtime": str(MAX_RUNTIME_SECONDS)},
+    )
+    def repair() -> None:
+        recompute()
+
+    return repair
+
+
+def claim(instance: dg.DagsterInstance, run_id: str, mart: Mart) -> None:
+    """Write into the run's tags which mart it computes and in which process, so that the sensor can tell when it is dead."""
+    instance.add_run_tags(run_id, {MART_TAG: mart.name, PROCESS_TAG: this_process()})
+
+
+def this_process() -> str:
+    """This process, told apart from a later one with the same id: host, pid, and when it began."""
+    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
+
+
+def is_gone(process: str) -> bool:
+    """Whether a process of this host has ended; one of another host is left to Dagster's run monitoring."""
+    host, pid, began = process.rsplit(":", 2)
+    if host != socket.gethostname():
+        return False
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.0f}" != began
+    except psutil.NoSuchProcess:
+        return True
