@@ -86,7 +86,7 @@ def _play(settings: Settings, console: Console) -> bool:
         console.print(f"  {'[green]✓[/]' if right else '[red]✗ WRONG:[/]'} {name}", highlight=False)
     url = f"http://127.0.0.1:{settings.dagster_port}"
     console.print(
-        f"\nLook at the lineage: {url}/asset-groups\nA stream's plots:    {url}/assets/app_events/events?view=overview\n"
+        f"\nLook at the lineage: {url}/asset-groups\nA stream's plots:    {url}/assets/streams/shop_events_ingest?view=overview\n"
         f"Its switch:          {url}/automation\nA table:             .venv/bin/shop-streams show app_events/enriched_events",
         highlight=False,
     )

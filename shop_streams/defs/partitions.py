@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from shop_streams.defs.app_events.schema import FIRST_DAY as APP_EVENTS_FIRST_DAY
-from shop_streams.defs.sales.schema import FIRST_DAY as SALES_FIRST_DAY
+from shop_streams.defs.sales.transforms import FIRST_DAY as SALES_FIRST_DAY
 
 WINDOW_FORMAT = "%Y-%m-%d-%H:%M"
 

@@ -1,11 +1,8 @@
-"""Tables of sales, and the fields of a record in the topic `shop_events`."""
+"""Tables of sales."""
 
 from __future__ import annotations
 
 from shop_streams.lake.table import Column, Table
-
-FIRST_DAY = "2015-01-01"  # event times come from the data: older ones are taken for a mistake in the units
-RECORD_FIELDS = "event_type string, category string, item_id string, item_price bigint, uid string, timestamp bigint"
 
 SHOP_EVENTS = Table(
     path="sales/shop_events",

@@ -1,13 +1,17 @@
-"""Pure transforms of sales. The managed stream, the `aggregate` command and the mart call the same functions."""
+"""Pure transforms of sales. The managed stream, the `aggregate` command and the mart call the same functions.
+
+Needs pyspark and nothing else: plain `spark-submit` runs it too.
+"""
 
 from __future__ import annotations
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from shop_streams.defs.sales.schema import FIRST_DAY, RECORD_FIELDS
 from shop_streams.streaming.records import Rule, parse_json, required, time_rules, value_rules, with_reason
 
+FIRST_DAY = "2015-01-01"  # event times come from the data: older ones are taken for a mistake in the units
+RECORD_FIELDS = "event_type string, category string, item_id string, item_price bigint, uid string, timestamp bigint"
 HOUR = 3600
 LATEST_MILLISECONDS = 253_402_300_799_999  # the end of the year 9999: beyond it Spark's conversion overflows
 
