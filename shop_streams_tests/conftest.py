@@ -1,123 +1,13 @@
-"""One real stack for the whole suite: own home, own ports, short intervals. A developer's running stack is never touched."""
+"""One real stack for the whole suite."""
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-import httpx
 import pytest
-from confluent_kafka import Producer
-from rich.console import Console
 
-from shop_streams.local import stack as local_stack
-from shop_streams.settings import Settings, get_settings
-from shop_streams.status import collect, streams
-
-PORTS = ("kafka", "kafka_controller", "postgres", "spark", "collector", "api", "dagster")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses at this moment."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def wait_for(what: str, ready: Callable[[], Any], seconds: float = 180) -> Any:
-    """Poll until `ready` returns something true; fail with the last value when time is up."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = ready()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:.0f} s in vain for {what}; last: {value!r}")
-        time.sleep(0.5)
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A running stack and what tests do with it."""
-
-    settings: Settings
-
-    def status(self) -> dict[str, Any]:
-        return collect(self.settings)
-
-    def cli(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).with_name("shop-streams")), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=check, timeout=300)
-
-    def graphql(self, query: str, **variables: Any) -> Any:
-        url = f"http://127.0.0.1:{self.settings.dagster_port}/graphql"
-        answer = httpx.post(url, json={"query": query, "variables": variables}, timeout=60, trust_env=False).json()
-        assert "errors" not in answer, answer
-        return answer["data"]
-
-    def produce(self, topic: str, values: list[bytes | None]) -> None:
-        producer = Producer(
-            {
-                "bootstrap.servers": self.settings.kafka,
-                "enable.idempotence": True,
-                "message.max.bytes": 20_000_000,
-            }
-        )
-        for value in values:
-            producer.produce(topic, value)
-        assert producer.flush(30) == 0
-
-    def post(self, path: str, **more: Any) -> httpx.Response:
-        more.setdefault("headers", {"X-Token": self.settings.track_token})
-        return httpx.post(f"http://127.0.0.1:{self.settings.collector_port}{path}", timeout=30, trust_env=False, **more)
-
-    def stream(self, name: str) -> dict[str, Any]:
-        return streams(self.settings)[name]
-
-    def wait_running(self, name: str, after_epoch: int = 0, seconds: float = 180) -> dict[str, Any]:
-        def ready() -> dict[str, Any] | None:
-            stream = self.stream(name)
-            alive = stream["state"] == "running" and stream["epoch"] > after_epoch and stream["lag"] is not None
-            return stream if alive else None
-
-        return wait_for(f"{name} to run with an epoch above {after_epoch}", ready, seconds)
+from shop_streams_tests.harness import Stack, running_stack
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    home = Path(tempfile.mkdtemp(prefix="shop-streams-test-"))
-    environment = {
-        "SHOP_STREAMS_HOME": str(home),
-        "SHOP_STREAMS_INGEST_INTERVAL_SECONDS": "5",
-        "SHOP_STREAMS_REPORT_SECONDS": "5",
-        "SHOP_STREAMS_LEASE_SECONDS": "12",
-        "SHOP_STREAMS_MART_REFRESH_SECONDS": "5",
-        "SHOP_STREAMS_SPARK_MEMORY": "2g",
-    } | {
-        f"SHOP_STREAMS_{name.upper()}_PORT": str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)
-    }
-    before = dict(os.environ)
-    os.environ.update(environment)
-    settings = get_settings()
-    try:
-        local_stack.up(settings, Console(stderr=True))
-        running = Stack(settings)
-        for name in ("app_events_ingest", "shop_events_ingest", "hourly_metrics"):
-            running.wait_running(name)
+    with running_stack(LEASE_SECONDS="12", SPARK_MEMORY="2g") as running:
         yield running
-    finally:
-        local_stack.down(settings)
-        os.environ.clear()
-        os.environ.update(before)
-        shutil.rmtree(home, ignore_errors=True)

@@ -23,7 +23,7 @@ from shop_streams_tests.bench.collector import bench_collector, resting
 from shop_streams_tests.bench.mart import bench_mart
 from shop_streams_tests.bench.streams import bench_aggregate, bench_ingest
 from shop_streams_tests.bench.traffic import console
-from shop_streams_tests.conftest import PORTS, free_ports
+from shop_streams_tests.harness import PORTS, free_ports
 
 PARTS = ("start", "collector", "mart", "ingest", "aggregate")
 

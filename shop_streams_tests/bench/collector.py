@@ -15,7 +15,7 @@ from shop_streams.local import stack
 from shop_streams.local.supervision import connect
 from shop_streams.settings import Settings
 from shop_streams_tests.bench.traffic import console
-from shop_streams_tests.conftest import free_ports, wait_for
+from shop_streams_tests.harness import free_ports, wait_for
 
 RESTING = ("dagster_daemon", "dagster_webserver", "dagster_code_server", "spark", "api")
 

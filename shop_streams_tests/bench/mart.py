@@ -11,7 +11,7 @@ from shop_streams.defs.sales.schema import HOURLY
 from shop_streams.lake.asset import asset_key
 from shop_streams.settings import Settings
 from shop_streams_tests.bench.traffic import fill, shop_event
-from shop_streams_tests.conftest import wait_for
+from shop_streams_tests.harness import wait_for
 
 
 def bench_mart(settings: Settings, rounds: int) -> list[str]:

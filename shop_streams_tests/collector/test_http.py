@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop_streams.collector.app import field_of
-from shop_streams_tests.conftest import Stack
+from shop_streams_tests.harness import Stack
 
 GOOD: dict[str, Any] = {
     "user_id": 1,

@@ -10,7 +10,7 @@ from shop_streams.defs.app_events.assets import source_rows_by_window
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.lake import log
 from shop_streams.lake.asset import asset_key
-from shop_streams_tests.conftest import Stack, wait_for
+from shop_streams_tests.harness import Stack, wait_for
 
 
 def materialize(stack: Stack, key: dg.AssetKey, partition: str) -> None:

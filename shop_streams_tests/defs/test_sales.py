@@ -15,7 +15,7 @@ from shop_streams.defs.sales.checks import parity
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.lake import log
 from shop_streams.topics import Topic, create_topics
-from shop_streams_tests.conftest import Stack, wait_for
+from shop_streams_tests.harness import Stack, wait_for
 
 ORACLE = """
 with events as (select * from read_json(?, columns = {event_type: 'VARCHAR', item_price: 'BIGINT', uid: 'VARCHAR', "timestamp": 'BIGINT'})),

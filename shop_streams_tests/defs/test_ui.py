@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shop_streams_tests.conftest import Stack
+from shop_streams_tests.harness import Stack
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OFFLINE = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")

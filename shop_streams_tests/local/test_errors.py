@@ -11,7 +11,7 @@ import pytest
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.jars import parse_java_version
-from shop_streams_tests.conftest import PORTS, Stack, free_ports
+from shop_streams_tests.harness import PORTS, Stack, free_ports
 
 COMMAND = str(Path(sys.executable).with_name("shop-streams"))
 

@@ -10,7 +10,7 @@ from shop_streams.defs.app_events.streams import INGEST as APP_EVENTS
 from shop_streams.defs.sales.streams import INGEST as SALES
 from shop_streams.streaming.checks import accounts
 from shop_streams.streaming.replay import find
-from shop_streams_tests.conftest import Stack, wait_for
+from shop_streams_tests.harness import Stack, wait_for
 
 NOW = int(time.time() * 1000)
 SHOP: dict[str, Any] = {

@@ -13,7 +13,7 @@ import pytest
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.app_events.streams import INGEST
 from shop_streams.lake import log
-from shop_streams_tests.conftest import Stack, wait_for
+from shop_streams_tests.harness import Stack, wait_for
 from shop_streams_tests.streaming.test_dead_letters import exact
 
 NAME = INGEST.name

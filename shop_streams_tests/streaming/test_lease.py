@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 
 from shop_streams.streaming.lease import LeaseHeld, Leases, Superseded
-from shop_streams_tests.conftest import Stack
+from shop_streams_tests.harness import Stack
 
 
 @pytest.fixture

@@ -1,0 +1,87 @@
+"""`make faults`: traffic under a seeded plan of faults, and an independent oracle at the end.
+
+    make faults DURATION=900 SEED=1
+
+Kills with -9 in turn the collector, the broker, PostgreSQL, Spark's server, a stream's run, Dagster's daemon and its
+code server, pauses a stream's run until it has lost its lease, and fills the disk of the home folder (as root only: the
+home is then a small disk of its own in memory). Exit status 0: nothing lost, nothing twice, nothing else than promised.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from shop_streams.status import STREAMS
+from shop_streams_tests.faults.plan import faults
+from shop_streams_tests.faults.run import Report, run_faults
+from shop_streams_tests.harness import running_stack
+
+DISK_SIZE = "3g"
+console = Console()
+
+
+@contextmanager
+def small_disk() -> Iterator[Path | None]:
+    """A folder that is a disk of its own, or None where we may not mount one."""
+    folder = Path(tempfile.mkdtemp(prefix="shop-streams-faults-"))
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE},mode=755", "tmpfs", str(folder)]
+    mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
+    try:
+        yield folder if mounted else None
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+        folder.rmdir()
+
+
+def show(report: Report, seed: int) -> None:
+    """A table of the faults, and the verdict."""
+    table = Table("fault", "times", "recovery, median", "longest", title=f"seed {seed}")
+    for name in sorted({str(fault) for fault, _ in report.recoveries}):
+        times = [took for fault, took in report.recoveries if str(fault) == name]
+        table.add_row(name, str(len(times)), f"{statistics.median(times):.1f} s", f"{max(times):.1f} s")
+    console.print(table)
+    for difference in report.differences:
+        console.print(f"[red]✗[/] {difference}", highlight=False)
+    if not report.differences:
+        console.print(
+            f"[green]✓[/] {report.tracked} tracked events, {report.sales} sales and {report.broken} broken records: "
+            "0 lost, 0 twice; every mart and the topic equal DuckDB", highlight=False,
+        )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--duration", type=float, default=300, help="seconds of faults (default: 300)")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same plan (default: 1)")
+    options = parser.parse_args()
+    with small_disk() as disk:
+        if disk is None:
+            console.print("No disk of our own can be mounted here: fill_disk is left out.")
+        home = {"HOME": str(disk)} if disk else {}
+        console.print(f"Seed {options.seed}, {options.duration:.0f} s.")
+        with running_stack(**home) as stack:
+            deadline = time.monotonic() + options.duration
+            report = run_faults(
+                stack,
+                options.seed,
+                faults(options.seed, STREAMS, disk is not None),
+                lambda line: console.print(f"{time.strftime('%H:%M:%S')} {line}", highlight=False),
+                lambda: time.monotonic() < deadline,
+            )
+    show(report, options.seed)
+    sys.exit(1 if report.differences else 0)
+
+
+if __name__ == "__main__":
+    main()

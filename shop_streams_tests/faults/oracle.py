@@ -1,0 +1,102 @@
+"""DuckDB over what the clients know was acknowledged, against what came out. Nothing of the project computes an expectation."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from shop_streams.defs.app_events.schema import ENRICHED
+from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
+from shop_streams.kafka import read_topic
+from shop_streams.lake import log
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams_tests.faults.traffic import Ledger
+from shop_streams_tests.harness import Stack
+
+METRICS = """
+select epoch(date_trunc('hour', make_timestamp(timestamp * 1000)))::bigint as start_ts,
+       start_ts + 3600 as end_ts,
+       coalesce(sum(item_price) filter (event_type = 'buy'), 0)::bigint as revenue,
+       count(uid) as visitors,
+       count(*) filter (event_type = 'buy') as purchases,
+       case when purchases > 0 then revenue / purchases end as aov
+from sales group by 1 order by 1
+"""
+ENRICHMENT = """
+with best as (
+    select "window", user_id, event_action,
+           row_number() over (partition by "window", user_id order by count(*) desc, event_action) as place
+    from enriched where event_action is not null group by all)
+select count(*) from (
+    select e.u_count, e.u_mp_ea, count(*) over (partition by e."window", e.user_id) as n, b.event_action
+    from enriched e left join best b on b."window" = e."window" and b.user_id = e.user_id and b.place = 1)
+where u_count <> n or u_mp_ea is distinct from event_action
+"""
+
+
+def differences(stack: Stack, ledger: Ledger, day_filter: str) -> Iterator[str]:
+    """Each way in which the tables, the topic and the marts differ from the ledger, in words; nothing when all is right.
+
+    `day_filter` is SQL over `start_ts`: the hours that belong to this ledger alone.
+    """
+    database = duckdb.connect()
+    settings = stack.settings
+    letters = log.scan(DEAD_LETTERS.uri(settings), ["raw"])
+    refused = [raw.decode(errors="replace") for raw in letters["raw"].to_pylist() if raw and ledger.tag.encode() in raw]
+    database.register("tracked", pa.Table.from_pylist(ledger.tracked))
+    database.register("sales", pa.Table.from_pylist(ledger.sales))
+    database.register("broken", pa.table({"raw": pa.array(ledger.broken, pa.string())}))
+    database.register("refused", pa.table({"raw": pa.array(refused, pa.string())}))
+
+    columns = ["event_id", "app_name", "user_id", "event_action", "window", "u_count", "u_mp_ea"]
+    database.register("enriched", log.scan(ENRICHED.uri(settings), columns))
+    database.register("shop_rows", log.scan(SHOP_EVENTS.uri(settings), ["item_id", "category"]))
+    database.execute(f"create view tracked_rows as select * from enriched where app_name = '{ledger.tag}'")
+    database.execute(f"create view sales_rows as select * from shop_rows where category = '{ledger.tag}'")
+    yield from _sets(database, "tracked events", "tracked", "tracked_rows", "event_id")
+    yield from _sets(database, "sales", "sales", "sales_rows", "item_id")
+    yield from _sets(database, "dead letters", "broken", "refused", "raw")
+    wrong = _value(database, ENRICHMENT)
+    if wrong:
+        yield f"{wrong} enriched rows have another u_count or u_mp_ea than DuckDB"
+    expected = _rows(database, METRICS)
+    fields = ["start_ts", "end_ts", "revenue", "visitors", "purchases", "aov"]
+    database.register("mart_arrow", log.scan(HOURLY.uri(settings), fields))
+    yield from _hours(
+        "mart", expected, _rows(database, f"select * from mart_arrow where {day_filter} order by start_ts")
+    )
+    last = {record.key: json.loads(record.value) for record in read_topic(settings.kafka, "hourly_metrics")}
+    database.register(
+        "sent", pa.Table.from_pylist([{name: record[name] for name in fields} for record in last.values()])
+    )
+    sent = f"select * from sent where {day_filter} order by start_ts"
+    yield from _hours("topic hourly_metrics", expected, _rows(database, sent))
+
+
+def _sets(database: Any, what: str, wanted: str, found: str, key: str) -> Iterator[str]:
+    """0 lost, 0 twice, 0 that nobody sent."""
+    questions = {
+        "lost": f"select {key} from {wanted} where {key} not in (select {key} from {found})",
+        "twice": f"select {key} from {found} group by 1 having count(*) > 1",
+        "never sent": f"select {key} from {found} where {key} not in (select {key} from {wanted})",
+    }
+    for problem, question in questions.items():
+        wrong = database.execute(question).fetchall()
+        if wrong:
+            yield f"{len(wrong)} {what} {problem}, the first: {wrong[0][0]}"
+
+
+def _hours(what: str, expected: list[tuple[Any, ...]], found: list[tuple[Any, ...]]) -> Iterator[str]:
+    if expected != found:
+        first = next((pair for pair in zip(expected, found, strict=False) if pair[0] != pair[1]), None)
+        yield f"{what}: {len(found)} hours, expected {len(expected)}; the first difference (expected, found): {first}"
+
+
+def _rows(database: Any, query: str) -> list[tuple[Any, ...]]:
+    return database.execute(query).fetchall()  # type: ignore[no-any-return]
+
+
+def _value(database: Any, query: str) -> int:
+    return int(database.execute(query).fetchone()[0])

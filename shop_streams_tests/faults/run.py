@@ -1,0 +1,120 @@
+"""Traffic, one fault after the other, the time until everything flows again, and the oracle at the end."""
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from dagster_graphql import DagsterGraphQLClient
+
+from shop_streams.defs.app_events.assets import MART as ENRICHED_MART
+from shop_streams.defs.app_events.schema import EVENTS
+from shop_streams.defs.app_events.streams import INGEST as APP_EVENTS
+from shop_streams.defs.sales.assets import MART as SALES_MART
+from shop_streams.defs.sales.schema import SHOP_EVENTS
+from shop_streams.defs.sales.streams import INGEST as SALES
+from shop_streams.kafka import read_topic
+from shop_streams.lake import log
+from shop_streams.lake.asset import asset_key
+from shop_streams.status import STREAMS
+from shop_streams.streaming.checks import accounts
+from shop_streams_tests.faults.inflict import inflict
+from shop_streams_tests.faults.oracle import differences
+from shop_streams_tests.faults.plan import Fault
+from shop_streams_tests.faults.traffic import FIRST_SECOND, HOUR, SALES_DAYS, Traffic
+from shop_streams_tests.harness import Stack, wait_for
+
+RECOVERY_LIMIT_SECONDS = 300.0
+SETTLE_SECONDS = 300.0
+
+
+@dataclass
+class Report:
+    """What was done, the seconds that each recovery took, and what the oracle found wrong."""
+
+    recoveries: list[tuple[Fault, float]] = field(default_factory=list)
+    tracked: int = 0
+    sales: int = 0
+    broken: int = 0
+    differences: list[str] = field(default_factory=list)
+
+
+def run_faults(
+    stack: Stack, seed: int, plan: Iterable[Fault], say: Callable[[str], None], go_on: Callable[[], bool]
+) -> Report:
+    """Inflict the faults of `plan` under traffic while `go_on()`, then compare everything with what was acknowledged."""
+    report = Report()
+    canaries = itertools.count()
+    with Traffic(stack, seed) as traffic:
+        recovered(stack, traffic, next(canaries))
+        for fault in plan:
+            if not go_on():
+                break
+            time.sleep(fault.calm)
+            started = time.monotonic()
+            aftermath = inflict(fault, stack)
+            recovered(stack, traffic, next(canaries), aftermath.over)
+            took = time.monotonic() - started
+            aftermath.clean_up()
+            report.recoveries.append((fault, took))
+            say(f"{fault}: everything flowed again after {took:.1f} s")
+    ledger = traffic.ledger
+    report.tracked, report.sales, report.broken = len(ledger.tracked), len(ledger.sales), len(ledger.broken)
+    say(f"{report.tracked} tracked, {report.sales} sales and {report.broken} broken records acknowledged; settling")
+    settle(stack)
+    last = FIRST_SECOND + 86_400 * SALES_DAYS + HOUR * next(canaries)
+    report.differences = list(differences(stack, ledger, f"start_ts between {FIRST_SECOND} and {last}"))
+    return report
+
+
+def recovered(stack: Stack, traffic: Traffic, number: int, over: Callable[[], bool] = lambda: True) -> None:
+    """Return when every stream runs, and events that were sent after this call are in both tables and in the topic."""
+    seen = len(traffic.ledger.tracked) + 1  # the one after the one that may be under way
+    hour = FIRST_SECOND + 86_400 * SALES_DAYS + HOUR * number
+    sale = traffic.sell(f"canary-{number}", hour, random.Random(number))
+
+    def flows() -> bool:
+        if len(traffic.ledger.tracked) <= seen:
+            return False
+        event = traffic.ledger.tracked[seen]["event_id"]
+        settings = stack.settings
+        try:
+            return (
+                over()
+                and all(stack.stream(name)["state"] == "running" for name in STREAMS)
+                and event in log.scan(EVENTS.uri(settings), ["event_id"])["event_id"].to_pylist()
+                and sale["item_id"] in log.scan(SHOP_EVENTS.uri(settings), ["item_id"])["item_id"].to_pylist()
+                and str(hour).encode() in {record.key for record in read_topic(settings.kafka, "hourly_metrics")}
+            )
+        except Exception:  # whatever is down at this moment says so in its own way
+            return False
+
+    wait_for("everything to flow again", flows, RECOVERY_LIMIT_SECONDS)
+
+
+def settle(stack: Stack) -> None:
+    """Wait until nothing is in flight and the sales mart follows; compute the live windows, as a person may at any time."""
+
+    def arrived() -> bool:
+        exact = [account for spec in (APP_EVENTS, SALES) for account in accounts(spec, stack.settings)]
+        return all(account.exact and account.in_flight == 0 for account in exact)
+
+    def followed() -> bool:
+        return SALES_MART.source_rows(stack.settings, None) == SALES_MART.recorded(stack.settings)
+
+    wait_for("every record to arrive once", arrived, SETTLE_SECONDS)
+    wait_for("the sales mart to follow", followed, SETTLE_SECONDS)
+    client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
+    for window in _stale_windows(stack):
+        client.submit_job_execution(
+            "__ASSET_JOB", tags={"dagster/partition": window}, asset_selection=[asset_key(ENRICHED_MART.table)]
+        )
+    wait_for("the windows to be computed", lambda: not list(_stale_windows(stack)), SETTLE_SECONDS)
+
+
+def _stale_windows(stack: Stack) -> Iterator[str]:
+    recorded = ENRICHED_MART.recorded(stack.settings)
+    for window, rows in ENRICHED_MART.source_rows(stack.settings, None).items():
+        if recorded.get(window) != rows:
+            yield window
