@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from shop_streams.defs import common
+from shop_streams.defs import common, dead_letters
 from shop_streams.defs.app_events import assets as app_events
 from shop_streams.defs.app_events import streams as app_events_streams
 from shop_streams.defs.sales import assets as sales
@@ -13,6 +13,7 @@ defs = dg.Definitions.merge(
         executor=dg.in_process_executor
     ),  # a run is one process: a second one costs seconds and brings nothing
     common.definitions,
+    dead_letters.definitions,
     app_events_streams.definitions,
     app_events.definitions,
     sales_streams.definitions,

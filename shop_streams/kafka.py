@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from shop_streams.errors import ShopStreamsError
 
@@ -22,6 +22,7 @@ class Record(NamedTuple):
     offset: int
     key: bytes
     value: bytes
+    headers: dict[str, str | bytes | None]
 
 
 @contextmanager
@@ -52,15 +53,19 @@ def watermarks(servers: str, topic: str) -> dict[int, tuple[int, int]]:
         return _watermarks(consumer, topic)
 
 
-def read_topic(servers: str, topic: str) -> list[Record]:
+def read_topic(servers: str, topic: str, first: Mapping[int, int] | None = None) -> list[Record]:
     """Every record that the topic holds now, each partition in its order; null keys and values as b"".
+
+    `first` gives the offset to begin at for each partition; without it, the earliest that the topic holds.
 
     Raises:
         ShopStreamsError: the broker fell silent for 30 s before the end was reached.
     """
     with _consumer(servers) as consumer:
-        ends = {number: high for number, (low, high) in _watermarks(consumer, topic).items() if high > low}
-        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in ends])
+        marks = _watermarks(consumer, topic)
+        begins = {number: max(low, (first or {}).get(number, low)) for number, (low, _) in marks.items()}
+        ends = {number: high for number, (_, high) in marks.items() if high > begins[number]}
+        consumer.assign([TopicPartition(topic, number, begins[number]) for number in ends])
         records: list[Record] = []
         heard = time.monotonic()
         while not all(
@@ -75,7 +80,8 @@ def read_topic(servers: str, topic: str) -> list[Record]:
                     and offset is not None
                     and offset < ends[partition]
                 ):
-                    records.append(Record(partition, offset, message.key() or b"", message.value() or b""))
+                    headers = dict(message.headers() or [])
+                    records.append(Record(partition, offset, message.key() or b"", message.value() or b"", headers))
                     heard = time.monotonic()
             if time.monotonic() - heard > SILENCE_SECONDS:
                 raise ShopStreamsError(

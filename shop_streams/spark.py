@@ -8,8 +8,11 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 from pydantic import PrivateAttr
 from pyspark.sql import SparkSession
+from pyspark.sql.connect.client.retries import DefaultPolicy
 
 from shop_streams.settings import Settings, get_settings
+
+CALL_RETRIES = 4  # after 0.05, 0.2, 0.8 and 3.2 s
 
 
 def open_session(settings: Settings) -> SparkSession:
@@ -17,7 +20,7 @@ def open_session(settings: Settings) -> SparkSession:
 
     What a stateful query's checkpoint depends on is set here too, so that it is right on a foreign server.
     """
-    return LazyPySparkResource(
+    session: SparkSession = LazyPySparkResource(
         spark_config={
             "spark.remote": settings.spark,
             "spark.sql.session.timeZone": "UTC",
@@ -27,6 +30,9 @@ def open_session(settings: Settings) -> SparkSession:
             ),
         }
     ).spark_session
+    # The default keeps calling a server that died for 10 minutes; a call that waits for 5 s has told enough.
+    session.client.set_retry_policies([DefaultPolicy(max_retries=CALL_RETRIES)])
+    return session
 
 
 class SparkConnect(dg.ConfigurableResource):

@@ -18,7 +18,7 @@ from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.managed import keep_alive_name
 from shop_streams.streaming.spec import StreamSpec
 
-TICK_SECONDS = 10
+TICK_SECONDS = 5
 START_GRACE_SECONDS = 75.0  # a run may take this long from its request to its lease, waiting for Spark included
 BACKOFF_BASE_SECONDS = 10.0
 BACKOFF_LIMIT_SECONDS = 300.0

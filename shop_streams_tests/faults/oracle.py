@@ -25,10 +25,12 @@ select epoch(date_trunc('hour', make_timestamp(timestamp * 1000)))::bigint as st
 from sales group by 1 order by 1
 """
 ENRICHMENT = """
-with best as (
-    select "window", user_id, event_action,
-           row_number() over (partition by "window", user_id order by count(*) desc, event_action) as place
-    from enriched where event_action is not null group by all)
+with actions as (
+    select "window", user_id, event_action, count(*) as times
+    from enriched where event_action is not null group by "window", user_id, event_action),
+best as (
+    select *, row_number() over (partition by "window", user_id order by times desc, event_action) as place
+    from actions)
 select count(*) from (
     select e.u_count, e.u_mp_ea, count(*) over (partition by e."window", e.user_id) as n, b.event_action
     from enriched e left join best b on b."window" = e."window" and b.user_id = e.user_id and b.place = 1)

@@ -1,0 +1,8 @@
+"""The streams of all domains, for what concerns each of them."""
+
+from __future__ import annotations
+
+from shop_streams.defs.app_events.streams import INGEST as APP_EVENTS_INGEST
+from shop_streams.defs.sales.streams import INGEST as SHOP_EVENTS_INGEST
+
+LAKE_STREAMS = (APP_EVENTS_INGEST, SHOP_EVENTS_INGEST)
