@@ -121,7 +121,10 @@ def _print_status(state: dict[str, Any]) -> None:
             "" if stream["lag"] is None else str(stream["lag"]),
             "" if stream["beat_age_seconds"] is None else f"{stream['beat_age_seconds']:.1f}",
         )  # fmt: skip
-    console.print(services, streams)
+    topics = RichTable("topic", "offsets", "rows", "dead letters", "in flight")
+    for name, totals in state["topics"].items():
+        topics.add_row(name, *["?" if number is None else f"{number:,}" for number in totals.values()])
+    console.print(services, streams, topics)
     for name, address in state["endpoints"].items():
         console.print(f"{name:26}{address}", highlight=False)
 

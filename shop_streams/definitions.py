@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from shop_streams.defs import common, dead_letters
+from shop_streams.defs import accounting, common, dead_letters, upkeep
 from shop_streams.defs.app_events import assets as app_events
 from shop_streams.defs.app_events import streams as app_events_streams
 from shop_streams.defs.sales import assets as sales
@@ -18,4 +18,6 @@ defs = dg.Definitions.merge(
     app_events.definitions,
     sales_streams.definitions,
     sales.definitions,
+    accounting.definitions,
+    upkeep.definitions,
 )

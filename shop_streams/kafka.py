@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from shop_streams.errors import ShopStreamsError
 
@@ -35,22 +36,49 @@ def _consumer(servers: str) -> Iterator[Consumer]:
         consumer.close()
 
 
-def _watermarks(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
-    partitions = consumer.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic].partitions
+def _watermarks(consumer: Consumer, topic: str, seconds: float = ANSWER_SECONDS) -> dict[int, tuple[int, int]]:
+    partitions = consumer.list_topics(topic, timeout=seconds).topics[topic].partitions
     return {
-        number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_SECONDS)
+        number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=seconds)
         for number in sorted(partitions)
     }
 
 
-def watermarks(servers: str, topic: str) -> dict[int, tuple[int, int]]:
+def watermarks(servers: str, topic: str, seconds: float = ANSWER_SECONDS) -> dict[int, tuple[int, int]]:
     """The offsets [low, high) that each partition of the topic holds now.
 
     Raises:
-        KafkaException: the broker does not answer within 10 s, or has no such topic.
+        KafkaException: the broker does not answer within `seconds`, or has no such topic.
     """
     with _consumer(servers) as consumer:
-        return _watermarks(consumer, topic)
+        return _watermarks(consumer, topic, seconds)
+
+
+def offsets_at(servers: str, topic: str, moments: Sequence[float]) -> list[dict[int, int]]:
+    """For each moment (epoch seconds) and partition, the first offset whose record is not older; the end when none is."""
+    with _consumer(servers) as consumer:
+        ends = {number: high for number, (_, high) in _watermarks(consumer, topic).items()}
+        found = []
+        for moment in moments:
+            asked = [TopicPartition(topic, number, int(moment * 1000)) for number in ends]
+            answers = consumer.offsets_for_times(asked, timeout=ANSWER_SECONDS)
+            found.append({one.partition: one.offset if one.offset >= 0 else ends[one.partition] for one in answers})
+        return found
+
+
+def retention_seconds(servers: str, topic: str) -> float | None:
+    """How long the topic keeps a record; None when for ever."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    found = AdminClient({"bootstrap.servers": servers, "log_level": 0}).describe_configs([resource], request_timeout=10)
+    milliseconds = int(found[resource].result()["retention.ms"].value)
+    return None if milliseconds < 0 else milliseconds / 1000
+
+
+def oldest_timestamp(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -> float | None:
+    """Epoch seconds of the oldest of the first records of `ranges`, offsets [first, end); None when all are empty."""
+    firsts = {number: (first, first + 1) for number, (first, end) in ranges.items() if end > first}
+    times = [message.timestamp()[1] / 1000 for _, _, message in _messages(servers, topic, firsts)]
+    return min(times, default=None)
 
 
 def read_topic(servers: str, topic: str, first: Mapping[int, int] | None = None) -> list[Record]:
@@ -61,12 +89,25 @@ def read_topic(servers: str, topic: str, first: Mapping[int, int] | None = None)
     Raises:
         ShopStreamsError: the broker fell silent for 30 s before the end was reached.
     """
+    begins = first or {}
+    marks = watermarks(servers, topic)
+    ranges = {number: (max(low, begins.get(number, low)), high) for number, (low, high) in marks.items()}
+    return [
+        Record(partition, offset, message.key() or b"", message.value() or b"", dict(message.headers() or []))
+        for partition, offset, message in _messages(servers, topic, ranges)
+    ]
+
+
+def count_with_header(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]], header: str) -> int:
+    """How many records with this header the topic holds within `ranges`, offsets [first, end) for each partition."""
+    return sum(header in dict(message.headers() or []) for _, _, message in _messages(servers, topic, ranges))
+
+
+def _messages(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, int, Message]]:
+    """(partition, offset, message) of the ranges that hold something."""
     with _consumer(servers) as consumer:
-        marks = _watermarks(consumer, topic)
-        begins = {number: max(low, (first or {}).get(number, low)) for number, (low, _) in marks.items()}
-        ends = {number: high for number, (_, high) in marks.items() if high > begins[number]}
-        consumer.assign([TopicPartition(topic, number, begins[number]) for number in ends])
-        records: list[Record] = []
+        ends = {number: end for number, (first, end) in ranges.items() if end > first}
+        consumer.assign([TopicPartition(topic, number, ranges[number][0]) for number in ends])
         heard = time.monotonic()
         while not all(
             position.offset >= ends[position.partition]
@@ -80,11 +121,9 @@ def read_topic(servers: str, topic: str, first: Mapping[int, int] | None = None)
                     and offset is not None
                     and offset < ends[partition]
                 ):
-                    headers = dict(message.headers() or [])
-                    records.append(Record(partition, offset, message.key() or b"", message.value() or b"", headers))
                     heard = time.monotonic()
+                    yield partition, offset, message
             if time.monotonic() - heard > SILENCE_SECONDS:
                 raise ShopStreamsError(
                     f"Kafka sent nothing of topic {topic} for {SILENCE_SECONDS:.0f} s. `shop-streams status` tells."
                 )
-        return records

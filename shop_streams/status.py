@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg2
+from confluent_kafka import KafkaException
 
+from shop_streams.defs.streams import LAKE_STREAMS
+from shop_streams.kafka import watermarks
+from shop_streams.lake import log
 from shop_streams.local.stack import service_states
 from shop_streams.settings import Settings
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.keep_alive import stream_state
 from shop_streams.streaming.lease import Lease, Leases
+from shop_streams.streaming.spec import StreamSpec
 
 STREAMS = ("app_events_ingest", "shop_events_ingest", "hourly_metrics")
 
@@ -28,7 +34,22 @@ def collect(settings: Settings) -> dict[str, Any]:
             "lake_uri": settings.lake,
         },
         "streams": streams(settings),
+        "topics": {spec.topic.name: _totals(spec, settings) for spec in LAKE_STREAMS},
     }
+
+
+def _totals(spec: StreamSpec, settings: Settings) -> dict[str, int | None]:
+    """Where everything of a topic is, out of Kafka's offsets and the Delta log; None for what does not answer."""
+    table = spec.sink.table
+    assert table is not None
+    rows = sum(log.row_counts(table.uri(settings), table.partition_by[0]).values())
+    letters = log.row_counts(DEAD_LETTERS.uri(settings), "domain").get(spec.domain, 0)
+    try:
+        marks = watermarks(settings.kafka, spec.topic.name, seconds=2)
+    except (KafkaException, KeyError):
+        return {"offsets": None, "rows": rows, "dead_letters": letters, "in_flight": None}
+    offsets = sum(high for _, high in marks.values())
+    return {"offsets": offsets, "rows": rows, "dead_letters": letters, "in_flight": offsets - rows - letters}
 
 
 def streams(settings: Settings) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,11 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 POLL_SECONDS = 0.001
+VIA_COLLECTOR = "via_collector"  # a header on each of our records, so that the topic itself can tell how many there are
 DELIVERY_MILLISECONDS = 10_000
+
+
+HEADERS: Any = [(VIA_COLLECTOR, b"")]
 
 
 class NotDurable(Exception):
@@ -75,7 +79,7 @@ class DurableProducer:
         delivery = _Delivery(asyncio.get_running_loop().create_future(), len(records))
         try:
             for key, value in records:
-                self._producer.produce(topic, value, key, on_delivery=delivery)
+                self._producer.produce(topic, value, key, on_delivery=delivery, headers=HEADERS)
         except (BufferError, KafkaException) as error:
             raise NotDurable(f"Kafka can't take more at the moment: {error}") from error
         self._in_flight += 1

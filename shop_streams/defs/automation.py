@@ -22,6 +22,7 @@ from shop_streams.defs.marts import (
 from shop_streams.lake.asset import asset_key
 from shop_streams.settings import get_settings
 from shop_streams.streaming.keep_alive import UNFINISHED, backoff_seconds
+from shop_streams.streaming.lease import Lease, Leases
 
 TICK_SECONDS = 15
 RANGE_START = "dagster/asset_partition_range_start"
@@ -114,6 +115,14 @@ def readiness(runs: Sequence[MartRun], gone: Callable[[str], bool]) -> Readiness
     return Readiness(None, dead)
 
 
+def streams_first(leases: Mapping[str, Lease], ttl: float) -> str | None:
+    """Why a mart waits for the streams: one that was running is being started again, and the machine is busy with it."""
+    for name, lease in sorted(leases.items()):
+        if not lease.released and (lease.lag is None or not lease.fresh(ttl)):
+            return f"{name} is starting, and streams come first"
+    return None
+
+
 def _runs(instance: dg.DagsterInstance, mart: Mart) -> list[MartRun]:
     now = time.time()
     return [
@@ -167,8 +176,9 @@ def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDe
             run = context.instance.get_run_by_id(run_id)
             if run is not None:
                 context.instance.report_run_failed(run, f"marked as failed by repair_{mart.name}: its process is gone")
-        if ready.wait:
-            return dg.SensorResult(skip_reason=dg.SkipReason(ready.wait))
+        wait = ready.wait or streams_first(Leases(settings.postgres).read(), settings.lease_seconds)
+        if wait:
+            return dg.SensorResult(skip_reason=dg.SkipReason(wait))
         keys = mart.partitions.get_partition_keys()
         may_refresh = not mart.wait_until_closed and now - float(context.cursor or 0) >= settings.mart_refresh_seconds
         todo = plan(

@@ -9,13 +9,14 @@ import dagster as dg
 from shop_streams.defs.app_events.schema import FIRST_DAY as APP_EVENTS_FIRST_DAY
 from shop_streams.defs.sales.transforms import FIRST_DAY as SALES_FIRST_DAY
 
-WINDOW_FORMAT = "%Y-%m-%d-%H:%M"
+WINDOW_FORMAT = HOUR_FORMAT = "%Y-%m-%d-%H:%M"
 
 app_events_days = dg.DailyPartitionsDefinition(start_date=APP_EVENTS_FIRST_DAY, end_offset=1)
 app_events_windows = dg.TimeWindowPartitionsDefinition(
     cron_schedule="0 */3 * * *", start=f"{APP_EVENTS_FIRST_DAY}-00:00", fmt=WINDOW_FORMAT, end_offset=1
 )
 sales_days = dg.DailyPartitionsDefinition(start_date=SALES_FIRST_DAY, end_offset=1)
+topic_hours = dg.HourlyPartitionsDefinition(start_date="2026-01-01-00:00")  # by the broker's time: no earlier records
 
 
 def window_start(key: str) -> datetime:

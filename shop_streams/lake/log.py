@@ -33,6 +33,11 @@ def recorded_versions(uri: str, partition_column: str, version_column: str = "so
     return _per_partition(uri, partition_column, f"max.{version_column}", "max")
 
 
+def file_counts(uri: str, partition_column: str) -> dict[str, int]:
+    """Files of each partition; {} for a table that does not exist."""
+    return _per_partition(uri, partition_column, "path", "count")
+
+
 def _per_partition(
     uri: str, partition_column: str, column: str, aggregate: str, version: int | None = None
 ) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from shop_streams.settings import Settings
+
+_DELTA_TYPES = {"int": "integer", "bigint": "long"}  # the other names are the same in Spark and in Delta's log
+
+
+class SchemaMismatch(Exception):
+    """The table on disk has not the columns that this version writes."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +36,14 @@ class Column:
 class Table:
     """A Delta table: `path` below the lake's root, its columns, and those that partition it.
 
-    `rows_are` says what one row is.
+    `rows_are` says what one row is; `identity` is the column by which a repeated event is known, if there is one.
     """
 
     path: str
     columns: tuple[Column, ...]
     partition_by: tuple[str, ...]
     rows_are: str
+    identity: str = ""
 
     def uri(self, settings: Settings) -> str:
         """Where the table is."""
@@ -49,7 +57,10 @@ class Table:
     )
     def create(self, spark: SparkSession, settings: Settings) -> None:
         """Create the table, empty, where it is missing."""
-        if log.open_table(self.uri(settings)) is not None:
+        if (existing := log.open_table(self.uri(settings))) is not None:
+            self._check_schema(
+                {field.name: str(getattr(field.type, "type", field.type)) for field in existing.schema().fields}
+            )
             return
         columns = ", ".join(f"{column.name} {column.type}" for column in self.columns)
         partitioned = f"PARTITIONED BY ({', '.join(self.partition_by)})" if self.partition_by else ""
@@ -58,6 +69,20 @@ class Table:
             # Readers without a JVM take row counts from the log: a deletion vector would make them wrong.
             "TBLPROPERTIES ('delta.enableDeletionVectors' = 'false')"
         )
+
+    def _check_schema(self, existing: Mapping[str, str]) -> None:
+        for column in self.columns:
+            found = existing.get(column.name)
+            if found is None:
+                raise SchemaMismatch(
+                    f"{self.path} was made by an earlier version and has no column {column.name}. Add it, null for the "
+                    f"rows of the past: ALTER TABLE delta.`<lake>/{self.path}` ADD COLUMN {column.name} {column.type}"
+                )
+            if found != _DELTA_TYPES.get(column.type, column.type):
+                raise SchemaMismatch(
+                    f"Column {column.name} of {self.path} is {found}, and this version writes {column.type}. Move the table "
+                    "away together with its stream's checkpoint, and let the stream read its topic again."
+                )
 
     def read(self, spark: SparkSession, settings: Settings, version: int | None = None) -> DataFrame:
         """The table's rows, at a version or now."""

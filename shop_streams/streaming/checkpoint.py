@@ -5,11 +5,15 @@ They are written through Spark, so they live wherever the checkpoint does, and v
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
+
+
+class CheckpointMismatch(Exception):
+    """A setting that the checkpoint can't follow has changed since it was made."""
 
 
 @dataclass(frozen=True)
@@ -37,3 +41,18 @@ class CheckpointNotes:
             frame = self.spark.createDataFrame([(value,)], "value string")
             frame.coalesce(1).write.mode("overwrite").text(f"{self.folder}/notes/{name}")
         return value
+
+    def pin(self, facts: Mapping[str, str]) -> None:
+        """Note each fact at the first start, and refuse another value later: Spark would quietly go on with the old one.
+
+        Raises:
+            CheckpointMismatch: says which fact, both values, and the two ways out.
+        """
+        for name, value in facts.items():
+            noted = self.get(name, lambda value=value: value)  # type: ignore[misc]
+            if noted != value:
+                raise CheckpointMismatch(
+                    f"{name} was {noted} when the checkpoint {self.folder} was made, and is {value} now. "
+                    f"Set SHOP_STREAMS_{name.upper()}={noted} again; or let the stream begin anew: switch it off, move "
+                    "the checkpoint away together with what the stream wrote, and switch it on."
+                )

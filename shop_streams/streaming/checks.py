@@ -2,75 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import dagster as dg
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from shop_streams.kafka import watermarks
-from shop_streams.lake import log
-from shop_streams.settings import Settings, get_settings
-from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.kafka import oldest_timestamp, retention_seconds, watermarks
+from shop_streams.settings import get_settings
+from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.lease import Leases
 from shop_streams.streaming.spec import StreamSpec
 
-
-@dataclass(frozen=True)
-class PartitionAccount:
-    """One Kafka partition: what the topic offers, [low, high), and what the lake holds of it."""
-
-    partition: int
-    low: int
-    high: int
-    rows: int
-    dead_letters: int
-    distinct: int
-    first: int | None
-    last: int | None
-
-    @property
-    def in_flight(self) -> int:
-        """Offsets behind the last one that arrived."""
-        return self.high - (self.low if self.last is None else self.last + 1)
-
-    @property
-    def exact(self) -> bool:
-        """Every offset from the first to the last arrived exactly once, and none that the topic holds was passed over."""
-        if self.first is None or self.last is None:
-            return True
-        arrived = self.rows + self.dead_letters
-        return arrived == self.distinct == self.last - self.first + 1 and self.first <= self.low
-
-
-def accounts(spec: StreamSpec, settings: Settings) -> list[PartitionAccount]:
-    """The account of each partition of the stream's topic, out of Kafka's offsets and the lake's own columns."""
-    table = spec.sink.table
-    if table is None:
-        raise ValueError(f"{spec.name} has no lake table to account for")
-    columns = ["kafka_partition", "kafka_offset"]
-    rows = log.scan(table.uri(settings), columns)
-    letters = log.scan(DEAD_LETTERS.uri(settings), columns, pc.field("topic") == spec.topic.name)
-    return [
-        _account(number, marks, _offsets(rows, number), _offsets(letters, number))
-        for number, marks in watermarks(settings.kafka, spec.topic.name).items()
-    ]
-
-
-def _offsets(table: pa.Table, partition: int) -> pa.ChunkedArray:
-    if table.num_columns == 0:
-        return pa.chunked_array([], pa.int64())
-    return table.filter(pc.equal(table["kafka_partition"], partition))["kafka_offset"]
-
-
-def _account(
-    partition: int, marks: tuple[int, int], rows: pa.ChunkedArray, letters: pa.ChunkedArray
-) -> PartitionAccount:
-    arrived = pa.chunked_array(rows.chunks + letters.chunks, pa.int64())
-    bounds = pc.min_max(arrived).as_py()
-    distinct = pc.count_distinct(arrived).as_py()
-    return PartitionAccount(partition, *marks, len(rows), len(letters), distinct, bounds["min"], bounds["max"])
+RETENTION_ALARM = 0.5  # of the retention: half of it is left to act
 
 
 def build_checks(spec: StreamSpec) -> Sequence[dg.AssetChecksDefinition]:
@@ -124,4 +67,32 @@ def build_checks(spec: StreamSpec) -> Sequence[dg.AssetChecksDefinition]:
             },
         )  # fmt: skip
 
-    return [lag, accounting] if spec.sink.table else [lag]
+    @dg.asset_check(
+        asset=spec.output,
+        name="retention",
+        description=f"{spec.name} reads its records long before the topic's retention takes them.",
+    )
+    def retention() -> dg.AssetCheckResult:
+        settings = get_settings()
+        lease = Leases(settings.postgres).read().get(spec.name)
+        read_to = (lease.progress.get("end_offsets") or {}) if lease else {}
+        marks = watermarks(settings.kafka, spec.topic.name)
+        unread = {number: (int(read_to.get(str(number), low)), high) for number, (low, high) in marks.items()}
+        lost = sum(max(0, low - unread[number][0]) for number, (low, _) in marks.items())
+        limit = retention_seconds(settings.kafka, spec.topic.name)
+        held = {number: (max(first, marks[number][0]), end) for number, (first, end) in unread.items()}
+        oldest = oldest_timestamp(settings.kafka, spec.topic.name, held)
+        age = 0.0 if oldest is None else max(0.0, time.time() - oldest)
+        return dg.AssetCheckResult(
+            passed=not lost and (limit is None or age < RETENTION_ALARM * limit),
+            description=f"Start the stream, or raise the topic's retention.ms: {lost} records are lost already."
+            if lost
+            else None,
+            metadata={
+                "oldest_unread_hours": round(age / 3600, 2),
+                "retention_hours": "for ever" if limit is None else round(limit / 3600, 1),
+                "records_lost": lost,
+            },
+        )
+
+    return [lag, accounting, retention] if spec.sink.table else [lag, retention]

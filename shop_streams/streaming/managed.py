@@ -28,8 +28,10 @@ from tenacity import (
     wait_fixed,
 )
 
+from shop_streams.lake.table import SchemaMismatch
 from shop_streams.settings import Settings
 from shop_streams.streaming import records
+from shop_streams.streaming.checkpoint import CheckpointMismatch, CheckpointNotes
 from shop_streams.streaming.lease import LeaseHeld, Leases, Superseded
 from shop_streams.streaming.progress import Reporter, Sample, consumer_lag
 from shop_streams.streaming.spec import StreamContext, StreamSpec
@@ -123,6 +125,7 @@ def _wait_for_spark(settings: Settings) -> None:
 def start_query(spec: StreamSpec, settings: Settings, spark: SparkSession, **trigger: Any) -> Any:
     """Prepare the sink and start the query on its checkpoint. `trigger` as in `DataStreamWriter.trigger`."""
     stream = StreamContext(spark, settings, spec.name, spec.topic.name, spec.checkpoint(settings))
+    CheckpointNotes(spark, stream.checkpoint).pin(spec.pinned(settings))
     spec.sink.prepare(stream)
     source = records.read_stream(spark, settings.kafka, spec.topic.name, settings.max_offsets_per_trigger)
     return (
@@ -244,6 +247,8 @@ def _failing_with_advice(spec: StreamSpec, settings: Settings) -> Iterator[None]
         Superseded: "Nothing to do: a newer run took over while this one was paused.",
         SparkGone: "The sensor starts the stream again once Spark is back. `shop-streams status` tells its state.",
         QueryEnded: f"Read the cause above. The checkpoint is {spec.checkpoint(settings)}; the sensor tries again.",
+        CheckpointMismatch: "Read the two ways out above; the sensor tries again.",
+        SchemaMismatch: "Read the way out above; the sensor tries again.",
         PySparkException: "Read the cause above; see logs/spark.log in the home folder. The sensor tries again.",
         psycopg2.OperationalError: "PostgreSQL holds the lease and did not answer. `shop-streams status` tells its state.",
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -50,7 +50,8 @@ class StreamSpec:
     """One managed stream, from `topic` to `sink`; its output is the asset `output`.
 
     `interval_seconds` gives the trigger's interval out of the settings; `description` is what the UI shows, and
-    says what one row of the output is.
+    says what one row of the output is. `pinned` gives the settings, by name, that its checkpoint can't follow when
+    they change.
     """
 
     name: str
@@ -60,6 +61,7 @@ class StreamSpec:
     output: dg.AssetKey
     description: str
     interval_seconds: Callable[[Settings], float]
+    pinned: Callable[[Settings], Mapping[str, str]] = lambda _settings: {}
     owners: tuple[str, ...] = ("team:data-platform",)
 
     def checkpoint(self, settings: Settings) -> str:

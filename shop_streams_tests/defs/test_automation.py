@@ -3,14 +3,16 @@
 import subprocess
 from datetime import date, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop_streams.defs.automation import MartRun, Readiness, contiguous, plan, readiness, requests
+from shop_streams.defs.automation import MartRun, Readiness, contiguous, plan, readiness, requests, streams_first
 from shop_streams.defs.marts import is_gone, this_process
 from shop_streams.defs.sales.assets import MART as SALES_MART
+from shop_streams.streaming.lease import Lease
 
 DAYS = [f"2026-01-{day:02d}" for day in range(1, 31)]
 counts = st.dictionaries(st.sampled_from(DAYS), st.integers(1, 5))
@@ -80,6 +82,18 @@ READINESS: dict[str, tuple[list[MartRun], str | None, tuple[str, ...]]] = {
 def test_a_run_waits_for_the_one_before_and_backs_off(case: str) -> None:
     runs, wait, dead = READINESS[case]
     assert readiness(runs, lambda process: process == "gone") == Readiness(wait, dead)
+
+
+def lease(name: str, **more: Any) -> Lease:
+    known: dict[str, Any] = {"lag": 0, "released": False, "beat_age": 1.0} | more
+    return Lease(name, "run", 1, "host", 1, progress={}, failures=0, held_for=9.0, **known)
+
+
+def test_streams_that_are_starting_come_first() -> None:
+    assert streams_first({}, 15) is None
+    assert streams_first({"a": lease("a"), "b": lease("b", released=True, lag=None, beat_age=999.0)}, 15) is None
+    assert streams_first({"a": lease("a"), "b": lease("b", lag=None)}, 15) == "b is starting, and streams come first"
+    assert streams_first({"a": lease("a", beat_age=20.0)}, 15) == "a is starting, and streams come first"
 
 
 def test_a_process_is_gone_when_it_ended_or_its_number_was_given_away() -> None:

@@ -18,7 +18,7 @@ from shop_streams.kafka import read_topic
 from shop_streams.lake import log
 from shop_streams.lake.asset import asset_key
 from shop_streams.status import STREAMS
-from shop_streams.streaming.checks import accounts
+from shop_streams.streaming.accounting import accounts
 from shop_streams_tests.faults.inflict import inflict
 from shop_streams_tests.faults.oracle import differences
 from shop_streams_tests.faults.plan import Fault

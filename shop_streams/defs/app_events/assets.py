@@ -17,9 +17,9 @@ from shop_streams.defs.marts import Mart
 from shop_streams.defs.partitions import app_events_windows, window_key, window_start
 from shop_streams.lake import log
 from shop_streams.settings import Settings
+from shop_streams.streaming.accounting import REPEAT_HORIZON
 
 WINDOW = timedelta(hours=3)
-REPEAT_HORIZON = timedelta(days=7)  # a client retries within minutes; a week costs one column of a few partitions
 CLOSING_GRACE_SECONDS = 120.0  # the stream's interval and a batch: a window's last events are in the table by then
 
 

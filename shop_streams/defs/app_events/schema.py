@@ -27,6 +27,7 @@ EVENTS = Table(
     partition_by=("event_date",),
     rows_are="One row is one product event as the collector accepted it. A client's retry may repeat an event_id; "
     "whatever is computed from here counts it once.",
+    identity="event_id",
 )
 
 ENRICHED = Table(

@@ -42,6 +42,10 @@ HOURLY = StreamSpec(
     output=topic_key(topics.HOURLY_METRICS),
     description=topics.HOURLY_METRICS.description,
     interval_seconds=lambda _settings: 5,
+    pinned=lambda settings: {
+        "state_partitions": str(settings.state_partitions),
+        "sales_window_anchor": settings.sales_window_anchor,
+    },
 )
 
 definitions = dg.Definitions.merge(

@@ -1,0 +1,127 @@
+"""The accounting of each topic, hour by hour: what was accepted, and where all of it is now."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from shop_streams.collector.durable import VIA_COLLECTOR
+from shop_streams.defs.automation import RANGE_END, RANGE_START, contiguous
+from shop_streams.defs.partitions import HOUR_FORMAT, topic_hours
+from shop_streams.defs.streams import LAKE_STREAMS
+from shop_streams.kafka import count_with_header, offsets_at
+from shop_streams.lake.asset import asset_key
+from shop_streams.settings import Settings, get_settings
+from shop_streams.streaming.accounting import Ranges, accounts, duplicates
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.factory import topic_key
+from shop_streams.streaming.spec import StreamSpec
+
+HOUR = 3600
+LOOK_BACK_HOURS = 24
+
+
+def hour_account(spec: StreamSpec, settings: Settings, ranges: Ranges) -> dict[str, Any]:
+    """The numbers of the offsets in `ranges`, as metadata of the UI; `exact` says that they add up."""
+    per_partition = accounts(spec, settings, ranges)
+    assert spec.sink.table is not None
+    return {
+        "accepted_by_collector": count_with_header(settings.kafka, spec.topic.name, ranges, VIA_COLLECTOR),
+        "offsets": sum(account.high - account.low for account in per_partition),
+        "rows": sum(account.rows for account in per_partition),
+        "duplicates": duplicates(spec.sink.table, settings, ranges),
+        "dead_letters": sum(account.dead_letters for account in per_partition),
+        "in_flight": sum(account.in_flight for account in per_partition),
+        "exact": all(account.exact for account in per_partition),
+    }
+
+
+def hour_ranges(spec: StreamSpec, settings: Settings, hours: Sequence[str]) -> dict[str, Ranges]:
+    """The offsets that each hour, by the broker's times of the records, holds in each partition."""
+    starts = [datetime.strptime(hour, HOUR_FORMAT).replace(tzinfo=UTC).timestamp() for hour in hours]
+    marks = offsets_at(
+        settings.kafka, spec.topic.name, [moment for start in starts for moment in (start, start + HOUR)]
+    )
+    return {
+        hour: {number: (first, marks[2 * index + 1][number]) for number, first in marks[2 * index].items()}
+        for index, hour in enumerate(hours)
+    }
+
+
+def build_accounting(spec: StreamSpec) -> dg.Definitions:
+    """The topic's account as an asset with a check, and the schedule that keeps it up to date."""
+    key = dg.AssetKey(["accounting", spec.topic.name])
+
+    @dg.asset(
+        key=key,
+        deps=[topic_key(spec.topic), spec.output, asset_key(DEAD_LETTERS)],
+        partitions_def=topic_hours,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=spec.domain,
+        kinds={"kafka", "delta"},
+        owners=list(spec.owners),
+        description=f"One row of the plots is one hour of the topic {spec.topic.name}: offsets = rows + dead letters + in flight. "
+        "Duplicates are rows whose event had arrived before; they count once in what is computed.",
+        check_specs=[
+            dg.AssetCheckSpec("sum_is_exact", asset=key, description="offsets = rows + dead letters + in flight")
+        ],
+    )
+    def account(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        settings = get_settings()
+        wrong = []
+        for hour, ranges in hour_ranges(spec, settings, context.partition_keys).items():
+            numbers = hour_account(spec, settings, ranges)
+            context.add_asset_metadata(numbers, partition_key=hour)
+            if not numbers["exact"]:
+                wrong.append(f"{hour}: {numbers}")
+        check = dg.AssetCheckResult(
+            check_name="sum_is_exact",
+            passed=not wrong,
+            description="; ".join(wrong[:3]) or None,
+            metadata={"hours": len(context.partition_keys), "hours_wrong": len(wrong)},
+        )
+        return dg.MaterializeResult(check_results=[check])
+
+    job = dg.define_asset_job(f"account_{spec.topic.name}", selection=[key])
+
+    @dg.schedule(
+        name=f"account_{spec.topic.name}_hourly",
+        job=job,
+        cron_schedule="5 * * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Accounts for the closed hours of the last {LOOK_BACK_HOURS} that are new, or had something in flight.",
+    )
+    def hourly(context: dg.ScheduleEvaluationContext) -> Any:
+        settings = get_settings()
+        hours = topic_hours.get_partition_keys(datetime.fromtimestamp(time.time(), UTC))[-LOOK_BACK_HOURS:]
+        busy = [
+            hour
+            for hour, ranges in hour_ranges(spec, settings, hours).items()
+            if any(end > first for first, end in ranges.values())
+        ]
+        due = sorted(set(busy) - settled(context.instance, key, busy))
+        if not due:
+            return dg.SkipReason(f"{len(busy)} of the last {len(hours)} hours hold records; all are accounted for")
+        return [dg.RunRequest(tags={RANGE_START: first, RANGE_END: last}) for first, last in contiguous(due, hours)]
+
+    return dg.Definitions(assets=[account], jobs=[job], schedules=[hourly])
+
+
+def settled(instance: dg.DagsterInstance, key: dg.AssetKey, hours: Sequence[str]) -> set[str]:
+    """Those of `hours` whose last account was exact with nothing in flight: they can't change any more."""
+    if not hours:
+        return set()
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=key, asset_partitions=list(hours)), limit=20 * len(hours)
+    ).records
+    newest: dict[str, dict[str, Any]] = {}
+    for record in records:  # newest first
+        event = record.asset_materialization
+        if event is not None and event.partition is not None:
+            newest.setdefault(event.partition, {name: value.value for name, value in event.metadata.items()})
+    return {hour for hour, numbers in newest.items() if numbers.get("exact") and not numbers.get("in_flight")}
+
+
+definitions = dg.Definitions.merge(*[build_accounting(spec) for spec in LAKE_STREAMS])

@@ -1,0 +1,92 @@
+"""Daily upkeep: files merged and removed, old dead letters and old runs of the checks forgotten. Streams go on meanwhile."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from shop_streams.defs.common import all_checks_job
+from shop_streams.defs.streams import LAKE_STREAMS
+from shop_streams.kafka import watermarks
+from shop_streams.lake import log, upkeep
+from shop_streams.settings import Settings, get_settings
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
+
+READERS_HOURS = 168  # a week: nobody reads a version that is older
+RUNS_AT_ONCE = 1000
+
+
+def closed_days(uri: str) -> list[str]:
+    """The days of a table that ended at least a day ago: their ordinary traffic is over."""
+    yesterday = str((datetime.fromtimestamp(time.time(), UTC) - timedelta(days=1)).date())
+    return [day for day in log.file_counts(uri, "event_date") if day < yesterday]
+
+
+def forgotten_by_kafka(settings: Settings) -> str:
+    """SQL for the dead letters whose records their topics no longer hold: the accounting does not ask for them any more."""
+    conditions = [
+        f"(topic = '{spec.topic.name}' and kafka_partition = {number} and kafka_offset < {low})"
+        for spec in LAKE_STREAMS
+        for number, (low, _) in watermarks(settings.kafka, spec.topic.name).items()
+    ]
+    return f"({' or '.join(conditions)})"
+
+
+@dg.op(description="Merges the small files of closed days, and deletes files that no version of the last week needs.")
+def keep_up_tables(context: dg.OpExecutionContext) -> None:
+    settings = get_settings()
+    rows = []
+    for spec in LAKE_STREAMS:
+        table = spec.sink.table
+        assert table is not None
+        uri = table.uri(settings)
+        done = upkeep.keep_up(uri, "event_date", closed_days(uri), READERS_HOURS)
+        rows.append(
+            {"table": table.path, "files": done.files_before, "after": done.files_after, "deleted": done.files_deleted}
+        )
+    uri = DEAD_LETTERS.uri(settings)
+    expired = upkeep.expire(uri, "at", settings.dead_letter_days, forgotten_by_kafka(settings))
+    done = upkeep.keep_up(uri, "domain", list(log.file_counts(uri, "domain")), READERS_HOURS)
+    rows.append(
+        {
+            "table": DEAD_LETTERS.path,
+            "files": done.files_before,
+            "after": done.files_after,
+            "deleted": done.files_deleted,
+        }
+    )
+    context.add_output_metadata(
+        {"tables": dg.MetadataValue.table([dg.TableRecord(row) for row in rows]), "dead_letters_expired": expired}
+    )
+
+
+@dg.op(description="Deletes old runs of the checks: the results stay short, and nobody looks at last month's.")
+def forget_old_checks(context: dg.OpExecutionContext) -> None:
+    before = datetime.now(UTC) - timedelta(days=get_settings().history_days)
+    old = context.instance.get_run_records(
+        dg.RunsFilter(job_name=all_checks_job.name, created_before=before), limit=RUNS_AT_ONCE
+    )
+    for record in old:
+        context.instance.delete_run(record.dagster_run.run_id)
+    context.add_output_metadata({"runs_deleted": len(old)})
+
+
+@dg.job(
+    executor_def=dg.in_process_executor, description="Daily upkeep of the lake and of the history. Safe at any time."
+)
+def daily_upkeep() -> None:
+    keep_up_tables()
+    forget_old_checks()
+
+
+definitions = dg.Definitions(
+    jobs=[daily_upkeep],
+    schedules=[
+        dg.ScheduleDefinition(
+            name="daily_upkeep_at_night",
+            job=daily_upkeep,
+            cron_schedule="30 3 * * *",
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+        )
+    ],
+)

@@ -1,0 +1,110 @@
+"""The accounting of offsets: whatever a topic holds is a row, a dead letter, or still in flight, and each of it once."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shop_streams.kafka import watermarks
+from shop_streams.lake import log
+from shop_streams.lake.table import Table
+from shop_streams.settings import Settings
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.lease import Leases
+from shop_streams.streaming.spec import StreamSpec
+
+Ranges = Mapping[int, tuple[int, int]]
+"""Kafka partition -> offsets [first, end)."""
+
+REPEAT_HORIZON = timedelta(days=7)  # a client retries within minutes; a week costs one column of a few partitions
+
+
+@dataclass(frozen=True)
+class PartitionAccount:
+    """One Kafka partition's offsets [low, high), and what the lake holds of them.
+
+    `distinct` counts the offsets that arrived; `reached` is the first offset that the stream has not come to yet.
+    """
+
+    partition: int
+    low: int
+    high: int
+    rows: int
+    dead_letters: int
+    distinct: int
+    reached: int
+
+    @property
+    def in_flight(self) -> int:
+        """Offsets that the stream has not come to yet."""
+        return max(0, self.high - max(self.low, self.reached))
+
+    @property
+    def exact(self) -> bool:
+        """Every offset that the stream has come to arrived, and arrived once."""
+        return self.rows + self.dead_letters == self.distinct == self.high - self.low - self.in_flight
+
+
+def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None) -> list[PartitionAccount]:
+    """The account of each partition of the stream's topic, for some offsets or for all that the topic holds now.
+
+    Out of the lake's own columns; what the checkpoint has committed counts as reached even if it never arrived.
+    """
+    table = spec.sink.table
+    if table is None:
+        raise ValueError(f"{spec.name} has no lake table to account for")
+    ranges = ranges or watermarks(settings.kafka, spec.topic.name)
+    place = ["kafka_partition", "kafka_offset"]
+    inside = _inside(ranges)
+    rows = log.scan(table.uri(settings), place + ([table.identity] if table.identity else []), inside)
+    letters = log.scan(DEAD_LETTERS.uri(settings), place, inside & (pc.field("topic") == spec.topic.name))
+    lease = Leases(settings.postgres).read().get(spec.name)
+    committed = (lease.progress.get("end_offsets") or {}) if lease else {}
+    return [
+        account_of(number, low, high, _of(rows, number), _of(letters, number), int(committed.get(str(number), 0)))
+        for number, (low, high) in sorted(ranges.items())
+    ]
+
+
+def account_of(
+    partition: int, low: int, high: int, rows: pa.ChunkedArray, letters: pa.ChunkedArray, committed: int
+) -> PartitionAccount:
+    """The account of offsets [low, high), given the offsets of their rows and dead letters."""
+    arrived = pa.chunked_array([*rows.chunks, *letters.chunks], pa.int64())
+    last = pc.max(arrived).as_py()
+    reached = max(committed, low if last is None else last + 1)
+    return PartitionAccount(partition, low, high, len(rows), len(letters), pc.count_distinct(arrived).as_py(), reached)
+
+
+def duplicates(table: Table, settings: Settings, ranges: Ranges) -> int:
+    """Rows within `ranges` whose event had arrived before them, within the week before: a client's repeats."""
+    if not table.identity:
+        return 0
+    columns = ["kafka_partition", "kafka_offset", table.identity]
+    inside = log.scan(table.uri(settings), [*columns, "event_date"], _inside(ranges))
+    if inside.num_rows == 0:
+        return 0
+    since = pc.min(inside["event_date"]).as_py() - REPEAT_HORIZON
+    before = {number: (0, low) for number, (low, _) in ranges.items()}
+    earlier = log.scan(table.uri(settings), columns, _inside(before) & (pc.field("event_date") >= since))
+    known = pc.is_in(inside[table.identity], value_set=pc.unique(earlier[table.identity]))
+    new = inside.filter(pc.invert(known))
+    return int(inside.num_rows - pc.count_distinct(new[table.identity]).as_py())
+
+
+def _inside(ranges: Ranges) -> pc.Expression:
+    partition, offset = pc.field("kafka_partition"), pc.field("kafka_offset")
+    parts = [(partition == number) & (offset >= low) & (offset < high) for number, (low, high) in ranges.items()]
+    return functools.reduce(operator.or_, parts)
+
+
+def _of(table: pa.Table, partition: int) -> pa.ChunkedArray:
+    if table.num_columns == 0:
+        return pa.chunked_array([], pa.int64())
+    return table.filter(pc.equal(table["kafka_partition"], partition))["kafka_offset"]

@@ -1,0 +1,56 @@
+"""Upkeep leaves every row, count and stream where it was."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+
+from shop_streams.lake import log
+from shop_streams.lake.upkeep import expire, keep_up
+
+WRITER = "stream-1"
+
+
+def many_small_files(folder: Path) -> str:
+    uri = str(folder / "table")
+    for batch in range(6):
+        rows = pa.table({"id": [2 * batch, 2 * batch + 1], "day": ["2026-01-01", "2026-01-02"]})
+        committed = CommitProperties(app_transactions=[Transaction(WRITER, batch)])
+        write_deltalake(uri, rows, partition_by=["day"], mode="append", commit_properties=committed)
+    return uri
+
+
+def test_only_closed_days_are_compacted_and_nothing_else_changes(tmp_path: Path) -> None:
+    uri = many_small_files(tmp_path)
+    before = log.row_counts(uri, "day")
+    done = keep_up(uri, "day", ["2026-01-01"], readers_hours=0)
+    assert (done.files_before, done.files_after, done.files_deleted) == (12, 7, 6)
+    assert log.file_counts(uri, "day") == {"2026-01-01": 1, "2026-01-02": 6}
+    assert log.row_counts(uri, "day") == before == {"2026-01-01": 6, "2026-01-02": 6}
+    table = DeltaTable(uri)
+    assert sorted(table.to_pyarrow_table()["id"].to_pylist()) == list(range(12))
+    assert table.transaction_version(WRITER) == 5, "the stream's place is in the log still: no batch is written twice"
+
+
+def test_upkeep_twice_does_nothing_the_second_time(tmp_path: Path) -> None:
+    uri = many_small_files(tmp_path)
+    keep_up(uri, "day", ["2026-01-01", "2026-01-02"], readers_hours=0)
+    version = log.version(uri)
+    assert keep_up(uri, "day", ["2026-01-01", "2026-01-02"], readers_hours=0).files_deleted == 0
+    files = log.file_counts(uri, "day")
+    assert files == {"2026-01-01": 1, "2026-01-02": 1} and version is not None
+
+
+def test_a_table_that_is_not_there_yet_needs_no_upkeep(tmp_path: Path) -> None:
+    assert keep_up(str(tmp_path / "none"), "day", [], 0).files_before == 0
+    assert expire(str(tmp_path / "none"), "at", 1, "true") == 0
+
+
+def test_rows_expire_by_age_and_condition(tmp_path: Path) -> None:
+    uri = str(tmp_path / "letters")
+    now = datetime.now(UTC)
+    times = pa.array([now - timedelta(days=days) for days in (100, 95, 10, 0)], pa.timestamp("us", "UTC"))
+    write_deltalake(uri, pa.table({"offset": [1, 2, 3, 4], "at": times}))
+    assert expire(uri, "at", 90, "offset <> 2") == 1
+    assert sorted(DeltaTable(uri).to_pyarrow_table()["offset"].to_pylist()) == [2, 3, 4]
