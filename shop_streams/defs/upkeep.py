@@ -9,6 +9,7 @@ from shop_streams.defs.common import all_checks_job
 from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.kafka import watermarks
 from shop_streams.lake import log, upkeep
+from shop_streams.lake.table import Table
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 
@@ -35,29 +36,21 @@ def forgotten_by_kafka(settings: Settings) -> str:
 @dg.op(description="Merges the small files of closed days, and deletes files that no version of the last week needs.")
 def keep_up_tables(context: dg.OpExecutionContext) -> None:
     settings = get_settings()
-    rows = []
+    rows: list[dg.TableRecord] = []
     for spec in LAKE_STREAMS:
         table = spec.sink.table
         assert table is not None
         uri = table.uri(settings)
-        done = upkeep.keep_up(uri, "event_date", closed_days(uri), READERS_HOURS)
-        rows.append(
-            {"table": table.path, "files": done.files_before, "after": done.files_after, "deleted": done.files_deleted}
-        )
+        rows.append(_record(table, upkeep.keep_up(uri, "event_date", closed_days(uri), READERS_HOURS)))
     uri = DEAD_LETTERS.uri(settings)
     expired = upkeep.expire(uri, "at", settings.dead_letter_days, forgotten_by_kafka(settings))
-    done = upkeep.keep_up(uri, "domain", list(log.file_counts(uri, "domain")), READERS_HOURS)
-    rows.append(
-        {
-            "table": DEAD_LETTERS.path,
-            "files": done.files_before,
-            "after": done.files_after,
-            "deleted": done.files_deleted,
-        }
-    )
-    context.add_output_metadata(
-        {"tables": dg.MetadataValue.table([dg.TableRecord(row) for row in rows]), "dead_letters_expired": expired}
-    )
+    domains = list(log.file_counts(uri, "domain"))
+    rows.append(_record(DEAD_LETTERS, upkeep.keep_up(uri, "domain", domains, READERS_HOURS)))
+    context.add_output_metadata({"tables": dg.MetadataValue.table(rows), "dead_letters_expired": expired})
+
+
+def _record(table: Table, done: upkeep.Upkept) -> dg.TableRecord:
+    return dg.TableRecord({"table": table.path, "files_before": done.files_before, "files_after": done.files_after})
 
 
 @dg.op(description="Deletes old runs of the checks: the results stay short, and nobody looks at last month's.")

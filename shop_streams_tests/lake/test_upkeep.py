@@ -25,7 +25,7 @@ def test_only_closed_days_are_compacted_and_nothing_else_changes(tmp_path: Path)
     uri = many_small_files(tmp_path)
     before = log.row_counts(uri, "day")
     done = keep_up(uri, "day", ["2026-01-01"], readers_hours=0)
-    assert (done.files_before, done.files_after, done.files_deleted) == (12, 7, 6)
+    assert (done.files_before, done.files_after) == (12, 7)
     assert log.file_counts(uri, "day") == {"2026-01-01": 1, "2026-01-02": 6}
     assert log.row_counts(uri, "day") == before == {"2026-01-01": 6, "2026-01-02": 6}
     table = DeltaTable(uri)
@@ -33,13 +33,12 @@ def test_only_closed_days_are_compacted_and_nothing_else_changes(tmp_path: Path)
     assert table.transaction_version(WRITER) == 5, "the stream's place is in the log still: no batch is written twice"
 
 
-def test_upkeep_twice_does_nothing_the_second_time(tmp_path: Path) -> None:
+def test_files_that_no_reader_may_need_any_more_are_gone(tmp_path: Path) -> None:
     uri = many_small_files(tmp_path)
-    keep_up(uri, "day", ["2026-01-01", "2026-01-02"], readers_hours=0)
-    version = log.version(uri)
-    assert keep_up(uri, "day", ["2026-01-01", "2026-01-02"], readers_hours=0).files_deleted == 0
-    files = log.file_counts(uri, "day")
-    assert files == {"2026-01-01": 1, "2026-01-02": 1} and version is not None
+    keep_up(uri, "day", ["2026-01-01"], readers_hours=168)
+    assert len(list(tmp_path.rglob("*.parquet"))) == 13, "a reader of last week's version still finds its files"
+    keep_up(uri, "day", ["2026-01-01"], readers_hours=0)
+    assert len(list(tmp_path.rglob("*.parquet"))) == 7
 
 
 def test_a_table_that_is_not_there_yet_needs_no_upkeep(tmp_path: Path) -> None:
