@@ -8,7 +8,6 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 from pydantic import PrivateAttr
 from pyspark.sql import SparkSession
-from pyspark.sql.connect.client.retries import DefaultPolicy
 
 from shop_streams.settings import Settings, get_settings
 
@@ -20,6 +19,8 @@ def open_session(settings: Settings) -> SparkSession:
 
     What a stateful query's checkpoint depends on is set here too, so that it is right on a foreign server.
     """
+    from pyspark.sql.connect.client.retries import DefaultPolicy  # brings pandas; the graph is loaded without it
+
     session: SparkSession = LazyPySparkResource(
         spark_config={
             "spark.remote": settings.spark,

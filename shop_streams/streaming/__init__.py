@@ -2,6 +2,9 @@
 
 spec.py        what a stream is: topic in, sink out
 records.py     Kafka records, and the rules that decide between a row and a dead letter
+dead_letters.py, replay.py  the table of what was refused; sending it again, each once
+accounting.py  offsets = rows + dead letters + in flight
+checkpoint.py  what must stay as it was at a stream's first start
 sinks.py       where a stream's batches go: a Delta table with dead letters, or a Kafka topic
 lease.py       exactly one alive: the lease row in PostgreSQL with its fencing epoch
 managed.py     the long-lived op: start the query, beat, report, stop

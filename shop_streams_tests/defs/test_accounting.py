@@ -1,0 +1,67 @@
+"""A topic's account in Dagster: what clients know was accepted is what the hour's numbers say."""
+
+import time
+import uuid
+
+from dagster_graphql import DagsterGraphQLClient
+
+from shop_streams.defs.accounting import hour_account, hour_ranges
+from shop_streams.defs.app_events.streams import INGEST
+from shop_streams.defs.partitions import HOUR_FORMAT
+from shop_streams_tests.harness import Stack, wait_for
+from shop_streams_tests.streaming.test_dead_letters import exact
+
+KEY = ["accounting", "events"]
+NUMBERS = """query($key: AssetKeyInput!, $partition: [String!]) { assetOrError(assetKey: $key) { ... on Asset {
+    assetMaterializations(partitions: $partition, limit: 1) { metadataEntries { label ... on IntMetadataEntry { intValue }
+    ... on BoolMetadataEntry { boolValue } } } } } }"""
+
+
+def this_hour() -> str:
+    return time.strftime(HOUR_FORMAT, time.gmtime(time.time() // 3600 * 3600))
+
+
+def test_the_hour_tells_accepted_rows_repeats_and_refused_ones(stack: Stack) -> None:
+    wait_for("all to have arrived", lambda: exact(INGEST, stack))
+    hour = this_hour()
+    before = hour_account(INGEST, stack.settings, hour_ranges(INGEST, stack.settings, [hour])[hour])
+    event = {"user_id": 7, "app_name": "accounting", "event_category": "c", "event_id": str(uuid.uuid4())}
+    for body in (event, event, event, {**event, "event_id": str(uuid.uuid4())}):
+        assert stack.post("/track", json=body).status_code == 200
+    stack.produce("events", [b"not through the collector, and broken"])
+    wait_for("all to have arrived", lambda: exact(INGEST, stack))
+    client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
+    client.submit_job_execution("account_events", tags={"dagster/partition": hour})
+
+    def materialized() -> dict[str, int] | None:
+        found = stack.graphql(NUMBERS, key={"path": KEY}, partition=[hour])["assetOrError"]
+        for event in found.get("assetMaterializations", []):
+            entries = event["metadataEntries"]
+            return {one["label"]: one.get("intValue", one.get("boolValue")) for one in entries}
+        return None
+
+    after = wait_for("the account of the hour", materialized)
+    if this_hour() != hour:
+        return  # the hour ended in the middle of this test: what was sent lies in two of them
+    grown = {name: after[name] - before[name] for name in before if name not in ("exact", "in_flight")}
+    assert grown == {"accepted_by_collector": 4, "offsets": 5, "rows": 4, "duplicates": 2, "dead_letters": 1}
+    assert after["exact"] is True and after["in_flight"] == 0
+
+
+def test_status_shows_where_everything_of_a_topic_is(stack: Stack) -> None:
+    wait_for("all to have arrived", lambda: exact(INGEST, stack))
+    totals = stack.status()["topics"]["events"]
+    assert totals["offsets"] == totals["rows"] + totals["dead_letters"] and totals["in_flight"] == 0
+
+
+def test_upkeep_runs_while_the_streams_go_on(stack: Stack) -> None:
+    client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
+    run = client.submit_job_execution("daily_upkeep")
+    status = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+    ended = wait_for(
+        "the upkeep",
+        lambda: (now := stack.graphql(status, id=run)["runOrError"]["status"]) in ("SUCCESS", "FAILURE") and now,
+    )
+    assert ended == "SUCCESS"
+    assert stack.post("/track", json={"user_id": 7, "app_name": "upkeep", "event_category": "c"}).status_code == 200
+    wait_for("all to have arrived", lambda: exact(INGEST, stack))

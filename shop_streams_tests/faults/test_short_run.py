@@ -1,0 +1,30 @@
+"""A few of the faults, each time the suite runs; `make faults` is the long way."""
+
+from itertools import pairwise
+
+from shop_streams.status import STREAMS
+from shop_streams_tests.faults.plan import Fault, faults
+from shop_streams_tests.faults.run import run_faults
+from shop_streams_tests.harness import Stack
+
+PLAN = [Fault("kill_run", "shop_events_ingest", 3), Fault("kill", "spark", 3), Fault("kill", "dagster_code_server", 3)]
+
+
+def test_nothing_is_lost_and_nothing_counts_twice(stack: Stack) -> None:
+    report = run_faults(stack, 1, PLAN, print, lambda: True)
+    assert [str(fault) for fault, _ in report.recoveries] == [str(fault) for fault in PLAN]
+    assert report.tracked > 100 and report.sales > 100 and report.broken > 0
+    assert report.differences == []
+
+
+def test_a_seed_is_a_plan_and_each_round_holds_every_fault() -> None:
+    def first(seed: int) -> list[Fault]:
+        plan = faults(seed, STREAMS, with_disk=True)
+        return [next(plan) for _ in range(18)]
+
+    assert first(1) == first(1) != first(2)
+    kinds = [
+        sorted((fault.kind, fault.target if fault.kind == "kill" else "") for fault in first(3)[i:j])
+        for i, j in pairwise([0, 9, 18])
+    ]
+    assert kinds[0] == kinds[1] and len(set(kinds[0])) == 9
