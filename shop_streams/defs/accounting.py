@@ -16,7 +16,7 @@ from shop_streams.lake.asset import asset_key
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.accounting import Ranges, accounts, duplicates
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
-from shop_streams.streaming.factory import topic_key
+from shop_streams.streaming.factory import accounting_key, topic_key
 from shop_streams.streaming.spec import StreamSpec
 
 HOUR = 3600
@@ -52,7 +52,7 @@ def hour_ranges(spec: StreamSpec, settings: Settings, hours: Sequence[str]) -> d
 
 def build_accounting(spec: StreamSpec) -> dg.Definitions:
     """The topic's account as an asset with a check, and the schedule that keeps it up to date."""
-    key = dg.AssetKey(["accounting", spec.topic.name])
+    key = accounting_key(spec.topic)
 
     @dg.asset(
         key=key,

@@ -17,6 +17,11 @@ def topic_key(topic: Topic) -> dg.AssetKey:
     return dg.AssetKey(["kafka", topic.name])
 
 
+def accounting_key(topic: Topic) -> dg.AssetKey:
+    """The asset that accounts for a topic, hour by hour."""
+    return dg.AssetKey(["accounting", topic.name])
+
+
 def topic_asset(topic: Topic, group: str) -> dg.AssetSpec:
     """A topic in the lineage graph."""
     return dg.AssetSpec(

@@ -11,6 +11,10 @@ def graph() -> Any:
     return defs.get_repository_def().asset_graph
 
 
+def test_every_definition_loads() -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
 def test_lineage_reaches_from_topic_to_mart() -> None:
     for topic, mart in (
         ("events", dg.AssetKey(["app_events", "enriched_events"])),
