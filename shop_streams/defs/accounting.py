@@ -95,7 +95,7 @@ def build_accounting(spec: StreamSpec) -> dg.Definitions:
     )
     def hourly(context: dg.ScheduleEvaluationContext) -> Any:
         settings = get_settings()
-        hours = topic_hours.get_partition_keys(datetime.fromtimestamp(time.time(), UTC))[-LOOK_BACK_HOURS:]
+        hours = topic_hours.get_partition_keys(datetime.fromtimestamp(time.time(), UTC))[-1 - LOOK_BACK_HOURS : -1]
         busy = [
             hour
             for hour, ranges in hour_ranges(spec, settings, hours).items()

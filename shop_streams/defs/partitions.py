@@ -16,7 +16,7 @@ app_events_windows = dg.TimeWindowPartitionsDefinition(
     cron_schedule="0 */3 * * *", start=f"{APP_EVENTS_FIRST_DAY}-00:00", fmt=WINDOW_FORMAT, end_offset=1
 )
 sales_days = dg.DailyPartitionsDefinition(start_date=SALES_FIRST_DAY, end_offset=1)
-topic_hours = dg.HourlyPartitionsDefinition(start_date="2026-01-01-00:00")  # by the broker's time: no earlier records
+topic_hours = dg.HourlyPartitionsDefinition(start_date="2026-01-01-00:00", end_offset=1)  # by the broker's time
 
 
 def window_start(key: str) -> datetime:
