@@ -81,10 +81,11 @@ def test_unknown_table_and_domain(tmp_path: Path) -> None:
 
 def test_status_has_the_shape_that_others_build_on(stack: Stack) -> None:
     state = json.loads(stack.cli("status", "--json").stdout)
-    assert set(state) == {"services", "endpoints", "streams"}
+    assert set(state) == {"services", "endpoints", "streams", "topics"}
     assert {"kafka", "postgres", "spark", "collector", "api", "dagster_webserver", "dagster_daemon"} <= set(
         state["services"]
     )
     assert all(service["state"] == "healthy" and service["pid"] for service in state["services"].values())
     assert state["endpoints"]["collector_url"] == f"http://127.0.0.1:{stack.settings.collector_port}"
+    assert set(state["topics"]["events"]) == {"offsets", "rows", "dead_letters", "in_flight"}
     assert set(state["streams"]["app_events_ingest"]) == {"state", "run_id", "pid", "epoch", "lag", "beat_age_seconds"}
