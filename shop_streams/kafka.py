@@ -69,8 +69,8 @@ def offsets_at(servers: str, topic: str, moments: Sequence[float]) -> list[dict[
 def retention_seconds(servers: str, topic: str) -> float | None:
     """How long the topic keeps a record; None when for ever."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    found = AdminClient({"bootstrap.servers": servers, "log_level": 0}).describe_configs([resource], request_timeout=10)
-    milliseconds = int(found[resource].result()["retention.ms"].value)
+    client = AdminClient({"bootstrap.servers": servers, "log_level": 0})  # must outlive its answer
+    milliseconds = int(client.describe_configs([resource], request_timeout=10)[resource].result()["retention.ms"].value)
     return None if milliseconds < 0 else milliseconds / 1000
 
 

@@ -3,6 +3,7 @@
 import time
 import uuid
 
+import pytest
 from dagster_graphql import DagsterGraphQLClient
 
 from shop_streams.defs.accounting import hour_account, hour_ranges
@@ -54,12 +55,13 @@ def test_status_shows_where_everything_of_a_topic_is(stack: Stack) -> None:
     assert totals["offsets"] == totals["rows"] + totals["dead_letters"] and totals["in_flight"] == 0
 
 
-def test_upkeep_runs_while_the_streams_go_on(stack: Stack) -> None:
+@pytest.mark.parametrize("job", ["daily_upkeep", "all_checks"])
+def test_upkeep_and_checks_run_while_the_streams_go_on(stack: Stack, job: str) -> None:
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
-    run = client.submit_job_execution("daily_upkeep")
+    run = client.submit_job_execution(job)
     status = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
     ended = wait_for(
-        "the upkeep",
+        job,
         lambda: (now := stack.graphql(status, id=run)["runOrError"]["status"]) in ("SUCCESS", "FAILURE") and now,
     )
     assert ended == "SUCCESS"
