@@ -41,11 +41,8 @@ def run_demo(settings: Settings, console: Console, stop_afterwards: bool) -> boo
     """Run the demo and return whether every check passed. Leaves the stack up unless `stop_afterwards`."""
     console.rule("1. The stack")
     stack.up(settings, console)
-    try:
+    with stack.stopping_on_failure(settings):
         right = _play(settings, console)
-    except BaseException:
-        stack.down(settings)
-        raise
     if stop_afterwards:
         stack.down(settings)
     return right

@@ -25,6 +25,7 @@ from shop_streams.spark import SparkConnect
 
 MART_TAG = "shop_streams/mart"
 PROCESS_TAG = "shop_streams/process"
+CLOSING_GRACE_SECONDS = 120.0  # the stream's interval and a batch: a window's last events are in the table by then
 MAX_RUNTIME_SECONDS = 3600  # Dagster's monitoring ends a mart's run after this, should nobody else notice that it hangs
 
 
@@ -39,7 +40,6 @@ class Mart:
     Attributes:
         rows: (the source's rows at one version, partition key) -> the partition's rows, without `source_rows`.
         source_rows: (settings, version of the source or None for now) -> rows of the source for each partition key.
-        live: (partition key, now in epoch seconds) -> whether the partition still receives its ordinary traffic.
         wait_until_closed: a live partition is computed when it has closed, not every `mart_refresh_seconds`.
         totals: (settings, partition key) -> more metadata for the UI, such as numbers that plot themselves.
     """
@@ -47,10 +47,9 @@ class Mart:
     domain: str
     table: Table
     source: Table
-    partitions: dg.PartitionsDefinition
+    partitions: dg.TimeWindowPartitionsDefinition
     rows: Callable[[DataFrame, str], DataFrame]
     source_rows: Callable[[Settings, int | None], dict[str, int]]
-    live: Callable[[str, float], bool]
     owners: tuple[str, ...]
     wait_until_closed: bool = False
     totals: Callable[[Settings, str], dict[str, Any]] = _nothing_more
@@ -64,6 +63,10 @@ class Mart:
     def partition_column(self) -> str:
         """The column that holds the partition's key."""
         return self.table.partition_by[0]
+
+    def live(self, key: str, now: float) -> bool:
+        """Whether the partition still receives its ordinary traffic at `now`, epoch seconds."""
+        return now < self.partitions.time_window_for_partition_key(key).end.timestamp() + CLOSING_GRACE_SECONDS
 
     def recorded(self, settings: Settings) -> dict[str, int]:
         """The rows of the source that each partition was computed from, out of the mart's own Delta log."""

@@ -71,8 +71,12 @@ def head(uri: str, limit: int) -> Head | None:
     actions = _actions(table)
     count = int(pc.sum(actions["num_records"]).as_py() or 0) if actions.num_rows else 0
     rows = table.to_pyarrow_dataset().head(limit).to_pylist() if count else []
-    schema = [(field.name, str(getattr(field.type, "type", field.type))) for field in table.schema().fields]
-    return Head(rows, count, schema, table.version())
+    return Head(rows, count, schema(table), table.version())
+
+
+def schema(table: DeltaTable) -> list[tuple[str, str]]:
+    """The table's columns as (name, type), the type in the words of Delta's log."""
+    return [(field.name, str(getattr(field.type, "type", field.type))) for field in table.schema().fields]
 
 
 def version(uri: str) -> int | None:

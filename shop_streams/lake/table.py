@@ -58,9 +58,7 @@ class Table:
     def create(self, spark: SparkSession, settings: Settings) -> None:
         """Create the table, empty, where it is missing."""
         if (existing := log.open_table(self.uri(settings))) is not None:
-            self._check_schema(
-                {field.name: str(getattr(field.type, "type", field.type)) for field in existing.schema().fields}
-            )
+            self._check_schema(dict(log.schema(existing)))
             return
         columns = ", ".join(f"{column.name} {column.type}" for column in self.columns)
         partitioned = f"PARTITIONED BY ({', '.join(self.partition_by)})" if self.partition_by else ""

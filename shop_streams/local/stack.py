@@ -107,11 +107,11 @@ def _tail(log: Path, lines: int = 15) -> str:
 
 
 @contextmanager
-def _stopping_on_failure(settings: Settings) -> Any:
-    """A start that fails or is interrupted leaves nothing running."""
+def stopping_on_failure(settings: Settings) -> Any:
+    """A block that fails or is interrupted leaves nothing running."""
     try:
         yield
-    except BaseException:
+    except BaseException:  # Ctrl-C too; raised again
         down(settings)
         raise
 
@@ -143,7 +143,7 @@ def up(settings: Settings, console: Console) -> None:
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration(settings))],
         check=True, env=process_environment(settings),
     )  # fmt: skip
-    with _stopping_on_failure(settings):
+    with stopping_on_failure(settings):
         client = connect(settings)
         first = {service.name for service in all_services if not service.needs_store}
         for name in sorted(first):

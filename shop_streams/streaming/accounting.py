@@ -62,7 +62,7 @@ def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None)
     ranges = ranges or watermarks(settings.kafka, spec.topic.name)
     place = ["kafka_partition", "kafka_offset"]
     inside = _inside(ranges)
-    rows = log.scan(table.uri(settings), place + ([table.identity] if table.identity else []), inside)
+    rows = log.scan(table.uri(settings), place, inside)
     letters = log.scan(DEAD_LETTERS.uri(settings), place, inside & (pc.field("topic") == spec.topic.name))
     lease = Leases(settings.postgres).read().get(spec.name)
     committed = (lease.progress.get("end_offsets") or {}) if lease else {}

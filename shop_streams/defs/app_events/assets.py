@@ -20,7 +20,6 @@ from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import REPEAT_HORIZON
 
 WINDOW = timedelta(hours=3)
-CLOSING_GRACE_SECONDS = 120.0  # the stream's interval and a batch: a window's last events are in the table by then
 
 
 def partition_rows(events: DataFrame, key: str) -> DataFrame:
@@ -54,11 +53,6 @@ def source_rows_by_window(settings: Settings, version: int | None = None) -> dic
     return counts
 
 
-def is_live(key: str, now: float) -> bool:
-    """Whether the window, or the grace for its last batches, is not over yet."""
-    return now < (window_start(key) + WINDOW).timestamp() + CLOSING_GRACE_SECONDS
-
-
 MART = Mart(
     domain="app_events",
     table=ENRICHED,
@@ -66,7 +60,6 @@ MART = Mart(
     partitions=app_events_windows,
     rows=partition_rows,
     source_rows=source_rows_by_window,
-    live=is_live,
     owners=("team:product-analytics",),
     wait_until_closed=True,
 )

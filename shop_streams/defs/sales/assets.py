@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
@@ -21,7 +21,6 @@ from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.checkpoint import CheckpointNotes
 
 DAY = timedelta(days=1)
-CLOSING_GRACE_SECONDS = 120.0
 
 
 def day_metrics(events: DataFrame, day: date, offset_seconds: int) -> DataFrame:
@@ -60,12 +59,6 @@ def source_rows_by_day(settings: Settings, version: int | None = None) -> dict[s
     return {day: counts.get(day, 0) + counts.get(str(date.fromisoformat(day) + DAY), 0) for day in sorted(days)}
 
 
-def is_live(key: str, now: float) -> bool:
-    """Whether the day, or the grace for its last batches, is not over yet."""
-    end = datetime.combine(date.fromisoformat(key) + DAY, datetime.min.time(), UTC)
-    return now < end.timestamp() + CLOSING_GRACE_SECONDS
-
-
 MART = Mart(
     domain="sales",
     table=HOURLY,
@@ -73,7 +66,6 @@ MART = Mart(
     partitions=sales_days,
     rows=partition_rows,
     source_rows=source_rows_by_day,
-    live=is_live,
     owners=("team:sales-analytics",),
     totals=day_totals,
 )
