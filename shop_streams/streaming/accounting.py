@@ -65,9 +65,9 @@ def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None)
     rows = log.scan(table.uri(settings), place, inside)
     letters = log.scan(DEAD_LETTERS.uri(settings), place, inside & (pc.field("topic") == spec.topic.name))
     lease = Leases(settings.postgres).read().get(spec.name)
-    committed = (lease.progress.get("end_offsets") or {}) if lease else {}
+    committed = lease.end_offsets if lease else {}
     return [
-        account_of(number, low, high, _of(rows, number), _of(letters, number), int(committed.get(str(number), 0)))
+        account_of(number, low, high, _of(rows, number), _of(letters, number), committed.get(number, 0))
         for number, (low, high) in sorted(ranges.items())
     ]
 

@@ -15,8 +15,8 @@ import dagster as dg
 
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Lease, Leases
-from shop_streams.streaming.managed import keep_alive_name
 from shop_streams.streaming.spec import StreamSpec
+from shop_streams.streaming.switch import keep_alive_name
 
 TICK_SECONDS = 5
 START_GRACE_SECONDS = 75.0  # a run may take this long from its request to its lease, waiting for Spark included

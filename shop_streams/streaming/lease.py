@@ -76,6 +76,11 @@ class Lease:
     beat_age: float
     held_for: float
 
+    @property
+    def end_offsets(self) -> dict[int, int]:
+        """For each Kafka partition, the first offset that the stream has not committed; {} before its first batch."""
+        return {int(number): offset for number, offset in (self.progress.get("end_offsets") or {}).items()}
+
     def fresh(self, ttl: float) -> bool:
         """Whether its holder must be taken for alive."""
         return not self.released and self.beat_age <= ttl
@@ -96,17 +101,6 @@ class Leases:
         try:
             with connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
                 yield cursor
-        finally:
-            connection.close()
-
-    @contextmanager
-    def starting_alone(self) -> Iterator[None]:
-        """Hold the right to start a query; others wait. Starts are heavy, and Spark gives each worker only 10 s."""
-        connection = psycopg2.connect(self.dsn, connect_timeout=3)
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("select pg_advisory_lock(hashtext('stream_start'))")
-            yield
         finally:
             connection.close()
 

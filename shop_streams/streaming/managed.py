@@ -35,6 +35,7 @@ from shop_streams.streaming.checkpoint import CheckpointMismatch, CheckpointNote
 from shop_streams.streaming.lease import LeaseHeld, Leases, Superseded
 from shop_streams.streaming.progress import Reporter, Sample, consumer_lag
 from shop_streams.streaming.spec import StreamContext, StreamSpec
+from shop_streams.streaming.switch import KeepAliveSwitch
 
 SPARK_WAIT_SECONDS = 45.0
 START_SECONDS = 120.0
@@ -70,8 +71,7 @@ def run_stream(context: dg.OpExecutionContext, spec: StreamSpec, settings: Setti
         try:
             with _beating(leases, spec, settings, epoch):
                 _wait_for_spark(settings)
-                with leases.starting_alone():
-                    query = _start(spec, settings, spark_of())
+                query = _start(spec, settings, spark_of())
             try:
                 _watch(context, spec, settings, query, leases, epoch)
             except DagsterExecutionInterruptedError:
@@ -203,29 +203,6 @@ def stop_at_batch_boundary(query: Any) -> None:
     while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
         time.sleep(0.1)
     query.stop()
-
-
-class KeepAliveSwitch:
-    """The stream's keep-alive sensor as a switch: switched off during this run means that the stream shall rest."""
-
-    def __init__(self, instance: dg.DagsterInstance, spec: StreamSpec) -> None:
-        self.name = keep_alive_name(spec.name)
-        self._instance = instance
-        self._was_on = self._is_on()
-
-    def _is_on(self) -> bool:
-        states = self._instance.all_instigator_state()
-        state = next((state for state in states if state.instigator_name == self.name), None)
-        return state is None or state.is_running
-
-    def turned_off(self) -> bool:
-        """Whether somebody switched it off since this run began; a run started by hand while it is off goes on."""
-        return self._was_on and not self._is_on()
-
-
-def keep_alive_name(stream: str) -> str:
-    """The name of a stream's keep-alive sensor."""
-    return f"keep_{stream}_alive"
 
 
 class QueryEnded(Exception):

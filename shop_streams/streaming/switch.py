@@ -1,0 +1,28 @@
+"""A stream's keep-alive sensor as its switch: on means that it should run, off that it should rest."""
+
+import dagster as dg
+
+from shop_streams.streaming.spec import StreamSpec
+
+
+def keep_alive_name(stream: str) -> str:
+    """The name of a stream's keep-alive sensor."""
+    return f"keep_{stream}_alive"
+
+
+class KeepAliveSwitch:
+    """The stream's keep-alive sensor as a switch: switched off during this run means that the stream shall rest."""
+
+    def __init__(self, instance: dg.DagsterInstance, spec: StreamSpec) -> None:
+        self.name = keep_alive_name(spec.name)
+        self._instance = instance
+        self._was_on = self._is_on()
+
+    def _is_on(self) -> bool:
+        states = self._instance.all_instigator_state()
+        state = next((state for state in states if state.instigator_name == self.name), None)
+        return state is None or state.is_running
+
+    def turned_off(self) -> bool:
+        """Whether somebody switched it off since this run began; a run started by hand while it is off goes on."""
+        return self._was_on and not self._is_on()
