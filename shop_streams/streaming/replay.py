@@ -120,18 +120,25 @@ def _not_sent_yet(letters: Sequence[Letter], settings: Settings, cursor: Any) ->
         ([origin_of(letter) for letter in letters],),
     )
     known = {origin: (sent, marks) for origin, sent, marks in cursor.fetchall()}
-    left = []
-    for letter in letters:
-        origin = origin_of(letter)
-        sent, marks = known.get(origin, (False, None))
-        if not sent and marks is not None:
-            records = read_topic(settings.kafka, letter["topic"], {int(key): mark for key, mark in marks.items()})
-            sent = any(record.headers.get(HEADER) == origin.encode() for record in records)
-            if sent:
-                _note_sent(cursor, origin)
-        if not sent:
-            left.append(letter)
-    return left
+    cut_off = [letter for letter in letters if known.get(origin_of(letter), (True, {}))[0] is False]
+    arrived = {
+        origin
+        for topic in {letter["topic"] for letter in cut_off}
+        for origin in _origins_in(
+            topic, settings, [known[origin_of(one)][1] for one in cut_off if one["topic"] == topic]
+        )
+    }
+    for origin in arrived & {origin_of(letter) for letter in cut_off}:
+        _note_sent(cursor, origin)
+    done = arrived | {origin for origin, (sent, _) in known.items() if sent}
+    return [letter for letter in letters if origin_of(letter) not in done]
+
+
+def _origins_in(topic: str, settings: Settings, marks: Sequence[dict[str, int]]) -> set[str]:
+    """The origins of the replayed records that the topic holds, from the lowest of the `marks` of each partition on."""
+    first = {int(number): min(one.get(number, 0) for one in marks) for one in marks for number in one}
+    found = (record.headers.get(HEADER) for record in read_topic(settings.kafka, topic, first))
+    return {origin.decode() for origin in found if isinstance(origin, bytes)}
 
 
 def _note_sent(cursor: Any, origin: str) -> None:
