@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 import psutil
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -22,6 +23,7 @@ from shop_streams.lake.table import Table
 from shop_streams.lake.write import overwrite_partition
 from shop_streams.settings import Settings, get_settings
 from shop_streams.spark import SparkConnect
+from shop_streams.streaming.managed import probe_spark
 
 MART_TAG = "shop_streams/mart"
 PROCESS_TAG = "shop_streams/process"
@@ -76,7 +78,8 @@ class Mart:
         """Compute and replace each partition in turn; yields its key and metadata once it is written.
 
         Raises:
-            dg.Failure: the source does not exist yet.
+            dg.Failure: the source does not exist yet; or, once all others are written, a partition can't be computed.
+            SparkGone: Spark's server does not answer any more.
         """
         settings = get_settings()
         version = log.version(self.source.uri(settings))  # one snapshot for the rows and for their number
@@ -88,12 +91,28 @@ class Mart:
             )
         source = self.source.read(spark.spark_session, settings, version)
         counts = self.source_rows(settings, version)
+        failed: dict[str, PySparkException] = {}
         for key in keys:
             source_rows = counts.get(key, 0)
-            rows = self.rows(source, key).withColumn("source_rows", F.lit(source_rows).cast("bigint"))
-            overwrite_partition(rows, self.table, settings, f"{self.partition_column} = '{key}'")
+            try:
+                rows = self.rows(source, key).withColumn("source_rows", F.lit(source_rows).cast("bigint"))
+                overwrite_partition(rows, self.table, settings, f"{self.partition_column} = '{key}'")
+            except PySparkException as error:
+                probe_spark(settings)  # without a server there is no use in trying the others
+                failed[key] = error
+                continue
             metadata = partition_metadata(self.table, settings, self.partition_column, key)
             yield key, {**self.totals(settings, key), "source_rows": source_rows, **metadata}
+        if failed:
+            first, reason = next(iter(failed.items()))
+            raise dg.Failure(
+                f"{len(failed)} partitions of {self.table.path} can't be computed, the first: {first}: {reason}",
+                metadata={
+                    "partitions": ", ".join(failed),
+                    "next_step": "All others of this run are written. Mend the cause; the repair sensor tries these again.",
+                },
+                allow_retries=False,
+            ) from reason
 
 
 def build_asset(mart: Mart) -> dg.AssetsDefinition:
@@ -113,8 +132,15 @@ def build_asset(mart: Mart) -> dg.AssetsDefinition:
     )
     def mart_asset(context: dg.AssetExecutionContext, spark: SparkConnect) -> None:
         claim(context.instance, context.run.run_id, mart)
-        for key, metadata in mart.recompute(spark, context.partition_keys):
-            context.add_asset_metadata(metadata, partition_key=key)
+        written: dict[str, dict[str, Any]] = {}
+        try:
+            for key, metadata in mart.recompute(spark, context.partition_keys):
+                context.add_asset_metadata(metadata, partition_key=key)
+                written[key] = metadata
+        except dg.Failure:  # Dagster records nothing of a step that fails; these partitions are there all the same
+            for key, metadata in written.items():
+                context.log_event(dg.AssetMaterialization(asset_key(mart.table), partition=key, metadata=metadata))
+            raise
 
     return mart_asset
 
