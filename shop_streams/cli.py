@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(dead_letters_app, name="dead-letters")
 console = Console()
+STOPPING = "Stopping: streams first, at a batch boundary; the first time also half a minute for an archive that speeds up starts …"
 
 Domain = Annotated[str, typer.Argument(help="app_events or sales")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
@@ -56,7 +57,7 @@ def stay_until_interrupted(settings: Settings) -> None:
         signal.signal(number, lambda *_: stopped.set())
     console.print("Ctrl-C stops everything.")
     stopped.wait()
-    console.print("Stopping: streams first, at their next batch boundary …")
+    console.print(STOPPING)
     stack.down(settings)
 
 
@@ -85,7 +86,7 @@ def down() -> None:
     from shop_streams.local import stack
 
     settings = get_settings()
-    with console.status("Stopping: streams first, at their next batch boundary …"):
+    with console.status(STOPPING):
         was_up = stack.down(settings)
     console.print("Stopped." if was_up else f"Nothing of {settings.home} was running.")
 

@@ -16,6 +16,9 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SUPERVISED_MARK = "SHOP_STREAMS_SUPERVISED_BY"  # tells a home's own processes from a developer's shell
+# On two cores the JVM's optimizing compiler takes a quarter of Spark's start-up, which everything else waits for. Without it
+# streams are back a quarter sooner, and take in half as much at the most: 46,000 events/s instead of 100,000.
+QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -41,6 +44,7 @@ class Settings(BaseSettings):
     api_port: int = Field(5001, ge=1, le=65535)
     dagster_port: int = Field(3000, ge=1, le=65535)
     spark_memory: str = "3g"
+    spark_java_options: str = Field(default_factory=lambda: QUICK_START if (os.cpu_count() or 1) <= 2 else "")
     kafka_memory: str = "512m"
 
     track_token: str = "shop-streams-dev-token"

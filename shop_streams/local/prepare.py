@@ -10,6 +10,7 @@ import uuid
 import warnings
 from pathlib import Path
 
+from shop_streams.local import class_archive
 from shop_streams.local.jars import require_java, spark_home
 from shop_streams.settings import Settings
 
@@ -96,7 +97,9 @@ def prepare_spark(settings: Settings) -> None:
         "spark.driver.memory": settings.spark_memory,
         "spark.driver.extraClassPath": f"{settings.jars / 'spark'}/*",
         # Spark's log4j settings: INFO lines of the Kafka consumer alone would be megabytes a minute.
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.xml')}",
+        "spark.driver.extraJavaOptions": (
+            f"{class_archive.java_option(settings)} {settings.spark_java_options} -Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.xml')}"
+        ),
         "spark.local.dir": folder / "tmp",
         "spark.sql.warehouse.dir": folder / "warehouse",
         "spark.connect.grpc.binding.address": "127.0.0.1",

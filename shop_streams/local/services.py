@@ -23,6 +23,7 @@ class Service:
     prepare: Callable[[], None] = lambda: None
     user: str | None = None
     stop_signal: str = "TERM"
+    stop_seconds: int = 20
     needs_store: bool = False  # started only once Kafka and PostgreSQL answer
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -60,6 +61,7 @@ def services(settings: Settings) -> list[Service]:
             lambda: probes.probe_spark(settings),
             "spark_port",
             lambda: prepare.prepare_spark(settings),
+            stop_seconds=90,  # the first one archives its classes on its way out
             environment={"SPARK_HOME": str(spark_home()), "PYSPARK_PYTHON": sys.executable},
         ),
     ]  # fmt: skip

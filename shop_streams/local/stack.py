@@ -19,6 +19,7 @@ import psutil
 from rich.console import Console
 
 from shop_streams.errors import ShopStreamsError
+from shop_streams.local import class_archive
 from shop_streams.local.jars import require_jars, require_java
 from shop_streams.local.probes import Unhealthy
 from shop_streams.local.services import Service, external_probes, services
@@ -33,6 +34,7 @@ from shop_streams.local.supervision import (
 from shop_streams.settings import Settings, process_environment
 
 START_SECONDS = 180.0
+STOP_SECONDS = 120.0
 FREE_BYTES_NEEDED = 1_000_000_000
 
 
@@ -177,9 +179,11 @@ def down(settings: Settings) -> bool:
         stop_runs(settings)
         supervisor.send_signal(signal.SIGTERM)
         with suppress(psutil.TimeoutExpired):
-            supervisor.wait(60)
+            supervisor.wait(STOP_SECONDS)
         if supervisor.is_running():
             supervisor.kill()
+        else:
+            class_archive.keep(settings)
     stop_strays(settings)
     (settings.home / "stack.env").unlink(missing_ok=True)
     return supervisor is not None

@@ -59,7 +59,7 @@ autorestart=true
 startsecs=1
 startretries=1000000
 stopsignal={service.stop_signal}
-stopwaitsecs=20
+stopwaitsecs={service.stop_seconds}
 stopasgroup={"false" if service.name == "postgres" else "true"}
 killasgroup=true
 redirect_stderr=true
