@@ -39,8 +39,16 @@ def java_option(settings: Settings) -> str:
 
 
 def keep(settings: Settings) -> None:
-    """Put the archive that a server has just left to where the next one looks for it, in place of older ones."""
+    """Put the archive that a server has just left to where the next one looks for it, in place of older ones.
+
+    A server that was killed while it wrote leaves a part, which would crash every later one. The header is written last.
+    """
     if not _written(settings).exists():
+        return
+    with _written(settings).open("rb") as file:
+        complete = any(file.read(4))
+    if not complete:
+        _written(settings).unlink()
         return
     for old in settings.jars.glob("spark-classes-*.jsa"):
         old.unlink(missing_ok=True)
