@@ -21,6 +21,7 @@ from rich.console import Console
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local import class_archive
 from shop_streams.local.jars import require_jars, require_java
+from shop_streams.local.prepare import runtime_folder
 from shop_streams.local.probes import Unhealthy
 from shop_streams.local.services import Service, external_probes, services
 from shop_streams.local.supervision import (
@@ -137,6 +138,7 @@ def up(settings: Settings, console: Console) -> None:
     _check_ports(settings, all_services)
     for service in all_services:
         service.prepare()
+    runtime_folder(settings).mkdir(mode=0o755, exist_ok=True)
     write_configuration(settings, all_services)
     (settings.home / "stack.env").write_text(
         "".join(f"{key}={value}\n" for key, value in settings.environment().items())
@@ -185,6 +187,7 @@ def down(settings: Settings) -> bool:
         else:
             class_archive.keep(settings)
     stop_strays(settings)
+    shutil.rmtree(runtime_folder(settings), ignore_errors=True)
     (settings.home / "stack.env").unlink(missing_ok=True)
     return supervisor is not None
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+from confluent_kafka import KafkaException
 
 from shop_streams.kafka import watermarks
 from shop_streams.lake import log
@@ -14,10 +15,18 @@ from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.spec import StreamSpec, stream_key
 
+LAG_SECONDS = 2.0  # the lease is beaten between two looks at the topic: they must not hold it up
 
-def consumer_lag(servers: str, topic: str, end_offsets: dict[str, int]) -> int:
-    """Records of the topic that a query has not committed, given its next offset for each partition."""
-    marks = watermarks(servers, topic)
+
+def consumer_lag(servers: str, topic: str, end_offsets: dict[str, int]) -> int | None:
+    """Records of the topic that a query has not committed, given its next offset for each partition.
+
+    None when the broker does not answer: the query waits for it too, and ends by itself when that takes too long.
+    """
+    try:
+        marks = watermarks(servers, topic, LAG_SECONDS)
+    except KafkaException:
+        return None
     return sum(high - end_offsets.get(str(number), low) for number, (low, high) in marks.items())
 
 

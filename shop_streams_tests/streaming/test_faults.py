@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ import pytest
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.app_events.streams import INGEST
 from shop_streams.lake import log
+from shop_streams.local.supervision import connect
+from shop_streams.status import STREAMS
 from shop_streams_tests.harness import Stack, wait_for
 from shop_streams_tests.streaming.test_dead_letters import exact
 
@@ -137,6 +140,23 @@ def test_a_second_run_of_a_stream_waits_in_the_queue(stack: Stack) -> None:
     finally:
         stack.graphql("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=second)
     wait_for("it to be canceled", lambda: run_status(stack, second) == "CANCELED")
+
+
+def test_a_broker_that_is_away_ends_no_run(stack: Stack) -> None:
+    before = {name: stack.wait_running(name) for name in STREAMS}
+    supervisor = connect(stack.settings)
+    supervisor.stopProcess("kafka")
+    try:
+        wait_for("the streams to miss the broker", lambda: all(stack.stream(name)["lag"] is None for name in STREAMS))
+        time.sleep(stack.settings.lease_seconds + 5)  # longer than a lease lasts without a beat
+    finally:
+        supervisor.startProcess("kafka")
+    with traffic(stack) as ids:
+        wait_for("some traffic", lambda: len(ids) > 50)
+    assert_each_is_a_row_once(stack, ids)
+    assert {name: stack.wait_running(name)["run_id"] for name in STREAMS} == {
+        name: stream["run_id"] for name, stream in before.items()
+    }
 
 
 @pytest.mark.parametrize("service", ["dagster_daemon", "collector", "kafka", "postgres"])
