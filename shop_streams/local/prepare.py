@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 from shop_streams.local import class_archive
-from shop_streams.local.jars import require_java, spark_home
+from shop_streams.local.jars import require_java
 from shop_streams.settings import Settings
 
 with warnings.catch_warnings():
@@ -44,14 +44,17 @@ offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
+# A broker that was killed may come back only once its old session is over: 9 s unless told.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=1000
 """
     )
     return path
 
 
 def kafka_classpath(settings: Settings) -> str:
-    log4j = sorted(str(jar) for jar in (spark_home() / "jars").glob("log4j-*2.*.jar"))
-    return ":".join([str(settings.jars / "kafka" / "*"), *log4j, str(Path(__file__).parent)])
+    """Kafka's jars, and the folder of log4j2.xml."""
+    return f"{settings.jars / 'kafka' / '*'}:{Path(__file__).parent}"
 
 
 def prepare_kafka(settings: Settings) -> None:
