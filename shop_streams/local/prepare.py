@@ -137,9 +137,7 @@ def prepare_dagster(settings: Settings) -> None:
 def runtime_folder(settings: Settings) -> Path:
     """A short path for sockets: a socket's path must stay under 108 bytes, wherever the home is."""
     key = uuid.uuid5(uuid.NAMESPACE_URL, str(settings.home)).hex[:12]
-    folder = Path("/tmp") / f"shop-streams-{os.getuid()}-{key}"
-    folder.mkdir(mode=0o755, exist_ok=True)
-    return folder
+    return Path("/tmp") / f"shop-streams-{os.getuid()}-{key}"
 
 
 def code_server_socket(settings: Settings) -> Path:
