@@ -25,9 +25,9 @@ dead_letters = dg.AssetSpec(
 class ReplayConfig(dg.Config):
     """Which dead letters to send again, and how to mend them; nothing given means all that are open, as they are."""
 
-    domain: str | None = None
-    reason: str | None = None
-    fix: str | None = None
+    domain: str = ""
+    reason: str = ""
+    fix: str = ""
 
 
 @dg.op(
@@ -35,14 +35,18 @@ class ReplayConfig(dg.Config):
 )
 def replay_open_dead_letters(context: dg.OpExecutionContext, config: ReplayConfig) -> None:
     settings = get_settings()
-    letters = find_open(settings, config.domain, config.reason)
-    sent = list(replay(letters, settings, mend_with(config.fix)))
+    letters = find_open(settings, config.domain or None, config.reason or None)
+    sent = list(replay(letters, settings, mend_with(config.fix or None)))
     table = [dg.TableRecord({"place": origin_of(letter), "reason": letter["reason"]}) for letter in sent[:SHOWN]]
     metadata = {"replayed": len(sent), "dead_letters": dg.MetadataValue.table(table)} if table else {"replayed": 0}
     context.add_output_metadata(metadata)
 
 
-@dg.job(description="Replays what was refused: pick a domain or a reason, give a fix, launch.")
+@dg.job(
+    description="Replays what was refused: pick a domain or a reason, give a fix, launch.",
+    # The launchpad begins with this, for a person to fill in.
+    config=dg.RunConfig({"replay_open_dead_letters": ReplayConfig()}),
+)
 def replay_dead_letters() -> None:
     replay_open_dead_letters()
 
