@@ -1,9 +1,12 @@
-"""Spark's class archive: what a killed server leaves is never given to the next one, which it would crash."""
+"""Spark's Java: what a killed server leaves is never given to the next one, and there is room for compiled code."""
 
+import re
+import subprocess
 from pathlib import Path
 
 from shop_streams.local import class_archive
-from shop_streams.settings import Settings
+from shop_streams.local.jars import require_java
+from shop_streams.settings import QUICK_START, Settings
 
 
 def test_only_a_whole_archive_is_kept(tmp_path: Path) -> None:
@@ -25,3 +28,12 @@ def test_only_a_whole_archive_is_kept(tmp_path: Path) -> None:
     option, _, archive = class_archive.java_option(settings).partition("=")
     assert option == "-XX:SharedArchiveFile" and Path(archive).stat().st_size == 4096
     assert not outdated.exists() and not written.exists()
+
+
+def test_the_quick_start_leaves_the_usual_room_for_compiled_code() -> None:
+    def code_cache(*options: str) -> int:
+        command = [require_java(), *options, "-XX:+PrintFlagsFinal", "-version"]
+        flags = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return int(re.findall(r"ReservedCodeCacheSize\s*=\s*(\d+)", flags)[0])
+
+    assert code_cache(*QUICK_START.split()) >= code_cache()
