@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from shop_streams.collector.durable import VIA_COLLECTOR
-from shop_streams.defs.automation import RANGE_END, RANGE_START, contiguous
+from shop_streams.defs.automation import RANGE_END, RANGE_START, contiguous, streams_first
 from shop_streams.defs.partitions import HOUR_FORMAT, topic_hours
 from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.kafka import count_with_header, offsets_at
@@ -17,7 +17,9 @@ from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.accounting import Ranges, accounts, duplicates
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.factory import accounting_key, topic_key
+from shop_streams.streaming.lease import Leases
 from shop_streams.streaming.spec import StreamSpec
+from shop_streams.streaming.switch import switched_off
 
 HOUR = 3600
 LOOK_BACK_HOURS = 24
@@ -50,8 +52,8 @@ def hour_ranges(spec: StreamSpec, settings: Settings, hours: Sequence[str]) -> d
     }
 
 
-def build_accounting(spec: StreamSpec) -> dg.Definitions:
-    """The topic's account as an asset with a check, and the schedule that keeps it up to date."""
+def build_accounting(spec: StreamSpec) -> dg.AssetsDefinition:
+    """The topic's account as an asset with a check."""
     key = accounting_key(spec.topic)
 
     @dg.asset(
@@ -84,29 +86,40 @@ def build_accounting(spec: StreamSpec) -> dg.Definitions:
         )
         return dg.MaterializeResult(check_results=[check])
 
-    job = dg.define_asset_job(f"account_{spec.topic.name}", selection=[key])
+    return account
 
-    @dg.schedule(
-        name=f"account_{spec.topic.name}_hourly",
-        job=job,
-        cron_schedule="5 * * * *",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Accounts for the closed hours of the last {LOOK_BACK_HOURS} that are new, or had something in flight.",
-    )
-    def hourly(context: dg.ScheduleEvaluationContext) -> Any:
-        settings = get_settings()
-        hours = topic_hours.get_partition_keys(datetime.fromtimestamp(time.time(), UTC))[-1 - LOOK_BACK_HOURS : -1]
-        busy = [
-            hour
-            for hour, ranges in hour_ranges(spec, settings, hours).items()
-            if any(end > first for first, end in ranges.values())
+
+accounts_job = dg.define_asset_job(
+    "account_topics",
+    selection=[accounting_key(spec.topic) for spec in LAKE_STREAMS],
+    description="Accounts for hours of all topics, in one run: a process for each topic would take what the streams need.",
+)
+
+
+@dg.schedule(
+    name="account_topics_hourly",
+    job=accounts_job,
+    cron_schedule="5,15,25,35,45,55 * * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description=f"Accounts for the closed hours of the last {LOOK_BACK_HOURS} that are new, or had something in flight.",
+)
+def account_topics_hourly(context: dg.ScheduleEvaluationContext) -> Any:
+    settings = get_settings()
+    wait = streams_first(Leases(settings.postgres).read(), switched_off(context.instance), settings.lease_seconds)
+    if wait:
+        return dg.SkipReason(wait)
+    hours = topic_hours.get_partition_keys(datetime.fromtimestamp(time.time(), UTC))[-1 - LOOK_BACK_HOURS : -1]
+    busy, due = set(), set()
+    for spec in LAKE_STREAMS:
+        ranges_by_hour = hour_ranges(spec, settings, hours)
+        with_records = [
+            hour for hour, ranges in ranges_by_hour.items() if any(end > first for first, end in ranges.values())
         ]
-        due = sorted(set(busy) - settled(context.instance, key, busy))
-        if not due:
-            return dg.SkipReason(f"{len(busy)} of the last {len(hours)} hours hold records; all are accounted for")
-        return [dg.RunRequest(tags={RANGE_START: first, RANGE_END: last}) for first, last in contiguous(due, hours)]
-
-    return dg.Definitions(assets=[account], jobs=[job], schedules=[hourly])
+        busy |= set(with_records)
+        due |= set(with_records) - settled(context.instance, accounting_key(spec.topic), with_records)
+    if not due:
+        return dg.SkipReason(f"{len(busy)} of the last {len(hours)} hours hold records; all are accounted for")
+    return [dg.RunRequest(tags={RANGE_START: first, RANGE_END: last}) for first, last in contiguous(sorted(due), hours)]
 
 
 def settled(instance: dg.DagsterInstance, key: dg.AssetKey, hours: Sequence[str]) -> set[str]:
@@ -124,4 +137,6 @@ def settled(instance: dg.DagsterInstance, key: dg.AssetKey, hours: Sequence[str]
     return {hour for hour, numbers in newest.items() if numbers.get("exact") and not numbers.get("in_flight")}
 
 
-definitions = dg.Definitions.merge(*[build_accounting(spec) for spec in LAKE_STREAMS])
+definitions = dg.Definitions(
+    assets=[build_accounting(spec) for spec in LAKE_STREAMS], jobs=[accounts_job], schedules=[account_topics_hourly]
+)

@@ -5,7 +5,7 @@ to remember and nothing to lose. The decisions are pure functions; the sensor is
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import dagster as dg
@@ -23,6 +23,7 @@ from shop_streams.lake.asset import asset_key
 from shop_streams.settings import get_settings
 from shop_streams.streaming.keep_alive import UNFINISHED, backoff_seconds
 from shop_streams.streaming.lease import Lease, Leases
+from shop_streams.streaming.switch import keep_alive_name, switched_off
 
 TICK_SECONDS = 15
 RANGE_START = "dagster/asset_partition_range_start"
@@ -115,11 +116,16 @@ def readiness(runs: Sequence[MartRun], gone: Callable[[str], bool]) -> Readiness
     return Readiness(None, dead)
 
 
-def streams_first(leases: Mapping[str, Lease], ttl: float) -> str | None:
-    """Why a mart waits for the streams: one that was running is being started again, and the machine is busy with it."""
+def streams_first(leases: Mapping[str, Lease], switched_off: Set[str], ttl: float) -> str | None:
+    """Why others wait for the streams: one that should run is not back yet, and needs the machine.
+
+    Nobody waits for a stream that rests, or fails again and again.
+    """
     for name, lease in sorted(leases.items()):
-        if not lease.released and (lease.lag is None or not lease.fresh(ttl)):
-            return f"{name} is starting, and streams come first"
+        if keep_alive_name(name) in switched_off or lease.failures > 1:
+            continue
+        if lease.lag is None or not lease.fresh(ttl):
+            return f"{name} is starting or misses its broker, and streams come first"
     return None
 
 
@@ -176,7 +182,9 @@ def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDe
             run = context.instance.get_run_by_id(run_id)
             if run is not None:
                 context.instance.report_run_failed(run, f"marked as failed by repair_{mart.name}: its process is gone")
-        wait = ready.wait or streams_first(Leases(settings.postgres).read(), settings.lease_seconds)
+        wait = ready.wait or streams_first(
+            Leases(settings.postgres).read(), switched_off(context.instance), settings.lease_seconds
+        )
         if wait:
             return dg.SensorResult(skip_reason=dg.SkipReason(wait))
         keys = mart.partitions.get_partition_keys()

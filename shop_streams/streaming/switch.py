@@ -10,6 +10,11 @@ def keep_alive_name(stream: str) -> str:
     return f"keep_{stream}_alive"
 
 
+def switched_off(instance: dg.DagsterInstance) -> set[str]:
+    """The names of the sensors and schedules that a person switched off."""
+    return {state.instigator_name for state in instance.all_instigator_state() if not state.is_running}
+
+
 class KeepAliveSwitch:
     """The stream's keep-alive sensor as a switch: switched off during this run means that the stream shall rest."""
 
@@ -19,9 +24,7 @@ class KeepAliveSwitch:
         self._was_on = self._is_on()
 
     def _is_on(self) -> bool:
-        states = self._instance.all_instigator_state()
-        state = next((state for state in states if state.instigator_name == self.name), None)
-        return state is None or state.is_running
+        return self.name not in switched_off(self._instance)
 
     def turned_off(self) -> bool:
         """Whether somebody switched it off since this run began; a run started by hand while it is off goes on."""

@@ -32,7 +32,7 @@ def test_the_hour_tells_accepted_rows_repeats_and_refused_ones(stack: Stack) -> 
     stack.produce("events", [b"not through the collector, and broken"])
     wait_for("all to have arrived", lambda: exact(INGEST, stack))
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
-    client.submit_job_execution("account_events", tags={"dagster/partition": hour})
+    client.submit_job_execution("account_topics", tags={"dagster/partition": hour})
 
     def materialized() -> dict[str, int] | None:
         found = stack.graphql(NUMBERS, key={"path": KEY}, partition=[hour])["assetOrError"]

@@ -85,15 +85,20 @@ def test_a_run_waits_for_the_one_before_and_backs_off(case: str) -> None:
 
 
 def lease(name: str, **more: Any) -> Lease:
-    known: dict[str, Any] = {"lag": 0, "released": False, "beat_age": 1.0} | more
-    return Lease(name, "run", 1, "host", 1, progress={}, failures=0, held_for=9.0, **known)
+    known: dict[str, Any] = {"lag": 0, "released": False, "beat_age": 1.0, "failures": 0} | more
+    return Lease(name, "run", 1, "host", 1, progress={}, held_for=9.0, **known)
 
 
 def test_streams_that_are_starting_come_first() -> None:
-    assert streams_first({}, 15) is None
-    assert streams_first({"a": lease("a"), "b": lease("b", released=True, lag=None, beat_age=999.0)}, 15) is None
-    assert streams_first({"a": lease("a"), "b": lease("b", lag=None)}, 15) == "b is starting, and streams come first"
-    assert streams_first({"a": lease("a", beat_age=20.0)}, 15) == "a is starting, and streams come first"
+    wait = "b is starting or misses its broker, and streams come first"
+    failed = {"released": True, "lag": None, "beat_age": 2.0}
+    assert streams_first({}, set(), 15) is None
+    assert streams_first({"a": lease("a")}, set(), 15) is None
+    assert streams_first({"a": lease("a"), "b": lease("b", lag=None)}, set(), 15) == wait
+    assert streams_first({"a": lease("a"), "b": lease("b", beat_age=20.0)}, set(), 15) == wait
+    assert streams_first({"a": lease("a"), "b": lease("b", **failed)}, set(), 15) == wait
+    assert streams_first({"a": lease("a"), "b": lease("b", **failed)}, {"keep_b_alive"}, 15) is None
+    assert streams_first({"a": lease("a"), "b": lease("b", **failed, failures=2)}, set(), 15) is None
 
 
 def test_a_process_is_gone_when_it_ended_or_its_number_was_given_away() -> None:
