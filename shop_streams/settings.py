@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SUPERVISED_MARK = "SHOP_STREAMS_SUPERVISED_BY"  # tells a home's own processes from a developer's shell
 # On two cores the JVM's optimizing compiler takes a quarter of Spark's start-up, which everything else waits for. Without it
-# streams are back a quarter sooner, and take in half as much at the most: 46,000 events/s instead of 100,000.
+# streams are back a quarter sooner, and take in less at the most.
 # The room for compiled code is as large as with it: Java would cut it to 48 MB, and a full one kills the server.
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from shop_streams.collector.durable import VIA_COLLECTOR
-from shop_streams.defs.automation import RANGE_END, RANGE_START, contiguous, streams_first
+from shop_streams.defs.automation import RANGE_END, RANGE_START, contiguous, streams_first_now
 from shop_streams.defs.partitions import HOUR_FORMAT, topic_hours
 from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.kafka import count_with_header, offsets_at
@@ -17,9 +17,7 @@ from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.accounting import Ranges, accounts, duplicates
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.factory import accounting_key, topic_key
-from shop_streams.streaming.lease import Leases
 from shop_streams.streaming.spec import StreamSpec
-from shop_streams.streaming.switch import switched_off
 
 HOUR = 3600
 LOOK_BACK_HOURS = 24
@@ -105,7 +103,7 @@ accounts_job = dg.define_asset_job(
 )
 def account_topics_hourly(context: dg.ScheduleEvaluationContext) -> Any:
     settings = get_settings()
-    wait = streams_first(Leases(settings.postgres).read(), switched_off(context.instance), settings.lease_seconds)
+    wait = streams_first_now(context.instance, settings)
     if wait:
         return dg.SkipReason(wait)
     hours = topic_hours.get_partition_keys(datetime.fromtimestamp(time.time(), UTC))[-1 - LOOK_BACK_HOURS : -1]

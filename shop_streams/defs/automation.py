@@ -20,7 +20,7 @@ from shop_streams.defs.marts import (
     is_gone,
 )
 from shop_streams.lake.asset import asset_key
-from shop_streams.settings import get_settings
+from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.keep_alive import UNFINISHED, backoff_seconds
 from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.switch import keep_alive_name, switched_off
@@ -129,6 +129,11 @@ def streams_first(leases: Mapping[str, Lease], switched_off: Set[str], ttl: floa
     return None
 
 
+def streams_first_now(instance: dg.DagsterInstance, settings: Settings) -> str | None:
+    """`streams_first` of the leases and switches at this moment."""
+    return streams_first(Leases(settings.postgres).read(), switched_off(instance), settings.lease_seconds)
+
+
 def _runs(instance: dg.DagsterInstance, mart: Mart) -> list[MartRun]:
     now = time.time()
     return [
@@ -182,9 +187,7 @@ def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDe
             run = context.instance.get_run_by_id(run_id)
             if run is not None:
                 context.instance.report_run_failed(run, f"marked as failed by repair_{mart.name}: its process is gone")
-        wait = ready.wait or streams_first(
-            Leases(settings.postgres).read(), switched_off(context.instance), settings.lease_seconds
-        )
+        wait = ready.wait or streams_first_now(context.instance, settings)
         if wait:
             return dg.SensorResult(skip_reason=dg.SkipReason(wait))
         keys = mart.partitions.get_partition_keys()
