@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     beat_seconds: float = Field(2, gt=0)
     report_seconds: float = Field(60, ge=1)
     mart_refresh_seconds: float = Field(300, ge=0)
+    mart_repair_seconds: float = Field(60, ge=0)
     dead_letter_days: int = Field(90, ge=1)
     history_days: int = Field(30, ge=1)
     lag_alarm_offsets: int = Field(1_000_000, ge=1)

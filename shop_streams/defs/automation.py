@@ -19,6 +19,7 @@ from shop_streams.defs.marts import (
     build_repair_job,
     is_gone,
 )
+from shop_streams.defs.metadata import ROW_COUNT
 from shop_streams.lake.asset import asset_key
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.keep_alive import UNFINISHED, backoff_seconds
@@ -46,19 +47,20 @@ class Plan:
 def plan(
     current: Mapping[str, int],
     recorded: Mapping[str, int],
-    is_live: Callable[[str], bool],
-    may_refresh_live: bool,
+    pause: Callable[[str], float],
     known: Callable[[str], bool] = lambda _key: True,
 ) -> Plan:
-    """Compare the source's row counts with those recorded; `may_refresh_live` lets live partitions through."""
+    """Compare the source's row counts with those recorded; a partition with a `pause`, in seconds, waits."""
     differing = sorted(key for key, rows in current.items() if rows != recorded.get(key, 0) and known(key))
-    waiting = [key for key in differing if is_live(key) and not may_refresh_live]
+    pauses = {key: pause(key) for key in differing}
+    waiting = [key for key in differing if pauses[key] > 0]
     due = [key for key in differing if key not in waiting]
     shown = ", ".join(f"{key}: {recorded.get(key, 0)} -> {current[key]} rows" for key in differing[:5])
     more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
     why = f"compared {len(current)} partitions: {len(differing)} differ" + (f" ({shown}{more})" if differing else "")
     if waiting:
-        why += f"; {len(waiting)} still live, waiting"
+        nearest = min(pauses[key] for key in waiting)
+        why += f"; {len(waiting)} still live or just computed, the next is due in {nearest:.0f} s"
     return Plan(due, waiting, why)
 
 
@@ -147,6 +149,21 @@ def _runs(instance: dg.DagsterInstance, mart: Mart) -> list[MartRun]:
     ]
 
 
+def computed_empty(instance: dg.DagsterInstance, mart: Mart, keys: Set[str]) -> dict[str, int]:
+    """Those of `keys` that were computed and have no row, such as a window of nothing but repeats: source rows of each.
+
+    They leave no file behind that could tell, but Dagster's record of them does.
+    """
+    found: dict[str, int] = {}
+    for key in sorted(keys & instance.get_materialized_partitions(asset_key(mart.table))):
+        wanted = dg.AssetRecordsFilter(asset_key(mart.table), asset_partitions=[key])
+        for record in instance.fetch_materializations(wanted, limit=1).records:
+            metadata = record.asset_materialization.metadata if record.asset_materialization else {}
+            if "source_rows" in metadata and metadata[ROW_COUNT].value == 0:
+                found[key] = int(str(metadata["source_rows"].value))
+    return found
+
+
 # -- the sensor --------------------------------------------------------------------------------------------------------
 
 
@@ -191,22 +208,21 @@ def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDe
         if wait:
             return dg.SensorResult(skip_reason=dg.SkipReason(wait))
         keys = mart.partitions.get_partition_keys()
-        may_refresh = not mart.wait_until_closed and now - float(context.cursor or 0) >= settings.mart_refresh_seconds
-        todo = plan(
+        current, recorded, written = (
             mart.source_rows(settings, None),
             mart.recorded(settings),
-            lambda key: mart.live(key, now),
-            may_refresh,
+            mart.written_at(settings),
+        )
+        todo = plan(
+            current,
+            recorded | computed_empty(context.instance, mart, current.keys() - recorded.keys()),
+            lambda key: mart.pause(settings, key, written.get(key), now),
             set(keys).__contains__,
         )
         if not todo.partitions:
             return dg.SensorResult(skip_reason=dg.SkipReason(todo.why))
         context.log.info(todo.why)
-        refreshed_live = any(mart.live(key, now) for key in todo.partitions)
-        return dg.SensorResult(
-            run_requests=requests(mart, todo.partitions, keys, repair_job.name),
-            cursor=str(now) if refreshed_live else context.cursor,
-        )
+        return dg.SensorResult(run_requests=requests(mart, todo.partitions, keys, repair_job.name))
 
     return repair
 

@@ -66,13 +66,26 @@ class Mart:
         """The column that holds the partition's key."""
         return self.table.partition_by[0]
 
-    def live(self, key: str, now: float) -> bool:
-        """Whether the partition still receives its ordinary traffic at `now`, epoch seconds."""
-        return now < self.partitions.time_window_for_partition_key(key).end.timestamp() + CLOSING_GRACE_SECONDS
+    def pause(self, settings: Settings, key: str, written: float | None, now: float) -> float:
+        """Seconds that a partition last written at `written` has to wait at `now` (epoch seconds) to be computed; 0 for none.
+
+        One that still receives its ordinary traffic waits `mart_refresh_seconds` from one computation to the next, or until
+        it has closed; a closed one `mart_repair_seconds`, so that late events that keep coming don't take the whole machine.
+        """
+        closes = self.partitions.time_window_for_partition_key(key).end.timestamp() + CLOSING_GRACE_SECONDS
+        live = now < closes
+        if live and self.wait_until_closed:
+            return closes - now
+        interval = settings.mart_refresh_seconds if live else settings.mart_repair_seconds
+        return max(0.0, written + interval - now) if written else 0.0
 
     def recorded(self, settings: Settings) -> dict[str, int]:
         """The rows of the source that each partition was computed from, out of the mart's own Delta log."""
         return log.recorded_versions(self.table.uri(settings), self.partition_column)
+
+    def written_at(self, settings: Settings) -> dict[str, float]:
+        """When each partition was last written, epoch seconds, out of the mart's own Delta log."""
+        return log.written_at(self.table.uri(settings), self.partition_column)
 
     def recompute(self, spark: SparkConnect, keys: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Compute and replace each partition in turn; yields its key and metadata once it is written.

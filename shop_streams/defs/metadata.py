@@ -12,6 +12,7 @@ from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
 
 PREVIEW_ROWS = 24
+ROW_COUNT = "dagster/partition_row_count"
 
 
 def markdown_table(rows: list[dict[str, Any]]) -> str:
@@ -30,7 +31,7 @@ def partition_metadata(table: Table, settings: Settings, column: str, key: str) 
     assert delta is not None
     preview = delta.to_pyarrow_dataset().head(PREVIEW_ROWS, filter=pc.field(column).cast("string") == key)
     return {
-        "dagster/partition_row_count": log.row_counts(uri, column).get(key, 0),
+        ROW_COUNT: log.row_counts(uri, column).get(key, 0),
         "delta_version": delta.version(),
         "preview": dg.MetadataValue.md(markdown_table(preview.to_pylist())),
     }

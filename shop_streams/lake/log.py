@@ -33,6 +33,11 @@ def recorded_versions(uri: str, partition_column: str, version_column: str = "so
     return _per_partition(uri, partition_column, f"max.{version_column}", "max")
 
 
+def written_at(uri: str, partition_column: str) -> dict[str, float]:
+    """When each partition was last written, epoch seconds; {} for a table that does not exist."""
+    return {key: at / 1000 for key, at in _per_partition(uri, partition_column, "modification_time", "max").items()}
+
+
 def file_counts(uri: str, partition_column: str) -> dict[str, int]:
     """Files of each partition; {} for a table that does not exist."""
     return _per_partition(uri, partition_column, "path", "count")

@@ -117,6 +117,8 @@ def prepare_spark(settings: Settings) -> None:
         ),
         # The default of 50 reads every table's log with 50 tasks, which costs more than small tables are worth.
         "spark.databricks.delta.snapshotPartitions": 2,
+        # The default of 100 is less than the streams need by themselves: each batch would compile all of its code again.
+        "spark.sql.codegen.cache.maxEntries": 2000,
         # A run that was killed leaves its query behind; without calls its session, and so the query, ends after this.
         "spark.connect.session.manager.defaultSessionTimeout": "10m",
         "spark.ui.enabled": "false",

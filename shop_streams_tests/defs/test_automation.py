@@ -5,46 +5,82 @@ from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
 
+import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop_streams.defs.automation import MartRun, Readiness, contiguous, plan, readiness, requests, streams_first
-from shop_streams.defs.marts import is_gone, this_process
+from shop_streams.defs.app_events.assets import MART as ENRICHED_MART
+from shop_streams.defs.automation import (
+    MartRun,
+    Readiness,
+    computed_empty,
+    contiguous,
+    plan,
+    readiness,
+    requests,
+    streams_first,
+)
+from shop_streams.defs.marts import CLOSING_GRACE_SECONDS, is_gone, this_process
 from shop_streams.defs.sales.assets import MART as SALES_MART
+from shop_streams.lake.asset import asset_key
+from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Lease
 
 DAYS = [f"2026-01-{day:02d}" for day in range(1, 31)]
 counts = st.dictionaries(st.sampled_from(DAYS), st.integers(1, 5))
 
 
-def never(_key: str) -> bool:
-    return False
+def at_once(_key: str) -> float:
+    return 0.0
 
 
 def test_only_what_differs_is_recomputed_and_the_words_say_so() -> None:
-    todo = plan({"a": 5, "b": 7, "c": 1}, {"a": 5, "b": 6}, never, False)
+    todo = plan({"a": 5, "b": 7, "c": 1}, {"a": 5, "b": 6}, at_once)
     assert todo.partitions == ["b", "c"]
     assert todo.why == "compared 3 partitions: 2 differ (b: 6 -> 7 rows, c: 0 -> 1 rows)"
 
 
-def test_a_live_partition_waits_until_it_may_be_refreshed() -> None:
-    waiting = plan({"a": 5, "b": 7}, {}, lambda key: key == "b", False)
-    assert (waiting.partitions, waiting.waiting) == (["a"], ["b"])
-    assert plan({"a": 5, "b": 7}, {}, lambda key: key == "b", True).partitions == ["a", "b"]
+def test_a_partition_with_a_pause_waits_and_holds_up_no_other() -> None:
+    todo = plan({"a": 5, "b": 7, "c": 1}, {}, {"a": 0.0, "b": 40.0, "c": 12.4}.__getitem__)
+    assert (todo.partitions, todo.waiting) == (["a"], ["b", "c"])
+    assert todo.why.endswith("; 2 still live or just computed, the next is due in 12 s")
+
+
+NOON = 1_775_044_800  # 2026-04-01T12:00Z
+PAUSES: dict[str, tuple[str, float | None, float]] = {
+    "closed, never computed": ("2026-03-01", None, 0.0),
+    "closed, computed long ago": ("2026-03-01", NOON - 3600, 0.0),
+    "closed, computed 20 s ago": ("2026-03-01", NOON - 20, 40.0),
+    "live, never computed": ("2026-04-01", None, 0.0),
+    "live, computed 20 s ago": ("2026-04-01", NOON - 20, 280.0),
+    "live, computed 300 s ago": ("2026-04-01", NOON - 300, 0.0),
+}
+
+
+@pytest.mark.parametrize("case", PAUSES)
+def test_how_long_a_partition_waits(case: str) -> None:
+    key, written, pause = PAUSES[case]
+    settings = Settings(mart_refresh_seconds=300, mart_repair_seconds=60)
+    assert SALES_MART.pause(settings, key, written, NOON) == pause
+
+
+def test_a_window_that_waits_until_it_has_closed() -> None:
+    key, settings = "2026-04-01-12:00", Settings()
+    closes = NOON + 3 * 3600 + CLOSING_GRACE_SECONDS
+    assert ENRICHED_MART.pause(settings, key, None, NOON) == closes - NOON
+    assert ENRICHED_MART.pause(settings, key, None, closes) == 0
 
 
 def test_a_partition_that_dagster_does_not_have_yet_is_left_alone() -> None:
-    assert plan({"2026-01-01": 1, "2999-01-01": 1}, {}, never, True, lambda key: key < "2999").partitions == [
-        "2026-01-01"
-    ]
+    assert plan({"2026-01-01": 1, "2999-01-01": 1}, {}, at_once, lambda key: key < "2999").partitions == ["2026-01-01"]
 
 
 @given(counts, counts)
 def test_recomputing_the_plan_leaves_nothing_to_do(current: dict[str, int], recorded: dict[str, int]) -> None:
-    todo = plan(current, recorded, never, True)
+    todo = plan(current, recorded, at_once)
     repaired = recorded | {key: current[key] for key in todo.partitions}
-    assert plan(current, repaired, never, True).partitions == []
+    assert plan(current, repaired, at_once).partitions == []
     assert all(current[key] != recorded.get(key, 0) for key in todo.partitions)
 
 
@@ -124,3 +160,13 @@ def test_forty_scattered_days_are_one_run_and_a_few_ranges_are_ranges() -> None:
         (days[0], days[39]),
         (days[50], days[50]),
     ]
+
+
+def test_a_window_without_a_row_counts_as_computed_and_a_lost_table_does_not() -> None:
+    instance = dg.DagsterInstance.ephemeral()
+    for key, rows in {"2026-01-01": 0, "2026-01-02": 7}.items():  # both gone from the table: one never had a row
+        metadata = {"source_rows": 3, "dagster/partition_row_count": rows}
+        event = dg.AssetMaterialization(asset_key(SALES_MART.table), partition=key, metadata=metadata)
+        instance.report_runless_asset_event(event)
+    keys = {"2026-01-01", "2026-01-02", "2026-01-03"}
+    assert computed_empty(instance, SALES_MART, keys) == {"2026-01-01": 3}

@@ -21,6 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from shop_streams.settings import Settings
 from shop_streams.status import STREAMS
 from shop_streams_tests.faults.plan import faults
 from shop_streams_tests.faults.run import Report, run_faults
@@ -69,8 +70,9 @@ def main() -> None:
         if disk is None:
             console.print("No disk of our own can be mounted here: fill_disk is left out.")
         home = {"HOME": str(disk)} if disk else {}
+        usual = {"MART_REPAIR_SECONDS": str(Settings.model_fields["mart_repair_seconds"].default)}
         console.print(f"Seed {options.seed}, {options.duration:.0f} s.")
-        with running_stack(**home) as stack:
+        with running_stack(**home, **usual) as stack:
             deadline = time.monotonic() + options.duration
             report = run_faults(
                 stack,
