@@ -20,6 +20,7 @@ from rich.console import Console
 from shop_streams.local import stack as local_stack
 from shop_streams.settings import Settings, get_settings
 from shop_streams.status import STREAMS, collect, streams
+from shop_streams.streaming.switch import keep_alive_name
 
 PORTS = ("kafka", "kafka_controller", "postgres", "spark", "collector", "api", "dagster")
 
@@ -82,6 +83,21 @@ class Stack:
         more.setdefault("headers", {"X-Token": self.settings.track_token})
         return httpx.post(f"http://127.0.0.1:{self.settings.collector_port}{path}", timeout=30, trust_env=False, **more)
 
+    def switch(self, stream: str, on: bool) -> None:
+        """Switch a stream's keep-alive sensor, as a person does on the Automation page."""
+        selector = {
+            "repositoryLocationName": "shop_streams",
+            "repositoryName": "__repository__",
+            "sensorName": keep_alive_name(stream),
+        }
+        if on:
+            start = "mutation($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename } }"
+            self.graphql(start, s=selector)
+            return
+        query = "query($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { id } } }"
+        sensor_id = self.graphql(query, s=selector)["sensorOrError"]["id"]
+        self.graphql("mutation($id: String!) { stopSensor(id: $id) { __typename } }", id=sensor_id)
+
     def stream(self, name: str) -> dict[str, Any]:
         return streams(self.settings)[name]
 
@@ -98,7 +114,7 @@ class Stack:
 def running_stack(**settings: str) -> Iterator[Stack]:
     """A stack in a new folder on free ports, its streams running; `settings` as in the environment, without the prefix."""
     home = Path(tempfile.mkdtemp(prefix="shop-streams-test-"))
-    given = {"HOME": str(home), "INGEST_INTERVAL_SECONDS": "5", "REPORT_SECONDS": "5"}
+    given = {"HOME": str(home), "INGEST_INTERVAL_SECONDS": "5", "REPORT_SECONDS": "5", "PROMOTION_SWEEP_SECONDS": "5"}
     given |= {"MART_REFRESH_SECONDS": "5", "MART_REPAIR_SECONDS": "5"}
     given |= {f"{name.upper()}_PORT": str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
     before = dict(os.environ)

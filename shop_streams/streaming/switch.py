@@ -4,6 +4,8 @@ import dagster as dg
 
 from shop_streams.streaming.spec import StreamSpec
 
+SENSOR_TAG = "dagster/sensor_name"  # Dagster's own, on each run that a sensor asked for
+
 
 def keep_alive_name(stream: str) -> str:
     """The name of a stream's keep-alive sensor."""
@@ -16,16 +18,17 @@ def switched_off(instance: dg.DagsterInstance) -> set[str]:
 
 
 class KeepAliveSwitch:
-    """The stream's keep-alive sensor as a switch: switched off during this run means that the stream shall rest."""
+    """The stream's keep-alive sensor as a switch: switched off means that the run which it started shall rest."""
 
-    def __init__(self, instance: dg.DagsterInstance, spec: StreamSpec) -> None:
+    def __init__(self, instance: dg.DagsterInstance, spec: StreamSpec, run: dg.DagsterRun) -> None:
         self.name = keep_alive_name(spec.name)
         self._instance = instance
-        self._was_on = self._is_on()
+        # The sensor's own run may have taken a while to start: whoever switched it off meanwhile meant this run too.
+        self._was_on = run.tags.get(SENSOR_TAG) == self.name or self._is_on()
 
     def _is_on(self) -> bool:
         return self.name not in switched_off(self._instance)
 
     def turned_off(self) -> bool:
-        """Whether somebody switched it off since this run began; a run started by hand while it is off goes on."""
+        """Whether somebody switched it off; a run that a person started while it is off goes on."""
         return self._was_on and not self._is_on()

@@ -103,28 +103,14 @@ def test_terminate_stops_cleanly_and_the_sensor_starts_again(stack: Stack) -> No
     assert stack.wait_running(NAME, before["epoch"])["run_id"] != before["run_id"]
 
 
-def sensor(stack: Stack) -> dict[str, str]:
-    selector = {
-        "repositoryLocationName": "shop_streams",
-        "repositoryName": "__repository__",
-        "sensorName": f"keep_{NAME}_alive",
-    }
-    query = "query($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { id } } }"
-    return {"selector": selector, "id": stack.graphql(query, s=selector)["sensorOrError"]["id"]}  # type: ignore[dict-item]
-
-
 def test_the_sensor_is_a_switch(stack: Stack) -> None:
     before = stack.wait_running(NAME)
-    found = sensor(stack)
-    stack.graphql("mutation($id: String!) { stopSensor(id: $id) { __typename } }", id=found["id"])
+    stack.switch(NAME, False)
     try:
         wait_for("the stream to rest", lambda: stack.stream(NAME)["state"] == "resting")
         assert run_status(stack, before["run_id"]) in ("SUCCESS", "STARTED")
     finally:
-        stack.graphql(
-            "mutation($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename } }",
-            s=found["selector"],
-        )
+        stack.switch(NAME, True)
     stack.wait_running(NAME, before["epoch"])
 
 
