@@ -30,7 +30,7 @@ app.add_typer(dead_letters_app, name="dead-letters")
 console = Console()
 STOPPING = "Stopping: streams first, at a batch boundary; the first time also half a minute for an archive that speeds up starts …"
 
-Domain = Annotated[str, typer.Argument(help="app_events or sales")]
+Domain = Annotated[str, typer.Argument(help="app_events, sales or promotions")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 
 
@@ -66,8 +66,13 @@ def prepare(
     spark_only: Annotated[
         bool, typer.Option("--spark-only", help="only write spark.conf into the home folder")
     ] = False,
+    subscribers: Annotated[
+        bool,
+        typer.Option("--subscribers", help="also create subscribers_restaurants, for a database that no shop uses yet"),
+    ] = False,
 ) -> None:
     """For containers: create topics and tables in the named Kafka and PostgreSQL, or write Spark's configuration."""
+    from shop_streams.defs.promotions.database import create_subscribers
     from shop_streams.local.prepare import prepare_dagster, prepare_spark
     from shop_streams.local.stack import prepare_stores
 
@@ -78,6 +83,8 @@ def prepare(
     else:
         prepare_dagster(settings)
         prepare_stores(settings)
+        if subscribers:
+            create_subscribers(settings.postgres)
 
 
 @app.command()
@@ -146,25 +153,26 @@ def demo(
 @app.command()
 def simulate(
     domain: Domain,
-    count: Annotated[int, typer.Option("--count", min=1, help="events to send, one request each")],
+    count: Annotated[int, typer.Option("--count", min=1, help="events to send")],
     seed: Annotated[int, typer.Option("--seed", help="the same seed sends the same events")] = 1,
     rate: Annotated[
-        float | None, typer.Option("--rate", min=0.01, help="requests a second; default: as fast as it goes")
+        float | None, typer.Option("--rate", min=0.01, help="events a second; default: as fast as it goes")
     ] = None,
     start: Annotated[
         datetime | None,
-        typer.Option("--start", help="sales: beginning of the simulated day, UTC; default: yesterday, 00:00"),
+        typer.Option(
+            "--start", help="sales: beginning of the simulated day, default yesterday, 00:00; promotions: now; UTC"
+        ),
     ] = None,
 ) -> None:
-    """Send deterministic traffic of one domain through the collector."""
+    """Send deterministic traffic of one domain through its real door: the collector, or for promotions Kafka."""
     from shop_streams.simulate import DOMAINS
-    from shop_streams.simulate.send import send
 
     if domain not in DOMAINS:
         raise ShopStreamsError(f"There is no traffic for {domain!r}; choose one of {', '.join(DOMAINS)}.")
-    traffic = DOMAINS[domain]
-    begin = start.replace(tzinfo=UTC) if start else yesterday()
-    acknowledged = send(get_settings(), traffic.path, traffic.events(count, seed, begin), count, rate)  # type: ignore[arg-type]
+    default = datetime.now(UTC) if domain == "promotions" else yesterday()
+    begin = start.replace(tzinfo=UTC) if start else default
+    acknowledged = DOMAINS[domain](get_settings(), count, seed, begin, rate)
     console.print(f"{acknowledged} events acknowledged by Kafka.")
 
 

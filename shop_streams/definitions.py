@@ -5,6 +5,8 @@ import dagster as dg
 from shop_streams.defs import accounting, common, dead_letters, upkeep
 from shop_streams.defs.app_events import assets as app_events
 from shop_streams.defs.app_events import streams as app_events_streams
+from shop_streams.defs.promotions import assets as promotions
+from shop_streams.defs.promotions import streams as promotions_streams
 from shop_streams.defs.sales import assets as sales
 from shop_streams.defs.sales import streams as sales_streams
 
@@ -18,6 +20,8 @@ defs = dg.Definitions.merge(
     app_events.definitions,
     sales_streams.definitions,
     sales.definitions,
+    promotions_streams.definitions,
+    promotions.definitions,
     accounting.definitions,
     upkeep.definitions,
 )

@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -19,6 +20,7 @@ from shop_streams import topics
 from shop_streams.cli import yesterday
 from shop_streams.defs.app_events.assets import source_rows_by_window
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
+from shop_streams.defs.promotions.schema import REPORT
 from shop_streams.defs.sales.checks import last_records
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.errors import ShopStreamsError
@@ -28,12 +30,13 @@ from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Table
 from shop_streams.local import stack
 from shop_streams.settings import Settings
-from shop_streams.simulate import DOMAINS, app_events, sales
+from shop_streams.simulate import app_events, promotions, sales
 from shop_streams.simulate.send import send
 
 APP_EVENTS = 10_000
 SALES_OVER_HTTP = 5_000
 SALES_OVER_KAFKA = 15_000
+CAMPAIGNS = 60
 WAIT_SECONDS = 240.0
 
 
@@ -51,21 +54,29 @@ def run_demo(settings: Settings, console: Console, stop_afterwards: bool) -> boo
 def _play(settings: Settings, console: Console) -> bool:
     seed = int(time.time())  # new events every time, so that a second demo over the same home adds to the first
     day = yesterday()
-    console.rule("2. A day of traffic: product events over HTTP, shop events over HTTP and Kafka")
+    console.rule("2. A day of traffic: product events over HTTP, shop events over HTTP and Kafka, campaigns")
     tracked = list(app_events.events(APP_EVENTS, seed, day))
-    send(settings, DOMAINS["app_events"].path, tracked, len(tracked))
+    send(settings, app_events.DOOR, tracked, len(tracked))
     shop = list(sales.events(SALES_OVER_HTTP + SALES_OVER_KAFKA, seed, day))
-    send(settings, DOMAINS["sales"].path, shop[::4], len(shop[::4]))
+    send(settings, sales.DOOR, shop[::4], len(shop[::4]))
     _produce(settings, [event for number, event in enumerate(shop) if number % 4])
+
+    now = datetime.now(UTC)
+    promotions.send(settings, CAMPAIGNS, seed, now)
+    wanted = notifications_by_hand(
+        list(promotions.campaigns(CAMPAIGNS, seed, now)), promotions.subscriptions(seed), now
+    )
 
     console.rule("3. The streams carry it to the lake")
     for table, topic in ((EVENTS, topics.EVENTS), (SHOP_EVENTS, topics.SHOP_EVENTS)):
         _wait_for_rows(settings, console, table, _topic_size(settings, topic.name))
+    _wait(console, f"{len(wanted):,} clients are notified", lambda: wanted <= _notified(settings).keys() or None)
 
     console.rule("4. Dagster materializes the marts and runs the checks")
     windows = sorted(source_rows_by_window(settings))[-2:]
     _materialize(settings, console, ENRICHED, windows)
     _materialize(settings, console, HOURLY, [f"{day:%Y-%m-%d}"])
+    _materialize(settings, console, REPORT, [f"{now:%Y-%m-%d}"])
     expected = hourly_by_hand([record.value for record in read_topic(settings.kafka, topics.SHOP_EVENTS.name)])
     _wait(console, "the topic hourly_metrics follows", lambda: _sent(settings) == expected or None)
     _run(settings, console, "all_checks", None, {})
@@ -77,6 +88,9 @@ def _play(settings: Settings, console: Console) -> bool:
         "the topic's hourly metrics equal a count by hand": _sent(settings) == expected,
         "the mart's hourly metrics equal a count by hand": _mart(settings, f"{day:%Y-%m-%d}")
         == {key: value for key, value in expected.items() if day.timestamp() <= key < day.timestamp() + 86_400},
+        f"{len(wanted):,} subscribers of live campaigns were notified, nobody else, and nobody twice": _notified_right(
+            settings, seed, now, wanted
+        ),
     }
     _print_hours(settings, console, f"{day:%Y-%m-%d}")
     for name, right in checks.items():
@@ -169,6 +183,36 @@ def hourly_by_hand(values: list[bytes]) -> dict[int, tuple[Any, ...]]:
             sum(prices) / len(prices) if prices else None,
         )
     return result
+
+
+def notifications_by_hand(
+    campaigns: list[dict[str, Any]], subscriptions: list[tuple[str, str]], now: datetime
+) -> set[tuple[str, str]]:
+    """(campaign, client) of campaigns that are live at `now`, in plain Python."""
+    return {
+        (campaign["adv_campaign_id"], client)
+        for campaign in campaigns
+        for client, restaurant in subscriptions
+        if restaurant == campaign["restaurant_id"]
+        and campaign["adv_campaign_datetime_start"] <= now.timestamp() < campaign["adv_campaign_datetime_end"]
+    }
+
+
+def _notified(settings: Settings) -> Counter[tuple[str, str]]:
+    """How often the topic has each (campaign, client)."""
+    values = [json.loads(record.value) for record in read_topic(settings.kafka, topics.PROMOTION_NOTIFICATIONS.name)]
+    return Counter((value["adv_campaign_id"], value["client_id"]) for value in values)
+
+
+def _notified_right(settings: Settings, seed: int, now: datetime, wanted: set[tuple[str, str]]) -> bool:
+    later = {
+        campaign["adv_campaign_id"]
+        for campaign in promotions.campaigns(CAMPAIGNS, seed, now)
+        if campaign["adv_campaign_datetime_start"] > now.timestamp()  # may have begun by now
+    }
+    ours = {campaign["adv_campaign_id"] for campaign in promotions.campaigns(CAMPAIGNS, seed, now)} - later
+    found = {place: times for place, times in _notified(settings).items() if place[0] in ours}
+    return found == dict.fromkeys(wanted, 1)
 
 
 def _topic_size(settings: Settings, topic: str) -> int:

@@ -7,13 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from shop_streams.errors import ShopStreamsError
 
 ANSWER_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
+
+
+class TopicSilent(ShopStreamsError):
+    """The broker sends nothing of a topic, although its end was not reached."""
 
 
 class Record(NamedTuple):
@@ -29,7 +33,9 @@ class Record(NamedTuple):
 @contextmanager
 def _consumer(servers: str) -> Iterator[Consumer]:
     # The group is never committed to nor joined: assignments are made by hand.
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": "shop_streams_reader", "log_level": 0})
+    consumer = Consumer(
+        {"bootstrap.servers": servers, "group.id": "shop_streams_reader", "enable.partition.eof": True, "log_level": 0}
+    )
     try:
         yield consumer
     finally:
@@ -87,7 +93,7 @@ def read_topic(servers: str, topic: str, first: Mapping[int, int] | None = None)
     `first` gives the offset to begin at for each partition; without it, the earliest that the topic holds.
 
     Raises:
-        ShopStreamsError: the broker fell silent for 30 s before the end was reached.
+        TopicSilent: the broker sent nothing for 30 s before the end was reached.
     """
     begins = first or {}
     marks = watermarks(servers, topic)
@@ -104,26 +110,30 @@ def count_with_header(servers: str, topic: str, ranges: Mapping[int, tuple[int, 
 
 
 def _messages(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, int, Message]]:
-    """(partition, offset, message) of the ranges that hold something."""
+    """(partition, offset, message) of the ranges that hold something.
+
+    A range may end in offsets that hold no message, such as the mark of a transaction: the partition's end counts too.
+    """
     with _consumer(servers) as consumer:
-        ends = {number: end for number, (first, end) in ranges.items() if end > first}
-        consumer.assign([TopicPartition(topic, number, ranges[number][0]) for number in ends])
+        left = {number: end for number, (first, end) in ranges.items() if end > first}
+        consumer.assign([TopicPartition(topic, number, ranges[number][0]) for number in left])
         heard = time.monotonic()
-        while not all(
-            position.offset >= ends[position.partition]
-            for position in consumer.position([TopicPartition(topic, number) for number in ends])
-        ):
+        while left:
             for message in consumer.consume(5000, timeout=0.2):
-                partition, offset = message.partition(), message.offset()
-                if (
-                    message.error() is None
-                    and partition is not None
-                    and offset is not None
-                    and offset < ends[partition]
-                ):
+                partition, offset, error = message.partition(), message.offset(), message.error()
+                if partition not in left or offset is None:
+                    continue
+                if error is None:
                     heard = time.monotonic()
-                    yield partition, offset, message
-            if time.monotonic() - heard > SILENCE_SECONDS:
-                raise ShopStreamsError(
+                    if offset < left[partition]:
+                        yield partition, offset, message
+                if (error is None and offset + 1 >= left[partition]) or _is_end(error):
+                    del left[partition]
+            if left and time.monotonic() - heard > SILENCE_SECONDS:
+                raise TopicSilent(
                     f"Kafka sent nothing of topic {topic} for {SILENCE_SECONDS:.0f} s. `shop-streams status` tells."
                 )
+
+
+def _is_end(error: KafkaError | None) -> bool:
+    return error is not None and error.code() == KafkaError._PARTITION_EOF

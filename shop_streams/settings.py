@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     max_offsets_per_trigger: int = Field(3_000_000, ge=1)
     state_partitions: int = Field(2, ge=1)
     ingest_interval_seconds: int = Field(60, ge=1)
+    promotion_interval_seconds: float = Field(0.1, ge=0)
+    promotion_sweep_seconds: float = Field(30, gt=0)
 
     lease_seconds: float = Field(15, gt=2)
     beat_seconds: float = Field(2, gt=0)

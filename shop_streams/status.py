@@ -17,7 +17,7 @@ from shop_streams.streaming.keep_alive import stream_state
 from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.spec import StreamSpec
 
-STREAMS = ("app_events_ingest", "shop_events_ingest", "hourly_metrics")
+STREAMS = ("app_events_ingest", "shop_events_ingest", "hourly_metrics", "promotion_notifications")
 
 
 def collect(settings: Settings) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Mart:
         source_rows: (settings, version of the source or None for now) -> rows of the source for each partition key.
         wait_until_closed: a live partition is computed when it has closed, not every `mart_refresh_seconds`.
         totals: (settings, partition key) -> more metadata for the UI, such as numbers that plot themselves.
+        reads: assets that it is computed from beside `source`.
     """
 
     domain: str
@@ -55,6 +56,7 @@ class Mart:
     owners: tuple[str, ...]
     wait_until_closed: bool = False
     totals: Callable[[Settings, str], dict[str, Any]] = _nothing_more
+    reads: tuple[dg.AssetKey, ...] = ()
 
     @property
     def name(self) -> str:
@@ -133,7 +135,7 @@ def build_asset(mart: Mart) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=asset_key(mart.table),
-        deps=[asset_key(mart.source)],
+        deps=[asset_key(mart.source), *mart.reads],
         partitions_def=mart.partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=mart.domain,

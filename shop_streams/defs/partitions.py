@@ -15,6 +15,9 @@ app_events_days = dg.DailyPartitionsDefinition(start_date=APP_EVENTS_FIRST_DAY, 
 app_events_windows = dg.TimeWindowPartitionsDefinition(
     cron_schedule="0 */3 * * *", start=f"{APP_EVENTS_FIRST_DAY}-00:00", fmt=WINDOW_FORMAT, end_offset=1
 )
+promotions_days = dg.DailyPartitionsDefinition(
+    start_date="2026-01-01", end_offset=1
+)  # by the broker's and our own time
 sales_days = dg.DailyPartitionsDefinition(start_date=SALES_FIRST_DAY, end_offset=1)
 topic_hours = dg.HourlyPartitionsDefinition(start_date="2026-01-01-00:00", end_offset=1)  # by the broker's time
 

@@ -17,10 +17,10 @@ READERS_HOURS = 168  # a week: nobody reads a version that is older
 RUNS_AT_ONCE = 1000
 
 
-def closed_days(uri: str) -> list[str]:
+def closed_days(uri: str, day_column: str) -> list[str]:
     """The days of a table that ended at least a day ago: their ordinary traffic is over."""
     yesterday = str((datetime.fromtimestamp(time.time(), UTC) - timedelta(days=1)).date())
-    return [day for day in log.file_counts(uri, "event_date") if day < yesterday]
+    return [day for day in log.file_counts(uri, day_column) if day < yesterday]
 
 
 def forgotten_by_kafka(settings: Settings) -> str:
@@ -40,8 +40,8 @@ def keep_up_tables(context: dg.OpExecutionContext) -> None:
     for spec in LAKE_STREAMS:
         table = spec.sink.table
         assert table is not None
-        uri = table.uri(settings)
-        rows.append(_record(table, upkeep.keep_up(uri, "event_date", closed_days(uri), READERS_HOURS)))
+        uri, (day,) = table.uri(settings), table.partition_by
+        rows.append(_record(table, upkeep.keep_up(uri, day, closed_days(uri, day), READERS_HOURS)))
     uri = DEAD_LETTERS.uri(settings)
     expired = upkeep.expire(uri, "at", settings.dead_letter_days, forgotten_by_kafka(settings))
     domains = list(log.file_counts(uri, "domain"))

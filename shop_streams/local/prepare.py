@@ -44,6 +44,9 @@ offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
+# One broker and one transactional producer: Kafka's default of 50 partitions each only slows its recovery.
+offsets.topic.num.partitions=2
+transaction.state.log.num.partitions=2
 # A broker that was killed may come back only once its old session is over: 9 s unless told.
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=1000

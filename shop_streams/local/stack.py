@@ -165,11 +165,14 @@ def prepare_stores(settings: Settings) -> None:
     """Create topics and our tables, and let Dagster create its own before three of its processes race to do so."""
     from dagster import DagsterInstance
 
+    from shop_streams.defs.promotions.database import create_subscribers
     from shop_streams.streaming.lease import Leases
     from shop_streams.topics import create_topics
 
     create_topics(settings)
     Leases(settings.postgres).create_table()
+    if settings.embedded["postgres"]:
+        create_subscribers(settings.postgres)  # elsewhere the table is the shop's own
     os.environ.update(process_environment(settings))  # dagster.yaml takes the database's address from there
     DagsterInstance.from_config(str(settings.dagster_home)).dispose()
 

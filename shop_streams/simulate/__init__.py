@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
 
-from shop_streams.simulate import app_events, sales
+from shop_streams.settings import Settings
+from shop_streams.simulate import app_events, promotions, sales
+from shop_streams.simulate.send import send
 
-
-@dataclass(frozen=True)
-class Traffic:
-    """One domain's events, and the path of the collector's door that takes them."""
-
-    path: str
-    events: Callable[..., object]
+Send = Callable[[Settings, int, int, datetime, float | None], int]
+"""(settings, how many, seed, beginning, a second or None for as fast as it goes) -> how many were acknowledged."""
 
 
-DOMAINS = {
-    "app_events": Traffic("/track", app_events.events),
-    "sales": Traffic("/shop-events", sales.events),
+def _over_http(path: str, events: Callable[[int, int, datetime], Iterable[dict[str, Any]]]) -> Send:
+    return lambda settings, count, seed, start, rate: send(settings, path, events(count, seed, start), count, rate)
+
+
+DOMAINS: dict[str, Send] = {
+    "app_events": _over_http(app_events.DOOR, app_events.events),
+    "sales": _over_http(sales.DOOR, sales.events),
+    "promotions": promotions.send,
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-DAY_MILLISECONDS = 86_400_000
+DOOR = "/shop-events"
 CATEGORIES = ("garden", "kitchen", "toys", "books", "sports")
 ITEMS = 300
 VISITORS = 2_000

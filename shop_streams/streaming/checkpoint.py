@@ -5,6 +5,7 @@ They are written through Spark, so they live wherever the checkpoint does, and v
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -41,6 +42,13 @@ class CheckpointNotes:
             frame = self.spark.createDataFrame([(value,)], "value string")
             frame.coalesce(1).write.mode("overwrite").text(f"{self.folder}/notes/{name}")
         return value
+
+    def writer_id(self) -> str:
+        """Who the stream's writes say that they are.
+
+        Tied to the checkpoint: a new checkpoint counts its batches from 0 again, and must not be taken for the old.
+        """
+        return self.get("writer_id", lambda: uuid.uuid4().hex)
 
     def pin(self, facts: Mapping[str, str]) -> None:
         """Note each fact at the first start, and refuse another value later: Spark would quietly go on with the old one.

@@ -63,7 +63,7 @@ def stream_asset(spec: StreamSpec) -> dg.AssetSpec:
         group_name=spec.domain,
         kinds={"spark"},
         owners=list(spec.owners),
-        deps=[topic_key(spec.topic)],
+        deps=[topic_key(spec.topic), *spec.reads],
         tags={"shop_streams/stream": spec.name},
     )
 

@@ -10,11 +10,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import dagster as dg
 import psycopg2
+from confluent_kafka import KafkaException
 from dagster import DagsterExecutionInterruptedError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
@@ -28,13 +29,14 @@ from tenacity import (
     wait_fixed,
 )
 
+from shop_streams.errors import ShopStreamsError
 from shop_streams.lake.table import SchemaMismatch
 from shop_streams.settings import Settings
 from shop_streams.streaming import records
 from shop_streams.streaming.checkpoint import CheckpointMismatch, CheckpointNotes
 from shop_streams.streaming.lease import LeaseHeld, Leases, Superseded
 from shop_streams.streaming.progress import Reporter, Sample, consumer_lag
-from shop_streams.streaming.spec import StreamContext, StreamSpec
+from shop_streams.streaming.spec import Companion, StreamContext, StreamSpec
 from shop_streams.streaming.switch import KeepAliveSwitch
 
 SPARK_WAIT_SECONDS = 45.0
@@ -73,7 +75,8 @@ def run_stream(context: dg.OpExecutionContext, spec: StreamSpec, settings: Setti
                 _wait_for_spark(settings)
                 query = _start(spec, settings, spark_of())
             try:
-                _watch(context, spec, settings, query, leases, epoch)
+                with spec.beside.run(settings, spec.name, epoch) if spec.beside else nullcontext() as companion:
+                    _watch(context, spec, settings, query, leases, epoch, companion)
             except DagsterExecutionInterruptedError:
                 context.log.info("terminated: stopping at a batch boundary")
                 stop_at_batch_boundary(query)
@@ -127,7 +130,7 @@ def start_query(spec: StreamSpec, settings: Settings, spark: SparkSession, **tri
     stream = StreamContext(spark, settings, spec.name, spec.topic.name, spec.checkpoint(settings))
     CheckpointNotes(spark, stream.checkpoint).pin(spec.pinned(settings))
     spec.sink.prepare(stream)
-    source = records.read_stream(spark, settings.kafka, spec.topic.name, settings.max_offsets_per_trigger)
+    source = records.read_stream(spark, settings.kafka, spec.topic.name, spec.max_offsets(settings))
     return (
         spec.sink.writer(source, stream)
         .queryName(spec.name)
@@ -154,10 +157,11 @@ def _watch(
     query: Any,
     leases: Leases,
     epoch: int,
+    companion: Companion | None,
 ) -> None:
-    reporter = Reporter(spec, settings)
+    reporter = Reporter(spec, settings, companion)
     reporter.start()
-    switch = KeepAliveSwitch(context.instance, spec)
+    switch = KeepAliveSwitch(context.instance, spec, context.run)
     sample: Sample | None = None
     ends: dict[str, int] = {}
     last_report = time.monotonic() - settings.report_seconds
@@ -181,7 +185,9 @@ def _watch(
                 stop_at_batch_boundary(query)
                 raise
             context.log.warning(f"PostgreSQL did not take the beat, trying again: {error}")
-        if sample is not None and time.monotonic() - last_report >= settings.report_seconds:
+        if companion is not None:
+            companion.check()
+        if time.monotonic() - last_report >= settings.report_seconds:
             events = reporter.events(sample, lag)
             for event in events:
                 context.log_event(event)
@@ -226,7 +232,9 @@ def _failing_with_advice(spec: StreamSpec, settings: Settings) -> Iterator[None]
         QueryEnded: f"Read the cause above. The checkpoint is {spec.checkpoint(settings)}; the sensor tries again.",
         CheckpointMismatch: "Read the two ways out above; the sensor tries again.",
         SchemaMismatch: "Read the way out above; the sensor tries again.",
+        ShopStreamsError: "Read the way out above; the sensor tries again.",
         PySparkException: "Read the cause above; see logs/spark.log in the home folder. The sensor tries again.",
+        KafkaException: "The broker did not answer, or refused: see logs/kafka.log in the home folder. The sensor tries again.",
         psycopg2.OperationalError: "PostgreSQL holds the lease and did not answer. `shop-streams status` tells its state.",
     }
     try:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+import psycopg2
 from confluent_kafka import KafkaException
 
 from shop_streams.kafka import watermarks
 from shop_streams.lake import log
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
-from shop_streams.streaming.spec import StreamSpec, stream_key
+from shop_streams.streaming.spec import Companion, StreamSpec, stream_key
 
 LAG_SECONDS = 2.0  # the lease is beaten between two looks at the topic: they must not hold it up
 
@@ -70,8 +71,10 @@ class Reporter:
 
     spec: StreamSpec
     settings: Settings
+    companion: Companion | None = None
     reported: dict[str, int] = field(default_factory=dict)
     last_batch: int = -1
+    last_metrics: dict[str, float] = field(default_factory=dict)
 
     def start(self) -> None:
         """Take the present counts as known, so that a restart does not report old partitions again."""
@@ -81,10 +84,24 @@ class Reporter:
         table = self.spec.sink.table
         return log.row_counts(table.uri(self.settings), table.partition_by[0]) if table else {}
 
-    def events(self, sample: Sample, lag: int | None) -> list[dg.AssetMaterialization]:
-        """The materializations that are due now; none when no batch has finished since the last call."""
-        if sample.batch_id == self.last_batch:
+    def events(self, sample: Sample | None, lag: int | None) -> list[dg.AssetMaterialization]:
+        """The materializations that are due now; none when nothing has changed since the last call."""
+        new = sample is not None and sample.batch_id != self.last_batch
+        return (self._of_batch(sample, lag) if sample is not None and new else []) + self._of_companion()
+
+    def _of_companion(self) -> list[dg.AssetMaterialization]:
+        if self.companion is None or self.spec.beside is None:
             return []
+        try:
+            metrics = self.companion.metrics()
+        except psycopg2.OperationalError:
+            return []
+        if metrics == self.last_metrics:
+            return []
+        self.last_metrics = metrics
+        return [dg.AssetMaterialization(self.spec.beside.output, metadata=dict(metrics))]
+
+    def _of_batch(self, sample: Sample, lag: int | None) -> list[dg.AssetMaterialization]:
         counts = self._counts()
         grown = {key: rows for key, rows in sorted(counts.items()) if self.reported.get(key) != rows}
         self.reported, self.last_batch = counts, sample.batch_id

@@ -6,7 +6,6 @@ transforms that it is given, import no more than pyspark and the lake's table an
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -45,8 +44,6 @@ class LakeSink:
         DEAD_LETTERS.create(context.spark, context.settings)
 
     def writer(self, records: DataFrame, context: StreamContext) -> DataStreamWriter:
-        # Tied to the checkpoint: a new checkpoint counts its batches from 0 again, and must not be taken for the old.
-        writer_id = CheckpointNotes(context.spark, context.checkpoint).get("writer_id", lambda: uuid.uuid4().hex)
         batches = BatchWriter(
             domain=self.domain,
             judge=self.judge,
@@ -54,7 +51,7 @@ class LakeSink:
             uri=self.table.uri(context.settings),
             partition_by=self.table.partition_by,
             dead_letters_uri=DEAD_LETTERS.uri(context.settings),
-            writer_id=writer_id,
+            writer_id=CheckpointNotes(context.spark, context.checkpoint).writer_id(),
         )
         # A bound method, not the object itself: pyspark asks a function for its signature.
         return records.writeStream.foreachBatch(batches.write)

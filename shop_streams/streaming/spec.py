@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -45,13 +46,33 @@ class Sink(Protocol):
         ...
 
 
+class Companion(Protocol):
+    """What works beside a stream's query, in the stream's own run and under its lease."""
+
+    def check(self) -> None:
+        """Raise what ended it, if something did: the run fails then."""
+        ...
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers for the plots of the asset that it fills."""
+        ...
+
+
+@dataclass(frozen=True)
+class Beside:
+    """`run(settings, stream's name, epoch)` starts a companion for as long as the block lasts; it fills the asset `output`."""
+
+    run: Callable[[Settings, str, int], AbstractContextManager[Companion]]
+    output: dg.AssetKey
+
+
 @dataclass(frozen=True)
 class StreamSpec:
     """One managed stream, from `topic` to `sink`; its output is the asset `output`.
 
     `interval_seconds` gives the trigger's interval out of the settings; `description` is what the UI shows, and
     says what one row of the output is. `pinned` gives the settings, by name, that its checkpoint can't follow when
-    they change.
+    they change. `reads` are assets that it reads beside its topic.
     """
 
     name: str
@@ -62,6 +83,9 @@ class StreamSpec:
     description: str
     interval_seconds: Callable[[Settings], float]
     pinned: Callable[[Settings], Mapping[str, str]] = lambda _settings: {}
+    max_offsets: Callable[[Settings], int] = lambda settings: settings.max_offsets_per_trigger
+    reads: tuple[dg.AssetKey, ...] = ()
+    beside: Beside | None = None
     owners: tuple[str, ...] = ("team:data-platform",)
 
     def checkpoint(self, settings: Settings) -> str:

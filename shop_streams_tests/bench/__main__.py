@@ -1,7 +1,7 @@
 """`make bench`: each speed as a ratio against a baseline measured in the same run, medians of several rounds.
 
     make bench                      all of it
-    make bench ARGS="ingest"        one part: start, collector, mart, ingest or aggregate
+    make bench ARGS="ingest"        one part: start, collector, mart, promotions, ingest or aggregate
     make bench ARGS="--rounds 5"
 
 Machines differ and drift, so absolute figures are only shown beside their baseline's.
@@ -21,11 +21,12 @@ from shop_streams.settings import get_settings
 from shop_streams.spark import open_session
 from shop_streams_tests.bench.collector import bench_collector, resting
 from shop_streams_tests.bench.mart import bench_mart
+from shop_streams_tests.bench.promotions import bench_promotions
 from shop_streams_tests.bench.streams import bench_aggregate, bench_ingest
 from shop_streams_tests.bench.traffic import console
 from shop_streams_tests.harness import PORTS, free_ports
 
-PARTS = ("start", "collector", "mart", "ingest", "aggregate")
+PARTS = ("start", "collector", "mart", "promotions", "ingest", "aggregate")
 
 
 def main() -> None:
@@ -53,6 +54,8 @@ def main() -> None:
                 results += bench_collector(settings, home, options.rounds)
         if "mart" in parts:
             results.append(bench_mart(settings, options.rounds))
+        if "promotions" in parts:
+            results += bench_promotions(settings)
         spark = open_session(settings)
         if "ingest" in parts:
             results.append(bench_ingest(spark, settings, options.events, options.rounds))

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from shop_streams.definitions import defs
+from shop_streams.status import STREAMS
 
 
 def graph() -> Any:
@@ -20,6 +21,9 @@ def test_lineage_reaches_from_topic_to_mart() -> None:
         ("events", dg.AssetKey(["app_events", "enriched_events"])),
         ("shop_events", dg.AssetKey(["sales", "hourly_metrics"])),
         ("shop_events", dg.AssetKey(["kafka", "hourly_metrics"])),
+        ("promotions", dg.AssetKey(["kafka", "promotion_notifications"])),
+        ("promotions", dg.AssetKey(["postgres", "subscribers_feedback"])),
+        ("promotions", dg.AssetKey(["promotions", "campaign_report"])),
     ):
         seen, todo = set(), [mart]
         while todo:
@@ -27,6 +31,8 @@ def test_lineage_reaches_from_topic_to_mart() -> None:
             seen.add(key)
             todo.extend(graph().get(key).parent_keys)
         assert dg.AssetKey(["kafka", topic]) in seen
+        if topic == "promotions":
+            assert dg.AssetKey(["postgres", "subscribers_restaurants"]) in seen
 
 
 def test_every_asset_is_explained() -> None:
@@ -37,7 +43,7 @@ def test_every_asset_is_explained() -> None:
 
 
 def test_no_stream_is_ever_retried_by_dagster() -> None:
-    for name in ("app_events_ingest_stream", "shop_events_ingest_stream", "hourly_metrics_stream"):
-        job = defs.resolve_job_def(name)
+    for name in STREAMS:
+        job = defs.resolve_job_def(f"{name}_stream")
         assert job.tags["dagster/max_retries"] == "0"
         assert all(node.definition.retry_policy is None for node in job.nodes)

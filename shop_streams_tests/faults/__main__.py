@@ -3,7 +3,7 @@
     make faults DURATION=900 SEED=1
 
 Kills with -9 in turn the collector, the broker, PostgreSQL, Spark's server, a stream's run, Dagster's daemon and its
-code server, pauses a stream's run until it has lost its lease, and fills the disk of the home folder (as root only: the
+code server, takes the broker and PostgreSQL away for two minutes, pauses a stream's run until it has lost its lease, and fills the disk of the home folder (as root only: the
 home is then a small disk of its own in memory). Exit status 0: nothing lost, nothing twice, nothing else than promised.
 """
 
@@ -56,8 +56,9 @@ def show(report: Report, seed: int) -> None:
         console.print(f"[red]✗[/] {difference}", highlight=False)
     if not report.differences:
         console.print(
-            f"[green]✓[/] {report.tracked} tracked events, {report.sales} sales and {report.broken} broken records: "
-            "0 lost, 0 twice; every mart and the topic equal DuckDB", highlight=False,
+            f"[green]✓[/] {report.tracked} tracked events, {report.sales} sales, {report.broken} broken records and "
+            f"{report.notifications} notifications of {report.campaigns} campaigns: 0 lost, 0 twice; every mart and the topic "
+            "equal DuckDB", highlight=False,
         )  # fmt: skip
 
 

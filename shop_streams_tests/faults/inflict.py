@@ -4,31 +4,44 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psutil
 
+from shop_streams.local.supervision import connect
 from shop_streams_tests.faults.plan import Fault
 from shop_streams_tests.harness import Stack, wait_for
 
 DISK_FULL_SECONDS = 10.0
+AWAY_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Aftermath:
-    """`over()`: whether what was hit has a successor; `clean_up()` comes after that: waking the paused one."""
+    """`over()`: whether what was hit has a successor; `clean_up()` comes after that: waking the paused one.
+
+    `since` is the moment from which a recovery counts.
+    """
 
     over: Callable[[], bool] = lambda: True
     clean_up: Callable[[], None] = lambda: None
+    since: float = field(default_factory=time.monotonic)
 
 
 def inflict(fault: Fault, stack: Stack) -> Aftermath:
     """Do it."""
+    began = time.monotonic()
     if fault.kind == "kill":
         psutil.Process(service_pid(stack, fault.target)).kill()
-        return Aftermath()
+        return Aftermath(since=began)
     if fault.kind == "fill_disk":
         _fill_disk(stack)
+        return Aftermath()
+    if fault.kind == "away":
+        supervisor = connect(stack.settings)
+        supervisor.stopProcess(fault.target)
+        time.sleep(AWAY_SECONDS)
+        supervisor.startProcess(fault.target, False)
         return Aftermath()
     process = psutil.Process(stream_pid(stack, fault.target))
     epoch = stack.stream(fault.target)["epoch"]
@@ -38,14 +51,14 @@ def inflict(fault: Fault, stack: Stack) -> Aftermath:
 
     if fault.kind == "kill_run":
         process.kill()
-        return Aftermath(succeeded)
+        return Aftermath(succeeded, since=began)
 
     def wake() -> None:
         process.resume()
         process.wait(60)  # a zombie finds out at its next beat, and ends
 
     process.suspend()
-    return Aftermath(succeeded, wake)
+    return Aftermath(succeeded, wake, since=began)
 
 
 def service_pid(stack: Stack, name: str) -> int:

@@ -1,6 +1,8 @@
 """DuckDB over what the clients know was acknowledged, against what came out. Nothing of the project computes an expectation."""
 
 import json
+import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from shop_streams.defs.app_events.schema import ENRICHED
+from shop_streams.defs.promotions.database import transaction
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.kafka import read_topic
 from shop_streams.lake import log
@@ -15,6 +18,11 @@ from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams_tests.faults.traffic import Ledger
 from shop_streams_tests.harness import Stack
 
+Place = tuple[str, str]
+NOTIFICATION_FIELDS = (
+    "restaurant_id", "adv_campaign_id", "adv_campaign_content", "adv_campaign_owner", "adv_campaign_owner_contact",
+    "adv_campaign_datetime_start", "adv_campaign_datetime_end", "client_id", "datetime_created", "trigger_datetime_created",
+)  # fmt: skip
 METRICS = """
 select epoch(date_trunc('hour', make_timestamp(timestamp * 1000)))::bigint as start_ts,
        start_ts + 3600 as end_ts,
@@ -43,6 +51,7 @@ def differences(stack: Stack, ledger: Ledger, day_filter: str) -> Iterator[str]:
 
     `day_filter` is SQL over `start_ts`: the hours that belong to this ledger alone.
     """
+    yield from _notifications(stack, ledger)
     database = duckdb.connect()
     settings = stack.settings
     letters = log.scan(DEAD_LETTERS.uri(settings), ["raw"])
@@ -75,6 +84,65 @@ def differences(stack: Stack, ledger: Ledger, day_filter: str) -> Iterator[str]:
     )
     sent = f"select * from sent where {day_filter} order by start_ts"
     yield from _hours("topic hourly_metrics", expected, _rows(database, sent))
+
+
+def expected_notifications(ledger: Ledger) -> tuple[set[Place], set[Place]]:
+    """(campaign, client) that must have been notified by now, and those that may have been."""
+    now = time.time()
+    live = {
+        message["adv_campaign_id"]: message["restaurant_id"]
+        for message in ledger.campaigns
+        if message["adv_campaign_datetime_start"] <= now < message["adv_campaign_datetime_end"]
+    }
+
+    def pairs(subscriptions: list[tuple[str, str]]) -> set[Place]:
+        return {
+            (one, client) for one, place in live.items() for client, restaurant in subscriptions if restaurant == place
+        }
+
+    return pairs(ledger.subscriptions), pairs(ledger.ever_subscribed)
+
+
+def published_notifications(stack: Stack, ledger: Ledger) -> list[dict[str, Any]]:
+    """The notifications of the ledger's campaigns that PostgreSQL calls published."""
+    with transaction(stack.settings.postgres) as cursor:
+        cursor.execute(
+            f"select {', '.join(NOTIFICATION_FIELDS)} from subscribers_feedback where adv_campaign_owner = %s"
+            " and outbox <= (select published from promotion_topic)",
+            (ledger.tag,),
+        )
+        return [dict(zip(NOTIFICATION_FIELDS, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _notifications(stack: Stack, ledger: Ledger) -> Iterator[str]:
+    """Each client once in both sinks, none missed, none who never subscribed, nothing outside of a campaign's time."""
+    must, may = expected_notifications(ledger)
+    rows = published_notifications(stack, ledger)
+    values = [json.loads(one.value) for one in read_topic(stack.settings.kafka, "promotion_notifications")]
+    sent = [value for value in values if value["adv_campaign_owner"] == ledger.tag]
+    for what, found in (("PostgreSQL", rows), ("topic promotion_notifications", sent)):
+        places = [(one["adv_campaign_id"], one["client_id"]) for one in found]
+        problems = {
+            "missed": must - set(places),
+            "notified without a reason": set(places) - may,
+            "twice": {one for one, times in Counter(places).items() if times > 1},
+        }
+        yield from (
+            f"{what}: {len(wrong)} {name}, the first: {min(wrong)}" for name, wrong in problems.items() if wrong
+        )
+        late = [
+            one
+            for one in found
+            if not one["adv_campaign_datetime_start"]
+            <= one["trigger_datetime_created"]
+            < one["adv_campaign_datetime_end"]
+        ]
+        if late:
+            yield f"{what}: {len(late)} outside of their campaign's time, the first: {late[0]}"
+    by_place = {(one["adv_campaign_id"], one["client_id"]): one for one in rows}
+    wrong = [one for one in sent if by_place.get((one["adv_campaign_id"], one["client_id"])) != one]
+    if wrong:
+        yield f"{len(wrong)} notifications in the topic differ from PostgreSQL, the first: {wrong[0]}"
 
 
 def _sets(database: Any, what: str, wanted: str, found: str, key: str) -> Iterator[str]:

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 SERVICES = ("collector", "kafka", "postgres", "spark", "dagster_daemon", "dagster_code_server")
+AWAY = ("kafka", "postgres")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`kind` is kill, kill_run, pause_run or fill_disk; `target` a service or a stream; seconds of calm before it."""
+    """`kind` is kill, away, kill_run, pause_run or fill_disk; `target` a service or a stream; seconds of calm before it."""
 
     kind: str
     target: str
@@ -24,6 +25,7 @@ def faults(seed: int, streams: tuple[str, ...], with_disk: bool) -> Iterator[Fau
     source = random.Random(seed)
     while True:
         round_ = [("kill", service) for service in SERVICES]
+        round_ += [("away", service) for service in AWAY]
         round_ += [("kill_run", source.choice(streams)), ("pause_run", source.choice(streams))]
         round_ += [("fill_disk", "home")] if with_disk else []
         source.shuffle(round_)

@@ -13,10 +13,11 @@ from dagster_graphql import DagsterGraphQLClient
 
 from shop_streams.defs.app_events.assets import MART as ENRICHED_MART
 from shop_streams.defs.app_events.schema import EVENTS
-from shop_streams.defs.app_events.streams import INGEST as APP_EVENTS
+from shop_streams.defs.promotions.checks import place
+from shop_streams.defs.promotions.database import transaction
 from shop_streams.defs.sales.assets import MART as SALES_MART
 from shop_streams.defs.sales.schema import SHOP_EVENTS
-from shop_streams.defs.sales.streams import INGEST as SALES
+from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.kafka import read_topic
 from shop_streams.lake import log
 from shop_streams.lake.asset import asset_key
@@ -25,9 +26,9 @@ from shop_streams.settings import Settings
 from shop_streams.status import streams
 from shop_streams.streaming.accounting import accounts
 from shop_streams_tests.faults.inflict import inflict
-from shop_streams_tests.faults.oracle import differences
+from shop_streams_tests.faults.oracle import differences, expected_notifications, published_notifications
 from shop_streams_tests.faults.plan import Fault
-from shop_streams_tests.faults.traffic import FIRST_SECOND, HOUR, SALES_DAYS, Traffic
+from shop_streams_tests.faults.traffic import FIRST_SECOND, HOUR, SALES_DAYS, Ledger, Traffic
 from shop_streams_tests.harness import Stack, wait_for
 
 RECOVERY_LIMIT_SECONDS = 300.0
@@ -42,6 +43,8 @@ class Report:
     tracked: int = 0
     sales: int = 0
     broken: int = 0
+    campaigns: int = 0
+    notifications: int = 0
     differences: list[str] = field(default_factory=list)
 
 
@@ -52,22 +55,24 @@ def run_faults(
     report = Report()
     canaries = itertools.count()
     with Traffic(stack, seed) as traffic:
+        traffic.subscribe(("canary", traffic.canary))
         recovered(stack, traffic, next(canaries))
         for fault in plan:
             if not go_on():
                 break
             time.sleep(fault.calm)
-            started = time.monotonic()
             aftermath = inflict(fault, stack)
             recovered(stack, traffic, next(canaries), aftermath.over)
-            took = time.monotonic() - started
+            took = time.monotonic() - aftermath.since
             aftermath.clean_up()
             report.recoveries.append((fault, took))
             say(f"{fault}: everything flowed again after {took:.1f} s")
     ledger = traffic.ledger
     report.tracked, report.sales, report.broken = len(ledger.tracked), len(ledger.sales), len(ledger.broken)
     say(f"{report.tracked} tracked, {report.sales} sales and {report.broken} broken records acknowledged; settling")
-    settle(stack)
+    settle(stack, ledger)
+    report.campaigns = len({message["adv_campaign_id"] for message in ledger.campaigns})
+    report.notifications = len(published_notifications(stack, ledger))
     last = FIRST_SECOND + 86_400 * SALES_DAYS + HOUR * next(canaries)
     report.differences = list(differences(stack, ledger, f"start_ts between {FIRST_SECOND} and {last}"))
     return report
@@ -79,6 +84,8 @@ def recovered(stack: Stack, traffic: Traffic, number: int, over: Callable[[], bo
     started, seen = datetime.now(UTC), len(traffic.ledger.tracked) + 1  # the one after the one that may be under way
     hour = FIRST_SECOND + 86_400 * SALES_DAYS + HOUR * number
     sale = traffic.sell(f"canary-{number}", hour, random.Random(number))
+    campaign = traffic.campaign(traffic.canary)
+    traffic.promote(campaign)
 
     def event_arrived() -> bool:
         new = (pc.field("event_date") >= started.date()) & (pc.field("event_time") >= started)
@@ -89,42 +96,66 @@ def recovered(stack: Stack, traffic: Traffic, number: int, over: Callable[[], bo
         return sale["item_id"] in _column(SHOP_EVENTS, settings, "item_id", new)
 
     # Asked one after the other, and no more once true: on two cores, asking takes from what is asked about.
-    to_come: list[Callable[[], bool]] = [
-        lambda: len(traffic.ledger.tracked) > seen,
-        over,
-        event_arrived,
-        sale_arrived,
-        lambda: str(hour).encode() in {record.key for record in read_topic(settings.kafka, "hourly_metrics")},
-        lambda: all(stream["state"] == "running" for stream in streams(settings).values()),
-    ]
-
-    def flows() -> bool:
+    to_come: dict[str, Callable[[], bool]] = {
+        "the collector": lambda: len(traffic.ledger.tracked) > seen,
+        "a successor": over,
+        "app_events/events": event_arrived,
+        "sales/shop_events": sale_arrived,
+        "hourly_metrics": lambda: str(hour).encode() in {r.key for r in read_topic(settings.kafka, "hourly_metrics")},
+        "promotion_notifications": lambda: _in_kafka(stack, campaign["adv_campaign_id"]),
+        "every stream to run": lambda: all(stream["state"] == "running" for stream in streams(settings).values()),
+    }
+    deadline = time.monotonic() + RECOVERY_LIMIT_SECONDS
+    while to_come:
+        name, arrived = next(iter(to_come.items()))
+        problem: Exception | None = None
         try:
-            while to_come and to_come[0]():
-                del to_come[0]
-        except Exception:  # whatever is down at this moment says so in its own way
-            return False
-        return not to_come
-
-    wait_for("everything to flow again", flows, RECOVERY_LIMIT_SECONDS)
+            if arrived():
+                del to_come[name]
+                continue
+        except Exception as error:  # whatever is down at this moment says so in its own way
+            problem = error
+        if time.monotonic() > deadline:
+            states = {stream: state["state"] for stream, state in streams(settings).items()}
+            raise AssertionError(
+                f"waited {RECOVERY_LIMIT_SECONDS:.0f} s in vain for {', '.join(to_come)}; {states}"
+            ) from problem
+        time.sleep(0.5)
 
 
 def _column(table: Table, settings: Settings, column: str, where: Any) -> list[Any]:
     return log.scan(table.uri(settings), [column], where)[column].to_pylist()
 
 
-def settle(stack: Stack) -> None:
+def _in_kafka(stack: Stack, campaign_id: str) -> bool:
+    """Whether the campaign's notifications were published, by PostgreSQL's own word."""
+    with transaction(stack.settings.postgres) as cursor:
+        cursor.execute(
+            "select from subscribers_feedback where adv_campaign_id = %s"
+            " and outbox <= (select published from promotion_topic)",
+            (campaign_id,),
+        )
+        return bool(cursor.rowcount)
+
+
+def settle(stack: Stack, ledger: Ledger) -> None:
     """Wait until nothing is in flight and the sales mart follows; compute the live windows, as a person may at any time."""
 
     def arrived() -> bool:
-        exact = [account for spec in (APP_EVENTS, SALES) for account in accounts(spec, stack.settings)]
+        exact = [account for spec in LAKE_STREAMS for account in accounts(spec, stack.settings)]
         return all(account.exact and account.in_flight == 0 for account in exact)
 
     def followed() -> bool:
         return SALES_MART.source_rows(stack.settings, None) == SALES_MART.recorded(stack.settings)
 
     wait_for("every record to arrive once", arrived, SETTLE_SECONDS)
+
+    def notified() -> bool:
+        wanted, _ = expected_notifications(ledger)
+        return wanted <= {place(row) for row in published_notifications(stack, ledger)}
+
     wait_for("the sales mart to follow", followed, SETTLE_SECONDS)
+    wait_for("every subscriber to be notified", notified, SETTLE_SECONDS)
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
     for window in _stale_windows(stack):
         client.submit_job_execution(

@@ -7,7 +7,11 @@ from shop_streams_tests.faults.plan import Fault, faults
 from shop_streams_tests.faults.run import run_faults
 from shop_streams_tests.harness import Stack
 
-PLAN = [Fault("kill_run", "shop_events_ingest", 3), Fault("kill", "spark", 3), Fault("kill", "dagster_code_server", 3)]
+PLAN = [
+    Fault("kill_run", "promotion_notifications", 3),
+    Fault("kill", "spark", 3),
+    Fault("kill", "dagster_code_server", 3),
+]
 
 
 def test_nothing_is_lost_and_nothing_counts_twice(stack: Stack) -> None:
@@ -20,11 +24,11 @@ def test_nothing_is_lost_and_nothing_counts_twice(stack: Stack) -> None:
 def test_a_seed_is_a_plan_and_each_round_holds_every_fault() -> None:
     def first(seed: int) -> list[Fault]:
         plan = faults(seed, STREAMS, with_disk=True)
-        return [next(plan) for _ in range(18)]
+        return [next(plan) for _ in range(22)]
 
     assert first(1) == first(1) != first(2)
     kinds = [
-        sorted((fault.kind, fault.target if fault.kind == "kill" else "") for fault in first(3)[i:j])
-        for i, j in pairwise([0, 9, 18])
+        sorted((fault.kind, fault.target if fault.kind in ("kill", "away") else "") for fault in first(3)[i:j])
+        for i, j in pairwise([0, 11, 22])
     ]
-    assert kinds[0] == kinds[1] and len(set(kinds[0])) == 9
+    assert kinds[0] == kinds[1] and len(set(kinds[0])) == 11

@@ -1,7 +1,8 @@
 """Clients of the shop: they send until they are told that an event is taken, and remember what was taken.
 
 Tracked events go over HTTP, sent again with the same event_id until the answer is 200: repeats are their normal
-case. Sales go to Kafka through an idempotent producer, in disorder, some of them late by days and some broken.
+case. Sales go to Kafka through an idempotent producer, in disorder, some of them late by days and some broken. Restaurants send
+campaigns to Kafka, while clients subscribe to them in PostgreSQL and leave again.
 """
 
 import json
@@ -13,32 +14,46 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import psycopg2
 from confluent_kafka import Producer
 
+from shop_streams.defs.promotions.database import transaction
 from shop_streams_tests.harness import Stack
 
 SALES_DAYS = 6
 FIRST_SECOND = 1_546_300_800  # 2019-01-01: days that nobody else of the suite writes to
 HOUR = 3600
+PROMOTION_PAUSE = 2.0
+SUBSCRIPTION_PAUSE = 0.5
+RESTAURANTS = 15
 
 
 @dataclass
 class Ledger:
-    """What the clients know. `tag` marks their events; `tracked`, `sales` and `broken` were acknowledged."""
+    """What the clients know. `tag` marks their events; `tracked`, `sales`, `broken` and `campaigns` were acknowledged.
+
+    Of (client_id, restaurant_id): `subscriptions` were acknowledged and never taken away, `ever_subscribed` were tried.
+    """
 
     tag: str
     tracked: list[dict[str, Any]] = field(default_factory=list)
     sales: list[dict[str, Any]] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    campaigns: list[dict[str, Any]] = field(default_factory=list)
+    subscriptions: list[tuple[str, str]] = field(default_factory=list)
+    ever_subscribed: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Traffic:
-    """Both clients, each a thread, for as long as the block runs. Leaving it waits until everything is acknowledged."""
+    """All clients, each kind a thread, for as long as the block runs. Leaving it waits until everything is acknowledged."""
 
     def __init__(self, stack: Stack, seed: int, rate: float = 30) -> None:
         self.ledger = Ledger(f"faults-{seed}-{uuid.uuid4().hex[:8]}")
+        self.restaurants = [str(uuid.uuid4()) for _ in range(RESTAURANTS)]
+        self.canary = str(uuid.uuid4())  # a restaurant whose one subscriber stays
         self._seed = seed
         self._pause = 1 / rate
+        self._postgres = stack.settings.postgres
         # One client for all: opening one for each event would load the certificates each time, half a core at this rate.
         self._http = httpx.Client(
             base_url=f"http://127.0.0.1:{stack.settings.collector_port}",
@@ -48,7 +63,10 @@ class Traffic:
         )
         self._over = threading.Event()
         self._problems: list[BaseException] = []
-        self._threads = [threading.Thread(target=self._guard, args=(work,)) for work in (self._track, self._sell)]
+        self._threads = [
+            threading.Thread(target=self._guard, args=(work,))
+            for work in (self._track, self._sell, self._promote, self._subscribe)
+        ]
         self._producer = Producer(
             {
                 "bootstrap.servers": stack.settings.kafka,
@@ -137,12 +155,79 @@ class Traffic:
         """Send what is no sale."""
         self._send(value, lambda: self.ledger.broken.append(value))
 
-    def _send(self, value: str, taken: Any) -> None:
+    def _promote(self) -> None:
+        """A campaign every few seconds: most are live for longer than any test; some are amended or sent again."""
+        source = random.Random(self._seed + 2)
+        sent: list[dict[str, Any]] = []
+        while not self._over.wait(PROMOTION_PAUSE):
+            if sent and source.random() < 0.3:
+                message = source.choice(sent) | {"datetime_created": int(time.time())}
+            else:
+                kind = source.choices(("live", "soon", "over", "much later"), (70, 10, 10, 10))[0]
+                message = self.campaign(source.choice(self.restaurants), kind)
+            sent.append(message)
+            self.promote(message)
+
+    def campaign(self, restaurant: str, kind: str = "live") -> dict[str, Any]:
+        """A new campaign; `soon` begins while the test runs."""
+        now = int(time.time())
+        start = now + {"live": -60, "soon": 20, "over": -7200, "much later": 86_400}[kind]
+        return {
+            "restaurant_id": restaurant,
+            "adv_campaign_id": str(uuid.uuid4()),
+            "adv_campaign_content": kind,
+            "adv_campaign_owner": self.ledger.tag,
+            "adv_campaign_owner_contact": "owner@restaurant.example",
+            "adv_campaign_datetime_start": start,
+            "adv_campaign_datetime_end": start + (3600 if kind == "over" else 10**9),
+            "datetime_created": now,
+        }
+
+    def promote(self, message: dict[str, Any]) -> None:
+        """Send a campaign's message; it is in the ledger once Kafka has acknowledged it."""
+        self._send(json.dumps(message), lambda: self.ledger.campaigns.append(message), "promotions")
+
+    def _subscribe(self) -> None:
+        """Clients subscribe, some of them twice, and some leave again."""
+        source = random.Random(self._seed + 3)
+        while not self._over.wait(SUBSCRIPTION_PAUSE):
+            known = [row for row in self.ledger.subscriptions if row[1] != self.canary]
+            if source.random() < 0.15 and known:
+                self.leave(source.choice(known))
+            elif source.random() < 0.15 and known:
+                self.subscribe(source.choice(known))
+            else:
+                self.subscribe((f"client-{uuid.uuid4()}", source.choice(self.restaurants)))
+
+    def subscribe(self, row: tuple[str, str]) -> None:
+        """Add (client_id, restaurant_id) to the shop's table, until PostgreSQL has taken it."""
+        self.ledger.ever_subscribed.append(row)
+        self._until_taken("insert into subscribers_restaurants (client_id, restaurant_id) values (%s, %s)", row)
+        if row not in self.ledger.subscriptions:
+            self.ledger.subscriptions.append(row)
+
+    def leave(self, row: tuple[str, str]) -> None:
+        """Take it away; whether the client was notified before, nobody can tell."""
+        self.ledger.subscriptions.remove(row)
+        self._until_taken("delete from subscribers_restaurants where client_id = %s and restaurant_id = %s", row)
+
+    def _until_taken(self, statement: str, row: tuple[str, str]) -> None:
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            try:
+                with transaction(self._postgres) as cursor:
+                    cursor.execute(statement, row)
+                return
+            except psycopg2.OperationalError:
+                time.sleep(0.2)
+        raise AssertionError("PostgreSQL took nothing for 300 s")
+
+    def _send(self, value: str, taken: Any, topic: str = "shop_events") -> None:
         def delivered(error: Any, _message: Any) -> None:
             if error is None:
                 taken()
             else:
-                self._problems.append(AssertionError(f"Kafka did not take a sale within 600 s: {error}"))
+                self._problems.append(AssertionError(f"Kafka did not take a record within 600 s: {error}"))
 
-        self._producer.produce("shop_events", value, on_delivery=delivered)
+        self._producer.produce(topic, value, on_delivery=delivered)
         self._producer.poll(0)

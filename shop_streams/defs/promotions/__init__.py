@@ -1,0 +1,1 @@
+"""See the map in shop_streams/defs/__init__.py."""

@@ -1,0 +1,82 @@
+"""What must hold of the notifications: PostgreSQL and Kafka have the same."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from shop_streams import topics
+from shop_streams.defs.promotions.database import NOTIFICATION_COLUMNS, transaction
+from shop_streams.kafka import offsets_at, read_topic
+from shop_streams.settings import Settings, get_settings
+
+RECENT_SECONDS = 3600
+
+Notification = Mapping[str, Any]
+
+
+def build_checks(notifications: dg.AssetKey) -> Sequence[dg.AssetChecksDefinition]:
+    """Checks on the asset of the notifications."""
+
+    @dg.asset_check(
+        asset=notifications,
+        name="both_sinks_agree",
+        description="Of the last hour: each notification that PostgreSQL calls published is in the topic, once, with the "
+        "same values, and the topic has no other.",
+    )
+    def both_sinks_agree() -> dg.AssetCheckResult:
+        settings = get_settings()
+        since = time.time() - RECENT_SECONDS
+        wanted = _rows(
+            settings, "trigger_datetime_created > %s and outbox <= (select published from promotion_topic)", since
+        )
+        (first,) = offsets_at(settings.kafka, topics.PROMOTION_NOTIFICATIONS.name, [since])
+        sent = [
+            json.loads(record.value)
+            for record in read_topic(settings.kafka, topics.PROMOTION_NOTIFICATIONS.name, first)
+        ]
+        unknown = [place(one) for one in sent if place(one) not in wanted]
+        older = _rows(settings, "(adv_campaign_id, client_id) in %s", tuple(unknown)) if unknown else {}
+        problems = disagreements(wanted, wanted | older, sent)
+        return dg.AssetCheckResult(
+            passed=not problems,
+            description="; ".join(problems[:5]) or None,
+            metadata={"in_postgres": len(wanted), "in_topic": len(sent), "disagreements": len(problems)},
+        )
+
+    return [both_sinks_agree]
+
+
+def place(notification: Notification) -> tuple[str, str]:
+    """What is unique of a notification."""
+    return notification["adv_campaign_id"], notification["client_id"]
+
+
+def disagreements(
+    wanted: Mapping[tuple[str, str], Notification],
+    known: Mapping[tuple[str, str], Notification],
+    sent: Sequence[Notification],
+) -> list[str]:
+    """What is missing in the topic (`wanted`), there twice, or there with other values than PostgreSQL has (`known`)."""
+    times = Counter(place(one) for one in sent)
+    return [
+        *[f"{campaign}:{client} is not in the topic" for campaign, client in wanted.keys() - times.keys()],
+        *[
+            f"{campaign}:{client} is in the topic {count} times"
+            for (campaign, client), count in times.items()
+            if count > 1
+        ],
+        *[f"{':'.join(place(one))} differs from PostgreSQL" for one in sent if known.get(place(one)) != one],
+    ]
+
+
+def _rows(settings: Settings, where: str, value: Any) -> dict[tuple[str, str], Notification]:
+    with transaction(settings.postgres) as cursor:
+        cursor.execute(f"select {', '.join(NOTIFICATION_COLUMNS)} from subscribers_feedback where {where}", (value,))
+        rows = [dict(zip(NOTIFICATION_COLUMNS, row, strict=True)) for row in cursor.fetchall()]
+    return {place(row): row for row in rows}

@@ -1,0 +1,286 @@
+"""Carries notifications from PostgreSQL to Kafka, each once, and sweeps for campaigns that begin and clients who join.
+
+Both happen in the stream's own run, beside its query. What is in the topic is known by one number: each Kafka
+transaction sends the notifications of one `outbox` number, and that number itself to a second, compacted topic. A new
+holder first ends what the old one left open (the transactional id), then reads the last number there. (A consumer
+group's offset could hold it too, but librdkafka's call for that ignores its timeout: a broker that restarted meanwhile
+was waited for without end, librdkafka issue 5456.)
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from statistics import quantiles
+from typing import Any
+
+import psycopg2
+from confluent_kafka import KafkaException, Producer
+
+from shop_streams import topics
+from shop_streams.defs.promotions import database
+from shop_streams.defs.promotions.database import NOTIFICATION_COLUMNS, transaction
+from shop_streams.errors import ShopStreamsError
+from shop_streams.kafka import TopicSilent, read_topic, watermarks
+from shop_streams.settings import Settings
+from shop_streams.streaming.lease import Superseded
+from shop_streams.topics import Topic
+
+SWEEP_TICK_SECONDS = 1.0
+LISTEN_SECONDS = 2.0  # a notice that got lost is made up for by looking
+RETRY_SECONDS = 1.0
+KAFKA_SECONDS = 30.0
+PATIENCE_SECONDS = 90.0  # a broker or a database that is away for longer fails the run
+STUCK_SECONDS = 180.0  # as does a call that neither ends nor fails; longer than patience and the longest call
+STOP_SECONDS = 10.0
+READ_ROWS = 5_000
+SAMPLES = 10_000
+RECENT_OFFSETS = 1_000  # among them is the last number, since each takes two; if not, all are read
+
+STILL_OURS = "select from stream_leases where stream = %s and epoch = %s and released_at is null for share"
+NUMBERS = """
+select (select count(*) from promotion_campaigns
+         where adv_campaign_datetime_start <= now.second and adv_campaign_datetime_end > now.second) as campaigns_live,
+       (select count(*) from promotion_campaigns where adv_campaign_datetime_start > now.second) as campaigns_waiting,
+       (select count(*) from subscribers_feedback where trigger_datetime_created > now.second - 86400) as notified_in_24_hours,
+       (select count(*) from subscribers_feedback where outbox > (select published from promotion_topic)) as not_yet_in_kafka
+  from (select floor(extract(epoch from clock_timestamp()))::int8 as second) as now
+"""
+
+Temporary = (psycopg2.OperationalError, psycopg2.InterfaceError, KafkaException, TopicSilent)
+
+
+def key_of(row: Mapping[str, Any]) -> str:
+    """The Kafka key of a notification."""
+    return f"{row['adv_campaign_id']}:{row['client_id']}"
+
+
+def value_of(row: Mapping[str, Any]) -> str:
+    """The Kafka value of a notification: its fields in the order of NOTIFICATION_COLUMNS."""
+    return json.dumps({name: row[name] for name in NOTIFICATION_COLUMNS}, ensure_ascii=False, separators=(",", ":"))
+
+
+def last_number(servers: str, topic: str, name: str) -> int:
+    """The newest number of the outbox `name` in the topic of numbers; 0 when it has none."""
+    _, end = watermarks(servers, topic)[0]
+    for first in (end - RECENT_OFFSETS, 0):
+        numbers = [record.value for record in read_topic(servers, topic, {0: first}) if record.key == name.encode()]
+        if numbers:
+            return int(numbers[-1])
+    return 0
+
+
+class OutboxStuck(ShopStreamsError):
+    """A thread of the outbox gets nothing done, and does not say why."""
+
+
+class OutboxForgotten(ShopStreamsError):
+    """Kafka has notifications that PostgreSQL does not know."""
+
+
+class Outbox:
+    """The publisher and the sweeper of one run of the stream, each in a thread of its own.
+
+    They wait for a database or a broker that is away. What else goes wrong ends them, and `check` raises it.
+    """
+
+    def __init__(
+        self, settings: Settings, stream: str, epoch: int, topic: Topic = topics.PROMOTION_NOTIFICATIONS
+    ) -> None:
+        self._settings = settings
+        self._topic = topic.name
+        self._numbers = topics.outbox_of(topic).name
+        self._stream = stream
+        self._epoch = epoch
+        self._over = threading.Event()
+        self._problem: BaseException | None = None
+        self._latencies: deque[float] = deque(maxlen=SAMPLES)
+        self._worked = dict.fromkeys(("publisher", "sweeper"), time.monotonic())  # when each last got something done
+        self._threads = [
+            threading.Thread(target=self._guard, args=(name, work), name=name, daemon=True)
+            for name, work in zip(self._worked, (self._publish, self._sweep), strict=True)
+        ]
+
+    def __enter__(self) -> Outbox:
+        """The threads run while the block does."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(STOP_SECONDS)  # one that waits for a broker ends with its process; whoever comes next fences it
+
+    def check(self) -> None:
+        """Raise what ended one of the threads, if something did.
+
+        Raises:
+            OutboxStuck: nothing did, but it has got nothing done for 180 s.
+        """
+        if self._problem is not None:
+            raise self._problem
+        for name, worked in self._worked.items():
+            if time.monotonic() - worked > STUCK_SECONDS:
+                raise OutboxStuck(
+                    f"the {name} of notifications has been waiting for more than {STUCK_SECONDS:.0f} s, for Kafka or for a "
+                    "lock in PostgreSQL (pg_stat_activity shows it). What it was doing is done again by the next run."
+                )
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers for the UI's plots: campaigns live and waiting, notified, and milliseconds from message to Kafka."""
+        with transaction(self._settings.postgres) as cursor:
+            cursor.execute(NUMBERS)
+            names = [column.name for column in cursor.description]
+            numbers = dict(zip(names, cursor.fetchone(), strict=True))
+        samples = list(self._latencies)
+        self._latencies.clear()
+        if len(samples) > 1:
+            cuts = quantiles(samples, n=100)
+            numbers |= {"latency_p50_ms": round(1000 * cuts[49]), "latency_p99_ms": round(1000 * cuts[98])}
+        return numbers
+
+    def _guard(self, name: str, work: Callable[[], Iterator[None]]) -> None:
+        """Repeat `work`, which yields whenever it got something done, until the end or until it got nothing done for too long."""
+        while not self._over.is_set():
+            try:
+                for _ in work():
+                    self._worked[name] = time.monotonic()
+                    if self._over.is_set():
+                        return
+            except Temporary as problem:
+                if time.monotonic() - self._worked[name] > PATIENCE_SECONDS:
+                    self._problem = problem
+                    return
+                self._over.wait(RETRY_SECONDS)
+            except BaseException as problem:  # raised again by `check`, in the run's own thread
+                self._problem = problem
+                return
+
+    def _require_lease(self, cursor: Any) -> None:
+        """Holds the lease's row until the end of the transaction: a successor can't begin meanwhile."""
+        cursor.execute(STILL_OURS, (self._stream, self._epoch))
+        if cursor.fetchone() is None:
+            raise Superseded(f"epoch {self._epoch} of {self._stream} was revoked, or a newer one exists")
+
+    def _sweep(self) -> Iterator[None]:
+        while True:
+            if database.sweep(self._settings.postgres, self._settings.promotion_sweep_seconds) is None:
+                self._over.wait(SWEEP_TICK_SECONDS)
+            yield
+
+    def _publish(self) -> Iterator[None]:
+        dsn = self._settings.postgres
+        with transaction(dsn) as cursor:
+            self._require_lease(cursor)  # a zombie must not fence its successor
+        with _listening(dsn) as news, _transactional(self._settings.kafka, self._numbers) as producer:
+            name, published = self._published()
+            while True:
+                with transaction(dsn) as cursor:
+                    cursor.execute(
+                        "update promotion_topic set published = %(to)s where published < %(to)s", {"to": published}
+                    )
+                    cursor.execute("select made from promotion_outbox")
+                    (made,) = cursor.fetchone()
+                if published < made:
+                    published += 1
+                    self._send(producer, name, published)
+                else:
+                    select.select([news], [], [], LISTEN_SECONDS)
+                    news.poll()
+                    news.notifies.clear()
+                yield
+
+    def _published(self) -> tuple[str, int]:
+        """This outbox's name, and the last number that is in Kafka: PostgreSQL may not have heard of it.
+
+        Raises:
+            OutboxForgotten: PostgreSQL has not come so far itself.
+        """
+        with transaction(self._settings.postgres) as cursor:
+            cursor.execute("select name::text, made, published from promotion_outbox, promotion_topic")
+            name, made, heard = cursor.fetchone()
+        published = max(heard, last_number(self._settings.kafka, self._numbers, name))
+        if published > made:
+            raise OutboxForgotten(
+                f"Topic {self._topic} holds notifications up to number {published}, and PostgreSQL has only made {made}: was it "
+                "restored from a backup? Whom it has forgotten can't be told, and would be notified again. To go on: "
+                f"update promotion_outbox set made = {published};"
+            )
+        return name, published
+
+    def _send(self, producer: Producer, name: str, number: int) -> None:
+        """One Kafka transaction with every notification of `number`. What has expired meanwhile is taken back instead."""
+        with transaction(self._settings.postgres) as cursor:
+            self._require_lease(cursor)
+            cursor.execute(database.TAKE_BACK_EXPIRED, (number,))
+        producer.begin_transaction()
+        ages = []
+        for row in self._rows(number):
+            while True:
+                try:
+                    producer.produce(self._topic, value_of(row), key_of(row))
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+            producer.poll(0)
+            self._worked["publisher"] = time.monotonic()
+            if row["seconds"] < self._settings.promotion_sweep_seconds:
+                ages.append(row["message_at"])
+        producer.produce(self._numbers, str(number), name, partition=0)
+        producer.commit_transaction(2 * KAFKA_SECONDS)
+        now = time.time()
+        self._latencies.extend(now - age for age in ages)
+
+    def _rows(self, number: int) -> Iterator[dict[str, Any]]:
+        columns = f"{', '.join(NOTIFICATION_COLUMNS)}, extract(epoch from message_at)::float8 as message_at, "
+        columns += "extract(epoch from made_at - message_at)::float8 as seconds"
+        connection = psycopg2.connect(self._settings.postgres, connect_timeout=3, tcp_user_timeout=10_000)
+        try:
+            with connection, connection.cursor("outbox") as cursor:
+                cursor.itersize = READ_ROWS
+                cursor.execute(f"select {columns} from subscribers_feedback where outbox = %s", (number,))
+                names = (*NOTIFICATION_COLUMNS, "message_at", "seconds")
+                for row in cursor:
+                    yield dict(zip(names, row, strict=True))
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _listening(dsn: str) -> Iterator[Any]:
+    """A connection that hears when notifications were made."""
+    connection = psycopg2.connect(dsn, connect_timeout=3, keepalives_idle=5, keepalives_interval=2, keepalives_count=3)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"listen {database.CHANNEL}")
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _transactional(servers: str, name: str) -> Iterator[Producer]:
+    """A producer that has fenced every earlier one of this name, and has ended what that one left open."""
+    producer = Producer(
+        {
+            "bootstrap.servers": servers,
+            "transactional.id": name,
+            "transaction.timeout.ms": 300_000,  # millions of notifications may be one transaction
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "message.max.bytes": topics.NOTIFICATION_BYTES,
+            "log_level": 0,
+        }
+    )
+    try:
+        producer.init_transactions(KAFKA_SECONDS)
+        yield producer
+    finally:
+        producer.purge(in_flight=False)

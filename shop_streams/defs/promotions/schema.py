@@ -1,0 +1,51 @@
+"""Tables of promotions in the lake, and the fields of a record in the topic `promotions`."""
+
+from __future__ import annotations
+
+from shop_streams.lake.table import Column, Table
+
+RECORD_FIELDS = (
+    "restaurant_id string, adv_campaign_id string, adv_campaign_content string, adv_campaign_owner string, "
+    "adv_campaign_owner_contact string, adv_campaign_datetime_start bigint, adv_campaign_datetime_end bigint, "
+    "datetime_created bigint"
+)
+
+_CAMPAIGN = (
+    Column("restaurant_id", "string", "UUID"),
+    Column("adv_campaign_id", "string", "UUID"),
+    Column("adv_campaign_content", "string"),
+    Column("adv_campaign_owner", "string"),
+    Column("adv_campaign_owner_contact", "string"),
+    Column("adv_campaign_datetime_start", "bigint", "epoch seconds, inclusive"),
+    Column("adv_campaign_datetime_end", "bigint", "epoch seconds, exclusive"),
+)
+
+CAMPAIGNS = Table(
+    path="promotions/campaigns",
+    columns=(
+        *_CAMPAIGN,
+        Column("datetime_created", "bigint", "epoch seconds; the newer message of a campaign replaces the older"),
+        Column("message_at", "timestamp", "the broker's time of the message, UTC"),
+        Column("message_date", "date", "UTC"),
+        Column("kafka_partition", "int"),
+        Column("kafka_offset", "bigint"),
+    ),
+    partition_by=("message_date",),
+    rows_are="One row is one accepted campaign message; a later one may amend the same campaign.",
+)
+
+REPORT = Table(
+    path="promotions/campaign_report",
+    columns=(
+        Column("adv_campaign_id", "string"),
+        Column("restaurant_id", "string"),
+        Column("clients_notified", "bigint"),
+        Column("seconds_to_notification_p50", "double", "from the campaign's message, or its start if that is later"),
+        Column("seconds_to_notification_p95", "double"),
+        Column("feedback_given", "bigint", "of these clients, up to when the report was made"),
+        Column("report_date", "date", "day on which the notifications were made, UTC"),
+        Column("source_rows", "bigint", "notifications and feedback of the day that the report was made from"),
+    ),
+    partition_by=("report_date",),
+    rows_are="One row is one campaign on one day: how many clients were notified, how soon, and how many gave feedback.",
+)

@@ -1,0 +1,74 @@
+"""The stream's batches: campaigns into PostgreSQL, where their notifications are made, and into the lake.
+
+A batch is small and people wait for it, so it is judged and collected by Spark, and written from here: a job of
+Spark's own for a few rows would take longer than everything else. Spark's worker imports this file: no Dagster here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+
+from shop_streams.defs.promotions import database
+from shop_streams.defs.promotions.database import CAMPAIGN_COLUMNS, PLACE_COLUMNS
+from shop_streams.defs.promotions.schema import CAMPAIGNS
+from shop_streams.defs.promotions.transforms import judge, rows
+from shop_streams.lake.table import Table
+from shop_streams.lake.write import append_batch, append_small_batch
+from shop_streams.streaming.checkpoint import CheckpointNotes
+from shop_streams.streaming.dead_letters import DEAD_LETTERS, as_dead_letters
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming.readwriter import DataStreamWriter
+
+    from shop_streams.streaming.spec import StreamContext
+
+DOMAIN = "promotions"
+
+
+@dataclass(frozen=True)
+class CampaignSink:
+    """Every record becomes a campaign, with its notifications, and a row of the lake; or a dead letter."""
+
+    table: Table = CAMPAIGNS
+
+    def prepare(self, context: StreamContext) -> None:
+        database.create_tables(context.settings.postgres)
+        self.table.create(context.spark, context.settings)
+        DEAD_LETTERS.create(context.spark, context.settings)
+
+    def writer(self, records: DataFrame, context: StreamContext) -> DataStreamWriter:
+        batches = CampaignBatches(
+            dsn=context.settings.postgres,
+            uri=self.table.uri(context.settings),
+            dead_letters_uri=DEAD_LETTERS.uri(context.settings),
+            writer_id=CheckpointNotes(context.spark, context.checkpoint).writer_id(),
+        )
+        return records.writeStream.foreachBatch(batches.write)
+
+
+@dataclass(frozen=True)
+class CampaignBatches:
+    """What travels to Spark's worker: plain values."""
+
+    dsn: str
+    uri: str
+    dead_letters_uri: str
+    writer_id: str
+
+    def write(self, records: DataFrame, batch_id: int) -> None:
+        """Write one batch: PostgreSQL first, since somebody waits; then the lake. Each of it may be repeated."""
+        judged = judge(records)
+        collected = rows(judged).toArrow()
+        campaigns = collected.filter(pc.is_null(collected["reason"])).drop_columns("reason")
+        if campaigns.num_rows:
+            wanted = campaigns.select([*CAMPAIGN_COLUMNS, "datetime_created", *PLACE_COLUMNS])
+            database.take_campaigns(self.dsn, [tuple(row.values()) for row in wanted.to_pylist()])
+            append_small_batch(campaigns, self.uri, self.writer_id, batch_id)
+        if campaigns.num_rows < collected.num_rows:
+            refused = as_dead_letters(judged.where("reason is not null"), DOMAIN)
+            writer_id = f"{self.writer_id}:dead_letters"
+            append_batch(refused, self.dead_letters_uri, DEAD_LETTERS.partition_by, writer_id, batch_id)
