@@ -81,7 +81,7 @@ def run_stream(context: dg.OpExecutionContext, spec: StreamSpec, settings: Setti
                 context.log.info("terminated: stopping at a batch boundary")
                 stop_at_batch_boundary(query)
                 raise
-            except Superseded:
+            except (Superseded, ShopStreamsError, KafkaException):  # a newer run took over, or the companion has ended
                 query.stop()  # ours only: a newer run of the same checkpoint has a query of its own
                 raise
         finally:

@@ -19,9 +19,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from shop_streams.defs.promotions import database
+from shop_streams.defs.promotions import outbox as outbox_module
 from shop_streams.defs.promotions.assets import MART
 from shop_streams.defs.promotions.checks import build_checks, disagreements
-from shop_streams.defs.promotions.outbox import Outbox
+from shop_streams.defs.promotions.outbox import (
+    RECENT_OFFSETS,
+    Outbox,
+    OutboxForgotten,
+    OutboxStuck,
+    last_number,
+)
 from shop_streams.defs.promotions.schema import CAMPAIGNS, REPORT
 from shop_streams.defs.promotions.streams import NOTIFICATIONS, STREAM
 from shop_streams.kafka import read_topic
@@ -377,6 +384,19 @@ def publish(settings: Settings, topic: Topic, campaign: Row, *clients: str) -> N
         wait_for("PostgreSQL to know", lambda: outbox.metrics()["not_yet_in_kafka"] == 0, 10)
 
 
+def raised_by(outbox: Outbox, kind: type[Exception]) -> str:
+    """What `check` raises, once it does."""
+
+    def problem() -> str | None:
+        try:
+            outbox.check()
+        except kind as error:
+            return str(error)
+        return None
+
+    return str(wait_for(f"the outbox to raise {kind.__name__}", problem, 60))
+
+
 def test_a_crash_after_kafkas_commit_sends_nothing_twice(alone: tuple[Settings, Topic]) -> None:
     settings, topic = alone
     campaign = message()
@@ -415,15 +435,46 @@ def test_without_its_lease_an_outbox_sends_nothing(alone: tuple[Settings, Topic]
         epoch_of(settings)  # somebody else's, from here on
         database.take_campaigns(settings.postgres, [as_taken(campaign)])
 
-        def superseded() -> bool:
-            try:
-                outbox.check()
-            except Superseded:
-                return True
-            return False
-
-        wait_for("the outbox to find out", superseded, 30)
+        raised_by(outbox, Superseded)
     assert sent(settings, campaign["adv_campaign_id"], topic.name) == []
+
+
+def test_an_outbox_that_hangs_is_told(alone: tuple[Settings, Topic], monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, topic = alone
+    monkeypatch.setattr(outbox_module, "STUCK_SECONDS", 3)
+    with (
+        Outbox(settings, "promotions-test", epoch_of(settings), topic) as outbox,
+        database.transaction(settings.postgres) as cursor,
+    ):
+        cursor.execute("lock table promotion_outbox in access exclusive mode")
+        assert "pg_stat_activity" in raised_by(outbox, OutboxStuck)
+
+
+def test_a_database_that_forgot_what_it_sent_is_told(alone: tuple[Settings, Topic]) -> None:
+    settings, topic = alone
+    campaign = message()
+    subscribe(settings.postgres, campaign["restaurant_id"], "a")
+    database.take_campaigns(settings.postgres, [as_taken(campaign)])
+    publish(settings, topic, campaign, "a")
+    with database.transaction(settings.postgres) as cursor:  # as in a backup from before the campaign
+        cursor.execute("update promotion_topic set published = 0")
+        cursor.execute("update promotion_outbox set made = 0")
+    with Outbox(settings, "promotions-test", epoch_of(settings), topic) as outbox:
+        assert "update promotion_outbox set made = 1;" in raised_by(outbox, OutboxForgotten)
+
+
+def test_the_last_number_is_found_however_many_came_behind_it(alone: tuple[Settings, Topic]) -> None:
+    settings, topic = alone
+    numbers = outbox_of(topic).name
+    assert last_number(settings.kafka, numbers, "ours") == 0
+    producer = Producer({"bootstrap.servers": settings.kafka})
+    for number in (6, 7):
+        producer.produce(numbers, str(number), "ours", partition=0)
+    for number in range(RECENT_OFFSETS + 5):
+        producer.produce(numbers, str(number), "another database's", partition=0)
+    assert producer.flush(30) == 0
+    assert last_number(settings.kafka, numbers, "ours") == 7
+    assert last_number(settings.kafka, numbers, "another database's") == RECENT_OFFSETS + 4
 
 
 def test_nothing_is_sent_after_the_end(alone: tuple[Settings, Topic]) -> None:
