@@ -98,7 +98,8 @@ def _play(settings: Settings, console: Console) -> bool:
     url = f"http://127.0.0.1:{settings.dagster_port}"
     console.print(
         f"\nLook at the lineage: {url}/asset-groups\nA stream's plots:    {url}/assets/streams/shop_events_ingest?view=overview\n"
-        f"Its switch:          {url}/automation\nA table:             .venv/bin/shop-streams show app_events/enriched_events",
+        f"Its switch:          {url}/automation\nThe campaigns:       {url}/assets/promotions/notifications?view=overview\n"
+        "A table:             .venv/bin/shop-streams show promotions/campaign_report",
         highlight=False,
     )
     return all(checks.values())

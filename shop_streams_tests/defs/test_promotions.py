@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from shop_streams.defs.promotions import database
 from shop_streams.defs.promotions import outbox as outbox_module
-from shop_streams.defs.promotions.assets import MART
+from shop_streams.defs.promotions.assets import MART, day_totals
 from shop_streams.defs.promotions.checks import build_checks, disagreements
 from shop_streams.defs.promotions.outbox import (
     RECENT_OFFSETS,
@@ -30,13 +30,14 @@ from shop_streams.defs.promotions.outbox import (
     last_number,
 )
 from shop_streams.defs.promotions.schema import CAMPAIGNS, REPORT
-from shop_streams.defs.promotions.streams import NOTIFICATIONS, STREAM
+from shop_streams.defs.promotions.streams import STREAM
 from shop_streams.kafka import read_topic
 from shop_streams.lake import log
 from shop_streams.settings import Settings
+from shop_streams.streaming.factory import topic_key
 from shop_streams.streaming.lease import Leases, Superseded
 from shop_streams.streaming.replay import find
-from shop_streams.topics import Topic, create_topics, outbox_of
+from shop_streams.topics import PROMOTION_NOTIFICATIONS, Topic, create_topics, outbox_of
 from shop_streams_tests.harness import Stack, wait_for
 from shop_streams_tests.streaming.test_dead_letters import exact
 
@@ -259,7 +260,7 @@ def test_simulated_campaigns_reach_exactly_their_subscribers(stack: Stack) -> No
 
     wait_for("every subscriber to be notified", lambda: len(found()) >= len(expected))
     assert found() == sorted(expected)
-    result = build_checks(NOTIFICATIONS)[0]()
+    result = build_checks(topic_key(PROMOTION_NOTIFICATIONS))[0]()
     assert result.passed and result.metadata["in_topic"].value >= len(expected)  # type: ignore[union-attr]
 
 
@@ -317,6 +318,9 @@ def test_the_report_says_how_many_how_soon_and_what_they_said(stack: Stack) -> N
     seconds = [(one["made_at"] - one["message_at"]).total_seconds() for one in found]
     assert row["seconds_to_notification_p50"] == pytest.approx(median(seconds), abs=1e-3)
     assert median(seconds) <= row["seconds_to_notification_p95"] <= max(seconds) + 1e-3
+    totals = day_totals(stack.settings, day)
+    assert totals["campaigns"] >= 1 and totals["clients_notified"] >= 9 and totals["feedback_given"] >= 4
+    assert totals["slowest_campaign_p95_seconds"] >= row["seconds_to_notification_p95"]
     wait_for(
         "the mart to come to rest", lambda: MART.source_rows(stack.settings, None) == MART.recorded(stack.settings)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import psycopg2
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 from shop_streams.defs.automation import build_mart
@@ -13,6 +14,7 @@ from shop_streams.defs.partitions import promotions_days
 from shop_streams.defs.promotions.database import transaction
 from shop_streams.defs.promotions.schema import CAMPAIGNS, REPORT
 from shop_streams.defs.promotions.streams import FEEDBACK, OWNERS
+from shop_streams.lake import log
 from shop_streams.settings import Settings, get_settings
 
 COUNTS = """
@@ -53,6 +55,21 @@ def report_rows(campaigns: DataFrame, key: str) -> DataFrame:
     return campaigns.sparkSession.createDataFrame(rows, ", ".join(f"{column.name} {column.type}" for column in columns))
 
 
+def day_totals(settings: Settings, key: str) -> dict[str, float]:
+    """The day's numbers, which plot themselves over the partitions in the UI; seconds as in the report's columns."""
+    names = ["clients_notified", "feedback_given", "seconds_to_notification_p50", "seconds_to_notification_p95"]
+    report = log.scan(REPORT.uri(settings), names, pc.field("report_date") == date.fromisoformat(key))
+    if not report.num_rows:
+        return {"campaigns": 0}
+    return {
+        "campaigns": report.num_rows,
+        "clients_notified": pc.sum(report["clients_notified"]).as_py(),
+        "feedback_given": pc.sum(report["feedback_given"]).as_py(),
+        "median_campaign_p50_seconds": pc.quantile(report["seconds_to_notification_p50"], 0.5)[0].as_py(),
+        "slowest_campaign_p95_seconds": pc.max(report["seconds_to_notification_p95"]).as_py(),
+    }
+
+
 MART = Mart(
     domain="promotions",
     table=REPORT,
@@ -61,6 +78,7 @@ MART = Mart(
     rows=report_rows,
     source_rows=notifications_by_day,
     owners=OWNERS,
+    totals=day_totals,
     reads=(FEEDBACK,),
 )
 

@@ -20,11 +20,11 @@ RECENT_SECONDS = 3600
 Notification = Mapping[str, Any]
 
 
-def build_checks(notifications: dg.AssetKey) -> Sequence[dg.AssetChecksDefinition]:
-    """Checks on the asset of the notifications."""
+def build_checks(topic: dg.AssetKey) -> Sequence[dg.AssetChecksDefinition]:
+    """Checks on the asset of the topic of notifications."""
 
     @dg.asset_check(
-        asset=notifications,
+        asset=topic,
         name="both_sinks_agree",
         description="Of the last hour: each notification that PostgreSQL calls published is in the topic, once, with the "
         "same values, and the topic has no other.",

@@ -11,7 +11,7 @@ from shop_streams.defs.promotions.outbox import Outbox
 from shop_streams.defs.promotions.schema import CAMPAIGNS
 from shop_streams.defs.promotions.sink import DOMAIN, CampaignSink
 from shop_streams.lake.asset import asset_key
-from shop_streams.streaming.factory import build_stream, topic_asset
+from shop_streams.streaming.factory import build_stream, topic_asset, topic_key
 from shop_streams.streaming.spec import Beside, StreamSpec, stream_key
 
 SUBSCRIBERS = dg.AssetKey(["postgres", "subscribers_restaurants"])
@@ -63,7 +63,8 @@ definitions = dg.Definitions.merge(
             ),
             topic_asset(topics.PROMOTION_NOTIFICATIONS, DOMAIN).replace_attributes(deps=[NOTIFICATIONS]),
         ],
-        asset_checks=build_checks(NOTIFICATIONS),
+        # On the topic: Dagster calls a check outdated at each report of its asset, and the notifications have one a minute.
+        asset_checks=build_checks(topic_key(topics.PROMOTION_NOTIFICATIONS)),
     ),
     build_stream(STREAM, promotions_days),
 )
