@@ -319,7 +319,7 @@ def test_the_report_says_how_many_how_soon_and_what_they_said(stack: Stack) -> N
     assert row["seconds_to_notification_p50"] == pytest.approx(median(seconds), abs=1e-3)
     assert median(seconds) <= row["seconds_to_notification_p95"] <= max(seconds) + 1e-3
     totals = day_totals(stack.settings, day)
-    assert totals["campaigns"] >= 1 and totals["clients_notified"] >= 9 and totals["feedback_given"] >= 4
+    assert totals["clients_notified"] >= 9 and totals["feedback_given"] >= 4
     assert totals["slowest_campaign_p95_seconds"] >= row["seconds_to_notification_p95"]
     wait_for(
         "the mart to come to rest", lambda: MART.source_rows(stack.settings, None) == MART.recorded(stack.settings)

@@ -60,9 +60,8 @@ def day_totals(settings: Settings, key: str) -> dict[str, float]:
     names = ["clients_notified", "feedback_given", "seconds_to_notification_p50", "seconds_to_notification_p95"]
     report = log.scan(REPORT.uri(settings), names, pc.field("report_date") == date.fromisoformat(key))
     if not report.num_rows:
-        return {"campaigns": 0}
+        return {}
     return {
-        "campaigns": report.num_rows,
         "clients_notified": pc.sum(report["clients_notified"]).as_py(),
         "feedback_given": pc.sum(report["feedback_given"]).as_py(),
         "median_campaign_p50_seconds": pc.quantile(report["seconds_to_notification_p50"], 0.5)[0].as_py(),
