@@ -72,7 +72,7 @@ def prepare(
     ] = False,
 ) -> None:
     """For containers: create topics and tables in the named Kafka and PostgreSQL, or write Spark's configuration."""
-    from shop_streams.defs.promotions.database import create_subscribers
+    from shop_streams.defs.promotions.tables import create_subscribers
     from shop_streams.local.prepare import prepare_dagster, prepare_spark
     from shop_streams.local.stack import prepare_stores
 

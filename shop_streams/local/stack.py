@@ -165,7 +165,7 @@ def prepare_stores(settings: Settings) -> None:
     """Create topics and our tables, and let Dagster create its own before three of its processes race to do so."""
     from dagster import DagsterInstance
 
-    from shop_streams.defs.promotions.database import create_subscribers
+    from shop_streams.defs.promotions.tables import create_subscribers
     from shop_streams.streaming.lease import Leases
     from shop_streams.topics import create_topics
 

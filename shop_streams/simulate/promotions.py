@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from rich.progress import track
 
 from shop_streams import topics
-from shop_streams.defs.promotions.database import transaction
+from shop_streams.defs.promotions.tables import transaction
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings
 

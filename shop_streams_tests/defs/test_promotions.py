@@ -18,19 +18,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from shop_streams.defs.promotions import database
+from shop_streams.defs.promotions import database, tables
 from shop_streams.defs.promotions import outbox as outbox_module
 from shop_streams.defs.promotions.assets import MART, day_totals
 from shop_streams.defs.promotions.checks import build_checks, disagreements
-from shop_streams.defs.promotions.outbox import (
-    RECENT_OFFSETS,
-    Outbox,
-    OutboxForgotten,
-    OutboxStuck,
-    last_number,
-)
+from shop_streams.defs.promotions.outbox import Outbox, OutboxForgotten, OutboxStuck
 from shop_streams.defs.promotions.schema import CAMPAIGNS, REPORT
 from shop_streams.defs.promotions.streams import STREAM
+from shop_streams.defs.promotions.topic import RECENT_OFFSETS, last_number
 from shop_streams.kafka import read_topic
 from shop_streams.lake import log
 from shop_streams.settings import Settings
@@ -73,7 +68,7 @@ def message(**more: Any) -> Row:
 
 
 def subscribe(dsn: str, restaurant: str, *clients: str) -> None:
-    with database.transaction(dsn) as cursor:
+    with tables.transaction(dsn) as cursor:
         for client in clients:
             cursor.execute(
                 "insert into subscribers_restaurants (client_id, restaurant_id) values (%s, %s)", (client, restaurant)
@@ -81,7 +76,7 @@ def subscribe(dsn: str, restaurant: str, *clients: str) -> None:
 
 
 def rows(dsn: str, campaign: str) -> list[Row]:
-    with database.transaction(dsn) as cursor:
+    with tables.transaction(dsn) as cursor:
         cursor.execute("select * from subscribers_feedback where adv_campaign_id = %s", (campaign,))
         names = [column.name for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -171,7 +166,7 @@ def test_an_amended_campaign_reaches_only_who_was_not_notified(stack: Stack) -> 
     subscribe(stack.settings.postgres, place, "a")
     send(stack, first)
     wait_notified(stack, first, "a")
-    with database.transaction(stack.settings.postgres) as cursor:
+    with tables.transaction(stack.settings.postgres) as cursor:
         cursor.execute(
             "update subscribers_feedback set feedback = 'good' where adv_campaign_id = %s", (first["adv_campaign_id"],)
         )
@@ -270,7 +265,7 @@ def test_a_missing_table_is_told_with_the_statement_that_makes_it(stack: Stack) 
     before = stack.wait_running(STREAM.name)
 
     def rename(one: str, other: str) -> None:
-        with database.transaction(stack.settings.postgres) as cursor:
+        with tables.transaction(stack.settings.postgres) as cursor:
             cursor.execute(f"alter table {one} rename to {other}")
 
     rename("subscribers_restaurants", "elsewhere")
@@ -296,7 +291,7 @@ def test_the_report_says_how_many_how_soon_and_what_they_said(stack: Stack) -> N
     subscribe(stack.settings.postgres, campaign["restaurant_id"], *clients)
     send(stack, campaign)
     wait_notified(stack, campaign, *clients)
-    with database.transaction(stack.settings.postgres) as cursor:
+    with tables.transaction(stack.settings.postgres) as cursor:
         cursor.execute(
             "update subscribers_feedback set feedback = 'thanks' where adv_campaign_id = %s and client_id < 'client 4'",
             (campaign["adv_campaign_id"],),
@@ -357,8 +352,8 @@ def own_database(stack: Stack) -> Iterator[Settings]:
 def alone(stack: Stack) -> Iterator[tuple[Settings, Topic]]:
     """Settings with a database of its own, and an empty topic."""
     with own_database(stack) as settings:
-        database.create_subscribers(settings.postgres)
-        database.create_tables(settings.postgres)
+        tables.create_subscribers(settings.postgres)
+        tables.create_tables(settings.postgres)
         Leases(settings.postgres).create_table()
         topic = Topic(f"notifications-{uuid.uuid4().hex}", "")
         create_topics(settings, (topic, outbox_of(topic)))
@@ -407,7 +402,7 @@ def test_a_crash_after_kafkas_commit_sends_nothing_twice(alone: tuple[Settings, 
     subscribe(settings.postgres, campaign["restaurant_id"], "a", "b")
     assert database.take_campaigns(settings.postgres, [as_taken(campaign)]) == 2
     publish(settings, topic, campaign, "a", "b")
-    with database.transaction(settings.postgres) as cursor:  # the crash came before PostgreSQL was told
+    with tables.transaction(settings.postgres) as cursor:  # the crash came before PostgreSQL was told
         cursor.execute("update promotion_topic set published = 0")
     publish(settings, topic, campaign, "a", "b")
     assert database.take_campaigns(settings.postgres, [as_taken(campaign)]) == 0  # the batch, repeated
@@ -448,7 +443,7 @@ def test_an_outbox_that_hangs_is_told(alone: tuple[Settings, Topic], monkeypatch
     monkeypatch.setattr(outbox_module, "STUCK_SECONDS", 3)
     with (
         Outbox(settings, "promotions-test", epoch_of(settings), topic) as outbox,
-        database.transaction(settings.postgres) as cursor,
+        tables.transaction(settings.postgres) as cursor,
     ):
         cursor.execute("lock table promotion_outbox in access exclusive mode")
         assert "pg_stat_activity" in raised_by(outbox, OutboxStuck)
@@ -460,7 +455,7 @@ def test_a_database_that_forgot_what_it_sent_is_told(alone: tuple[Settings, Topi
     subscribe(settings.postgres, campaign["restaurant_id"], "a")
     database.take_campaigns(settings.postgres, [as_taken(campaign)])
     publish(settings, topic, campaign, "a")
-    with database.transaction(settings.postgres) as cursor:  # as in a backup from before the campaign
+    with tables.transaction(settings.postgres) as cursor:  # as in a backup from before the campaign
         cursor.execute("update promotion_topic set published = 0")
         cursor.execute("update promotion_outbox set made = 0")
     with Outbox(settings, "promotions-test", epoch_of(settings), topic) as outbox:
@@ -491,7 +486,7 @@ def test_nothing_is_sent_after_the_end(alone: tuple[Settings, Topic]) -> None:
     publish(settings, topic, long, "a")
     assert sent(settings, short["adv_campaign_id"], topic.name) == []
     assert rows(settings.postgres, short["adv_campaign_id"]) == []
-    with database.transaction(settings.postgres) as cursor:
+    with tables.transaction(settings.postgres) as cursor:
         cursor.execute("select sum(notified) from promotion_days")
         assert cursor.fetchone()[0] == 1
 
@@ -502,8 +497,8 @@ def test_a_table_of_feedback_that_the_shop_made_is_taken_as_it_is(stack: Stack) 
     )
     campaign = message()
     with own_database(stack) as settings:
-        database.create_subscribers(settings.postgres)
-        with database.transaction(settings.postgres) as cursor:
+        tables.create_subscribers(settings.postgres)
+        with tables.transaction(settings.postgres) as cursor:
             cursor.execute(f"create table subscribers_feedback (id serial primary key, {columns}, feedback varchar)")
             known = campaign | {"client_id": "a", "trigger_datetime_created": 1}
             cursor.execute(
@@ -511,7 +506,7 @@ def test_a_table_of_feedback_that_the_shop_made_is_taken_as_it_is(stack: Stack) 
                 list(known.values()),
             )
         for _ in range(2):
-            database.create_tables(settings.postgres)
+            tables.create_tables(settings.postgres)
         subscribe(settings.postgres, campaign["restaurant_id"], "a", "b")
         assert database.take_campaigns(settings.postgres, [as_taken(campaign)]) == 1
         assert [row["feedback"] for row in rows(settings.postgres, campaign["adv_campaign_id"])] == ["old", None]
@@ -554,7 +549,7 @@ def test_in_whatever_order_and_batches_messages_come_the_newest_counts(
     shuffled = [all_of_them[place] for place in order]
     for start in range(0, len(shuffled), size):
         database.take_campaigns(settings.postgres, shuffled[start : start + size])
-    with database.transaction(settings.postgres) as cursor:
+    with tables.transaction(settings.postgres) as cursor:
         cursor.execute(
             "select adv_campaign_id, adv_campaign_content from promotion_campaigns where adv_campaign_id = any(%s)",
             (ids,),

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from shop_streams.defs.app_events.schema import ENRICHED
-from shop_streams.defs.promotions.database import transaction
+from shop_streams.defs.promotions.tables import transaction
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.kafka import read_topic
 from shop_streams.lake import log

@@ -14,7 +14,7 @@ from dagster_graphql import DagsterGraphQLClient
 from shop_streams.defs.app_events.assets import MART as ENRICHED_MART
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.promotions.checks import place
-from shop_streams.defs.promotions.database import transaction
+from shop_streams.defs.promotions.tables import transaction
 from shop_streams.defs.sales.assets import MART as SALES_MART
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.defs.streams import LAKE_STREAMS

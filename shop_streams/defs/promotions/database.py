@@ -7,8 +7,7 @@ Light to import: Spark's worker does it too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +17,7 @@ import psycopg2.errors
 import psycopg2.extras
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from shop_streams.errors import ShopStreamsError
+from shop_streams.defs.promotions.tables import SubscribersMissing, transaction
 
 CAMPAIGN_COLUMNS = (
     "restaurant_id",
@@ -35,75 +34,6 @@ AGE = slice(len(CAMPAIGN_COLUMNS), None)  # of a campaign's tuple: what decides 
 CHANNEL = "promotion_outbox"
 CLIENT_BYTES = 1000  # a longer client_id fits into no index
 SWEEP_CAMPAIGNS = 20  # in one transaction: a campaign that has just arrived waits for it
-
-SUBSCRIBERS_DDL = """
-create table if not exists subscribers_restaurants (
-    id            serial primary key,
-    client_id     varchar not null,
-    restaurant_id varchar not null
-);
-create index if not exists subscribers_restaurants_restaurant_id on subscribers_restaurants (restaurant_id);
-"""
-
-DDL = """
-create table if not exists promotion_campaigns (
-    restaurant_id               varchar not null,
-    adv_campaign_id             varchar primary key,
-    adv_campaign_content        varchar not null,
-    adv_campaign_owner          varchar not null,
-    adv_campaign_owner_contact  varchar not null,
-    adv_campaign_datetime_start int8 not null,
-    adv_campaign_datetime_end   int8 not null,
-    datetime_created            int8 not null,
-    message_at                  timestamptz not null,  -- the broker's time of the newest message
-    kafka_partition             int4 not null,
-    kafka_offset                int8 not null,
-    swept_at                    timestamptz            -- when its subscribers were last looked at
-);
-create index if not exists promotion_campaigns_end on promotion_campaigns (adv_campaign_datetime_end);
-
-create table if not exists subscribers_feedback (
-    restaurant_id               varchar not null,
-    adv_campaign_id             varchar not null,
-    adv_campaign_content        varchar not null,
-    adv_campaign_owner          varchar not null,
-    adv_campaign_owner_contact  varchar not null,
-    adv_campaign_datetime_start int8 not null,
-    adv_campaign_datetime_end   int8 not null,
-    client_id                   varchar not null,
-    datetime_created            int8 not null,
-    trigger_datetime_created    int8 not null,
-    feedback                    varchar null
-);
-do $$ begin  -- the shop may have made the table; ours are only looked for, since adding them waits for everybody else
-    if not exists (select from pg_attribute where attrelid = 'subscribers_feedback'::regclass and attname = 'outbox') then
-        alter table subscribers_feedback
-            add column message_at timestamptz,             -- the broker's time of the campaign's message
-            add column made_at    timestamptz,
-            add column outbox     int8 not null default 0; -- in Kafka once promotion_topic.published has reached it
-    end if;
-end $$;
-create unique index if not exists subscribers_feedback_once on subscribers_feedback (adv_campaign_id, client_id);
-create index if not exists subscribers_feedback_outbox on subscribers_feedback (outbox);
-create index if not exists subscribers_feedback_made on subscribers_feedback (trigger_datetime_created);
-create index if not exists subscribers_feedback_given on subscribers_feedback (trigger_datetime_created)
-    where feedback is not null;
-
-create table if not exists promotion_days (
-    day      date primary key,  -- UTC
-    notified int8 not null
-);
-
-create table if not exists promotion_outbox (
-    id   int primary key check (id = 1),
-    made int8 not null,
-    name uuid not null default gen_random_uuid()  -- of this database, in the topic that says what was published
-);
-insert into promotion_outbox (id, made) values (1, 0) on conflict do nothing;
-
-create table if not exists promotion_topic (id int primary key check (id = 1), published int8 not null);
-insert into promotion_topic values (1, 0) on conflict do nothing;
-"""
 
 UPSERT = f"""
 insert into promotion_campaigns as known ({", ".join(CAMPAIGN_COLUMNS)}, datetime_created, {", ".join(PLACE_COLUMNS)})
@@ -150,49 +80,6 @@ select adv_campaign_id from promotion_campaigns
  order by swept_at nulls first
  limit %(limit)s
 """
-
-
-class SubscribersMissing(ShopStreamsError):
-    """The shop's table of subscribers does not exist."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "PostgreSQL has no table subscribers_restaurants. Create it with `shop-streams prepare --subscribers`, or:\n"
-            f"{SUBSCRIBERS_DDL}"
-        )
-
-
-@contextmanager
-def transaction(dsn: str) -> Iterator[Any]:
-    """A cursor in a transaction of its own, on a connection of its own."""
-    connection = psycopg2.connect(dsn, connect_timeout=3, tcp_user_timeout=10_000)
-    try:
-        with connection, connection.cursor() as cursor:
-            yield cursor
-    finally:
-        connection.close()
-
-
-def create_tables(dsn: str) -> None:
-    """Create our own tables where they are missing; the shop's is only looked at.
-
-    Raises:
-        SubscribersMissing: with the DDL to run.
-    """
-    with transaction(dsn) as cursor:
-        cursor.execute("select pg_advisory_xact_lock(hashtext('promotions_ddl'))")
-        cursor.execute(DDL)
-    with transaction(dsn) as cursor:
-        cursor.execute("select to_regclass('subscribers_restaurants')")
-        if cursor.fetchone()[0] is None:
-            raise SubscribersMissing
-
-
-def create_subscribers(dsn: str) -> None:
-    """Create the shop's table of subscribers where it is missing: for the embedded database, which no shop uses yet."""
-    with transaction(dsn) as cursor:
-        cursor.execute("select pg_advisory_xact_lock(hashtext('promotions_ddl'))")
-        cursor.execute(SUBSCRIBERS_DDL)
 
 
 @dataclass(frozen=True)

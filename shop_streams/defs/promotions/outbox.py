@@ -9,12 +9,11 @@ was waited for without end, librdkafka issue 5456.)
 
 from __future__ import annotations
 
-import json
 import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import quantiles
 from typing import Any
@@ -24,9 +23,11 @@ from confluent_kafka import KafkaException, Producer
 
 from shop_streams import topics
 from shop_streams.defs.promotions import database
-from shop_streams.defs.promotions.database import NOTIFICATION_COLUMNS, transaction
+from shop_streams.defs.promotions.database import NOTIFICATION_COLUMNS
+from shop_streams.defs.promotions.tables import transaction
+from shop_streams.defs.promotions.topic import KAFKA_SECONDS, key_of, last_number, transactional, value_of
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import TopicSilent, read_topic, watermarks
+from shop_streams.kafka import TopicSilent
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Superseded
 from shop_streams.topics import Topic
@@ -34,13 +35,11 @@ from shop_streams.topics import Topic
 SWEEP_TICK_SECONDS = 1.0
 LISTEN_SECONDS = 2.0  # a notice that got lost is made up for by looking
 RETRY_SECONDS = 1.0
-KAFKA_SECONDS = 30.0
 PATIENCE_SECONDS = 90.0  # a broker or a database that is away for longer fails the run
 STUCK_SECONDS = 180.0  # as does a call that neither ends nor fails; longer than patience and the longest call
 STOP_SECONDS = 10.0
 READ_ROWS = 5_000
 SAMPLES = 10_000
-RECENT_OFFSETS = 1_000  # among them is the last number, since each takes two; if not, all are read
 
 STILL_OURS = "select from stream_leases where stream = %s and epoch = %s and released_at is null for share"
 NUMBERS = """
@@ -53,26 +52,6 @@ select (select count(*) from promotion_campaigns
 """
 
 Temporary = (psycopg2.OperationalError, psycopg2.InterfaceError, KafkaException, TopicSilent)
-
-
-def key_of(row: Mapping[str, Any]) -> str:
-    """The Kafka key of a notification."""
-    return f"{row['adv_campaign_id']}:{row['client_id']}"
-
-
-def value_of(row: Mapping[str, Any]) -> str:
-    """The Kafka value of a notification: its fields in the order of NOTIFICATION_COLUMNS."""
-    return json.dumps({name: row[name] for name in NOTIFICATION_COLUMNS}, ensure_ascii=False, separators=(",", ":"))
-
-
-def last_number(servers: str, topic: str, name: str) -> int:
-    """The newest number of the outbox `name` in the topic of numbers; 0 when it has none."""
-    _, end = watermarks(servers, topic)[0]
-    for first in (end - RECENT_OFFSETS, 0):
-        numbers = [record.value for record in read_topic(servers, topic, {0: first}) if record.key == name.encode()]
-        if numbers:
-            return int(numbers[-1])
-    return 0
 
 
 class OutboxStuck(ShopStreamsError):
@@ -178,7 +157,7 @@ class Outbox:
         dsn = self._settings.postgres
         with transaction(dsn) as cursor:
             self._require_lease(cursor)  # a zombie must not fence its successor
-        with _listening(dsn) as news, _transactional(self._settings.kafka, self._numbers) as producer:
+        with _listening(dsn) as news, transactional(self._settings.kafka, self._numbers) as producer:
             name, published = self._published()
             while True:
                 with transaction(dsn) as cursor:
@@ -263,24 +242,3 @@ def _listening(dsn: str) -> Iterator[Any]:
         yield connection
     finally:
         connection.close()
-
-
-@contextmanager
-def _transactional(servers: str, name: str) -> Iterator[Producer]:
-    """A producer that has fenced every earlier one of this name, and has ended what that one left open."""
-    producer = Producer(
-        {
-            "bootstrap.servers": servers,
-            "transactional.id": name,
-            "transaction.timeout.ms": 300_000,  # millions of notifications may be one transaction
-            "linger.ms": 5,
-            "compression.type": "lz4",
-            "message.max.bytes": topics.NOTIFICATION_BYTES,
-            "log_level": 0,
-        }
-    )
-    try:
-        producer.init_transactions(KAFKA_SECONDS)
-        yield producer
-    finally:
-        producer.purge(in_flight=False)

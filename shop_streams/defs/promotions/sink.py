@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
-from shop_streams.defs.promotions import database
+from shop_streams.defs.promotions import database, tables
 from shop_streams.defs.promotions.database import CAMPAIGN_COLUMNS, PLACE_COLUMNS
 from shop_streams.defs.promotions.schema import CAMPAIGNS
 from shop_streams.defs.promotions.transforms import judge, rows
@@ -36,7 +36,7 @@ class CampaignSink:
     table: Table = CAMPAIGNS
 
     def prepare(self, context: StreamContext) -> None:
-        database.create_tables(context.settings.postgres)
+        tables.create_tables(context.settings.postgres)
         self.table.create(context.spark, context.settings)
         DEAD_LETTERS.create(context.spark, context.settings)
 

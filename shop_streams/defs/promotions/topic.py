@@ -1,0 +1,58 @@
+"""The Kafka side of the outbox: a notification as a record, the transactional producer, and the last number that it sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import Producer
+
+from shop_streams import topics
+from shop_streams.defs.promotions.database import NOTIFICATION_COLUMNS
+from shop_streams.kafka import read_topic, watermarks
+
+KAFKA_SECONDS = 30.0
+RECENT_OFFSETS = 1_000  # among them is the last number, since each takes two; if not, all are read
+
+
+def key_of(row: Mapping[str, Any]) -> str:
+    """The Kafka key of a notification."""
+    return f"{row['adv_campaign_id']}:{row['client_id']}"
+
+
+def value_of(row: Mapping[str, Any]) -> str:
+    """The Kafka value of a notification: its fields in the order of NOTIFICATION_COLUMNS."""
+    return json.dumps({name: row[name] for name in NOTIFICATION_COLUMNS}, ensure_ascii=False, separators=(",", ":"))
+
+
+def last_number(servers: str, topic: str, name: str) -> int:
+    """The newest number of the outbox `name` in the topic of numbers; 0 when it has none."""
+    _, end = watermarks(servers, topic)[0]
+    for first in (end - RECENT_OFFSETS, 0):
+        numbers = [record.value for record in read_topic(servers, topic, {0: first}) if record.key == name.encode()]
+        if numbers:
+            return int(numbers[-1])
+    return 0
+
+
+@contextmanager
+def transactional(servers: str, name: str) -> Iterator[Producer]:
+    """A producer that has fenced every earlier one of this name, and has ended what that one left open."""
+    producer = Producer(
+        {
+            "bootstrap.servers": servers,
+            "transactional.id": name,
+            "transaction.timeout.ms": 300_000,  # millions of notifications may be one transaction
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "message.max.bytes": topics.NOTIFICATION_BYTES,
+            "log_level": 0,
+        }
+    )
+    try:
+        producer.init_transactions(KAFKA_SECONDS)
+        yield producer
+    finally:
+        producer.purge(in_flight=False)
