@@ -25,7 +25,7 @@ from shop_streams.defs.promotions.checks import build_checks, disagreements
 from shop_streams.defs.promotions.outbox import Outbox, OutboxForgotten, OutboxStuck
 from shop_streams.defs.promotions.schema import CAMPAIGNS, REPORT
 from shop_streams.defs.promotions.streams import STREAM
-from shop_streams.defs.promotions.topic import RECENT_OFFSETS, last_number
+from shop_streams.defs.promotions.topic import RECENT_OFFSETS, last_number, produce
 from shop_streams.kafka import read_topic
 from shop_streams.lake import log
 from shop_streams.settings import Settings
@@ -474,6 +474,17 @@ def test_the_last_number_is_found_however_many_came_behind_it(alone: tuple[Setti
     assert producer.flush(30) == 0
     assert last_number(settings.kafka, numbers, "ours") == 7
     assert last_number(settings.kafka, numbers, "another database's") == RECENT_OFFSETS + 4
+
+
+def test_a_full_queue_is_waited_for(alone: tuple[Settings, Topic]) -> None:
+    settings, topic = alone
+    numbers = outbox_of(topic).name
+    producer = Producer({"bootstrap.servers": settings.kafka, "queue.buffering.max.messages": 2, "linger.ms": 50})
+    for number in range(30):
+        produce(producer, numbers, str(number), "ours", partition=0)
+    assert producer.flush(30) == 0
+    values = [record.value.decode() for record in read_topic(settings.kafka, numbers)]
+    assert values == [str(number) for number in range(30)]
 
 
 def test_nothing_is_sent_after_the_end(alone: tuple[Settings, Topic]) -> None:

@@ -25,7 +25,7 @@ from shop_streams import topics
 from shop_streams.defs.promotions import database
 from shop_streams.defs.promotions.database import NOTIFICATION_COLUMNS
 from shop_streams.defs.promotions.tables import transaction
-from shop_streams.defs.promotions.topic import KAFKA_SECONDS, key_of, last_number, transactional, value_of
+from shop_streams.defs.promotions.topic import KAFKA_SECONDS, key_of, last_number, produce, transactional, value_of
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import TopicSilent
 from shop_streams.settings import Settings
@@ -201,17 +201,11 @@ class Outbox:
         producer.begin_transaction()
         ages = []
         for row in self._rows(number):
-            while True:
-                try:
-                    producer.produce(self._topic, value_of(row), key_of(row))
-                    break
-                except BufferError:
-                    producer.poll(0.1)
-            producer.poll(0)
+            produce(producer, self._topic, value_of(row), key_of(row))
             self._worked["publisher"] = time.monotonic()
             if row["seconds"] < self._settings.promotion_sweep_seconds:
                 ages.append(row["message_at"])
-        producer.produce(self._numbers, str(number), name, partition=0)
+        produce(producer, self._numbers, str(number), name, partition=0)
         producer.commit_transaction(2 * KAFKA_SECONDS)
         now = time.time()
         self._latencies.extend(now - age for age in ages)

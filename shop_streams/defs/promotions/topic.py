@@ -37,6 +37,17 @@ def last_number(servers: str, topic: str, name: str) -> int:
     return 0
 
 
+def produce(producer: Producer, topic: str, value: str, key: str, **more: Any) -> None:
+    """Hand a record to the producer; while its queue is full, wait for the broker to take some."""
+    while True:
+        try:
+            producer.produce(topic, value, key, **more)
+            break
+        except BufferError:
+            producer.poll(0.1)
+    producer.poll(0)
+
+
 @contextmanager
 def transactional(servers: str, name: str) -> Iterator[Producer]:
     """A producer that has fenced every earlier one of this name, and has ended what that one left open."""
