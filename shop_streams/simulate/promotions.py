@@ -1,4 +1,4 @@
-"""Restaurants, their subscribers, and campaigns: live, past and to come, some amended, some sent again, a few of them broken."""
+"""Restaurants, their subscribers, and campaigns: live, past and to come, some amended, some sent again."""
 
 from __future__ import annotations
 
