@@ -3,8 +3,10 @@
     make faults DURATION=900 SEED=1
 
 Kills with -9 in turn the collector, the broker, PostgreSQL, Spark's server, a stream's run, Dagster's daemon and its
-code server, takes the broker and PostgreSQL away for two minutes, pauses a stream's run until it has lost its lease, and fills the disk of the home folder (as root only: the
-home is then a small disk of its own in memory). Exit status 0: nothing lost, nothing twice, nothing else than promised.
+code server; takes the broker and PostgreSQL away for two minutes; pauses a stream's run until it has lost its lease, and
+deletes another in Dagster; stops and starts the stack in the ordinary way; opens silent connections to the collector;
+aborts a Kafka transaction; and fills the disk of the home folder (as root only: the home is then a small disk of its own
+in memory). Exit status 0: nothing lost, nothing twice, nothing else than promised.
 """
 
 import argparse

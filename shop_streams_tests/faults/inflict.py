@@ -1,18 +1,27 @@
 """How each fault is done."""
 
 import os
+import resource
 import shutil
+import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
+from rich.console import Console
 
+from shop_streams.local import stack as local_stack
 from shop_streams.local.supervision import connect
+from shop_streams.status import STREAMS
 from shop_streams_tests.faults.plan import Fault
+from shop_streams_tests.faults.traffic import Traffic
 from shop_streams_tests.harness import Stack, wait_for
 
 DISK_FULL_SECONDS = 10.0
+SILENT_CONNECTIONS = 1500
 AWAY_SECONDS = 120.0
 
 
@@ -24,34 +33,56 @@ class Aftermath:
     """
 
     over: Callable[[], bool] = lambda: True
-    clean_up: Callable[[], None] = lambda: None
+    clean_up: Callable[[], Any] = lambda: None
     since: float = field(default_factory=time.monotonic)
 
 
-def inflict(fault: Fault, stack: Stack) -> Aftermath:
+def inflict(fault: Fault, stack: Stack, traffic: Traffic) -> Aftermath:
     """Do it."""
     began = time.monotonic()
-    if fault.kind == "kill":
-        psutil.Process(service_pid(stack, fault.target)).kill()
-        return Aftermath(since=began)
-    if fault.kind == "fill_disk":
-        _fill_disk(stack)
-        return Aftermath()
-    if fault.kind == "away":
-        supervisor = connect(stack.settings)
-        supervisor.stopProcess(fault.target)
-        time.sleep(AWAY_SECONDS)
-        supervisor.startProcess(fault.target, False)
-        return Aftermath()
+    match fault.kind:
+        case "kill":
+            psutil.Process(service_pid(stack, fault.target)).kill()
+            return Aftermath(since=began)
+        case "away":
+            supervisor = connect(stack.settings)
+            supervisor.stopProcess(fault.target)
+            time.sleep(AWAY_SECONDS)
+            supervisor.startProcess(fault.target, False)
+            return Aftermath()
+        case "fill_disk":
+            _fill_disk(stack)
+            return Aftermath()
+        case "restart":
+            _restart(stack)
+            return Aftermath(since=began)
+        case "silence":
+            connections = silent_connections(stack.settings.collector_port)
+            return Aftermath(clean_up=lambda: [one.close() for one in connections], since=began)
+        case "abort":
+            traffic.transact()
+            return Aftermath(since=began)
+        case _:
+            return _hit_run(fault, stack, began)
+
+
+def _hit_run(fault: Fault, stack: Stack, began: float) -> Aftermath:
+    """Kill, pause or delete a stream's run; it is over when another run has the stream."""
     process = psutil.Process(stream_pid(stack, fault.target))
-    epoch = stack.stream(fault.target)["epoch"]
+    before = stack.stream(fault.target)
 
     def succeeded() -> bool:
-        return bool(stack.stream(fault.target)["epoch"] > epoch)
+        return bool(stack.stream(fault.target)["epoch"] > before["epoch"])
+
+    def ended() -> None:
+        process.wait(60)  # a run that Dagster does not know any more ends, too
 
     if fault.kind == "kill_run":
         process.kill()
         return Aftermath(succeeded, since=began)
+    if fault.kind == "delete_run":
+        stack.graphql("mutation($id: String!) { deleteRun(runId: $id) { __typename } }", id=before["run_id"])
+        return Aftermath(succeeded, ended, since=began)
 
     def wake() -> None:
         process.resume()
@@ -59,6 +90,36 @@ def inflict(fault: Fault, stack: Stack) -> Aftermath:
 
     process.suspend()
     return Aftermath(succeeded, wake, since=began)
+
+
+def _restart(stack: Stack) -> None:
+    """An ordinary stop and start: no run of a stream may look like a failure afterwards."""
+    runs = [stack.stream(name)["run_id"] for name in STREAMS]
+    local_stack.down(stack.settings)
+    local_stack.up(stack.settings, Console(stderr=True))
+    status = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+    found = {run_id: stack.graphql(status, id=run_id)["runOrError"]["status"] for run_id in runs}
+    assert set(found.values()) <= {"SUCCESS", "CANCELED"}, f"an ordinary stop left these runs: {found}"
+
+
+def silent_connections(port: int) -> list[socket.socket]:
+    """Connections from several addresses that say nothing, or begin a request and never end it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    connections: list[socket.socket] = []
+    deadline = time.monotonic() + 30
+    for number in range(SILENT_CONNECTIONS):
+        if time.monotonic() > deadline:  # nobody takes them any more
+            break
+        one = socket.socket()
+        one.settimeout(5)
+        one.bind((f"127.0.1.{1 + number % 20}", 0))
+        with suppress(OSError):  # one more than the collector takes from a peer
+            one.connect(("127.0.0.1", port))
+            if number % 2:
+                one.sendall(b"POST /track HTTP/1.1\r\nHost: shop\r\nContent-Length: 100\r\n\r\nhalf of a")
+        connections.append(one)
+    return connections
 
 
 def service_pid(stack: Stack, name: str) -> int:

@@ -10,7 +10,7 @@ AWAY = ("kafka", "postgres")
 
 @dataclass(frozen=True)
 class Fault:
-    """`kind` is kill, away, kill_run, pause_run or fill_disk; `target` a service or a stream; seconds of calm before it."""
+    """`kind` names a method of inflict.py; `target` is a service, a stream or a topic; seconds of calm before it."""
 
     kind: str
     target: str
@@ -26,7 +26,8 @@ def faults(seed: int, streams: tuple[str, ...], with_disk: bool) -> Iterator[Fau
     while True:
         round_ = [("kill", service) for service in SERVICES]
         round_ += [("away", service) for service in AWAY]
-        round_ += [("kill_run", source.choice(streams)), ("pause_run", source.choice(streams))]
+        round_ += [(kind, source.choice(streams)) for kind in ("kill_run", "pause_run", "delete_run")]
+        round_ += [("restart", "stack"), ("silence", "collector"), ("abort", "shop_events")]
         round_ += [("fill_disk", "home")] if with_disk else []
         source.shuffle(round_)
         for kind, target in round_:

@@ -61,7 +61,7 @@ def run_faults(
             if not go_on():
                 break
             time.sleep(fault.calm)
-            aftermath = inflict(fault, stack)
+            aftermath = inflict(fault, stack, traffic)
             recovered(stack, traffic, next(canaries), aftermath.over)
             took = time.monotonic() - aftermath.since
             aftermath.clean_up()

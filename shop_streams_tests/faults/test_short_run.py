@@ -8,6 +8,8 @@ from shop_streams_tests.faults.run import run_faults
 from shop_streams_tests.harness import Stack
 
 PLAN = [
+    Fault("abort", "shop_events", 1),
+    Fault("silence", "collector", 1),
     Fault("kill_run", "promotion_notifications", 3),
     Fault("kill", "spark", 3),
     Fault("kill", "dagster_code_server", 3),
@@ -24,11 +26,11 @@ def test_nothing_is_lost_and_nothing_counts_twice(stack: Stack) -> None:
 def test_a_seed_is_a_plan_and_each_round_holds_every_fault() -> None:
     def first(seed: int) -> list[Fault]:
         plan = faults(seed, STREAMS, with_disk=True)
-        return [next(plan) for _ in range(22)]
+        return [next(plan) for _ in range(30)]
 
     assert first(1) == first(1) != first(2)
     kinds = [
-        sorted((fault.kind, fault.target if fault.kind in ("kill", "away") else "") for fault in first(3)[i:j])
-        for i, j in pairwise([0, 11, 22])
+        sorted((fault.kind, "" if fault.kind.endswith("_run") else fault.target) for fault in first(3)[i:j])
+        for i, j in pairwise([0, 15, 30])
     ]
-    assert kinds[0] == kinds[1] and len(set(kinds[0])) == 11
+    assert kinds[0] == kinds[1] and len(set(kinds[0])) == 15

@@ -26,6 +26,16 @@ HOUR = 3600
 PROMOTION_PAUSE = 2.0
 SUBSCRIPTION_PAUSE = 0.5
 RESTAURANTS = 15
+LARGEST_PRICE = 10**12
+ODD: list[dict[str, Any]] = [  # each breaks one rule
+    {"item_price": LARGEST_PRICE + 1},
+    {"item_price": 9 * 10**18},
+    {"item_price": -1},
+    {"item_price": "12"},
+    {"uid": 12345},
+    {"category": ["a", "b"]},
+    {"timestamp": 10**17},
+]
 
 
 @dataclass
@@ -53,6 +63,7 @@ class Traffic:
         self.canary = str(uuid.uuid4())  # a restaurant whose one subscriber stays
         self._seed = seed
         self._pause = 1 / rate
+        self._kafka = stack.settings.kafka
         self._postgres = stack.settings.postgres
         # One client for all: opening one for each event would load the certificates each time, half a core at this rate.
         self._http = httpx.Client(
@@ -133,6 +144,8 @@ class Traffic:
             number += 1
             if source.random() < 0.03:
                 self.sell_raw(f'{{"event_type":"buy","item_id":"{self.ledger.tag}-{number}", half of a')
+            if source.random() < 0.02:
+                self.sell_raw(json.dumps(self.sale(f"{number}-odd", FIRST_SECOND, source) | source.choice(ODD)))
             day = source.choice([*range(SALES_DAYS - 1), *[SALES_DAYS - 1] * 10])  # most of them on the newest day
             self.sell(number, FIRST_SECOND + 86_400 * day + source.randrange(86_400), source)
         while self._producer.flush(5):
@@ -140,16 +153,38 @@ class Traffic:
 
     def sell(self, number: int | str, second: int, source: random.Random) -> dict[str, Any]:
         """Send one sale; it is in the ledger once Kafka has acknowledged it."""
-        sale = {
+        sale = self.sale(number, second, source)
+        self._send(json.dumps(sale), lambda: self.ledger.sales.append(sale))
+        return sale
+
+    def sale(self, number: int | str, second: int, source: random.Random) -> dict[str, Any]:
+        """A sale that every rule accepts; one in a hundred has the largest price."""
+        return {
             "event_type": "buy" if source.random() < 0.2 else "view",
             "category": self.ledger.tag,
             "item_id": f"{self.ledger.tag}-{number}",
-            "item_price": source.randint(1, 9999),
+            "item_price": LARGEST_PRICE if source.random() < 0.01 else source.randint(0, 9999),
             "uid": None if source.random() < 0.15 else f"u{source.randint(1, 200)}",
             "timestamp": second * 1000 + source.randrange(1000),
         }
-        self._send(json.dumps(sale), lambda: self.ledger.sales.append(sale))
-        return sale
+
+    def transact(self) -> None:
+        """Send sales in two Kafka transactions: the first is aborted, so nobody sold anything; the second is committed."""
+        name = f"faults-{uuid.uuid4().hex}"
+        producer = Producer({"bootstrap.servers": self._kafka, "transactional.id": name, "log_level": 0})
+        producer.init_transactions(60)
+        source = random.Random(name)
+        for commit in (False, True):
+            sales = [self.sale(f"{name}-{commit}-{number}", FIRST_SECOND, source) for number in range(5)]
+            producer.begin_transaction()
+            for sale in sales:
+                producer.produce("shop_events", json.dumps(sale))
+            producer.flush(60)  # the aborted ones, too, are in the log
+            if commit:
+                producer.commit_transaction(60)
+                self.ledger.sales.extend(sales)
+            else:
+                producer.abort_transaction(60)
 
     def sell_raw(self, value: str) -> None:
         """Send what is no sale."""
