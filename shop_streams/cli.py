@@ -58,7 +58,7 @@ def stay_until_interrupted(settings: Settings) -> None:
     console.print("Ctrl-C stops everything.")
     stopped.wait()
     console.print(STOPPING)
-    stack.down(settings)
+    stack.down(settings, console.print)
 
 
 @app.command()
@@ -94,7 +94,7 @@ def down() -> None:
 
     settings = get_settings()
     with console.status(STOPPING):
-        was_up = stack.down(settings)
+        was_up = stack.down(settings, console.print)
     console.print("Stopped." if was_up else f"Nothing of {settings.home} was running.")
 
 

@@ -47,7 +47,7 @@ def run_demo(settings: Settings, console: Console, stop_afterwards: bool) -> boo
     with stack.stopping_on_failure(settings):
         right = _play(settings, console)
     if stop_afterwards:
-        stack.down(settings)
+        stack.down(settings, console.print)
     return right
 
 

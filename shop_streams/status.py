@@ -7,6 +7,7 @@ from typing import Any
 import psycopg2
 from confluent_kafka import KafkaException
 
+from shop_streams.defs import streams as defined
 from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.kafka import watermarks
 from shop_streams.lake import log
@@ -17,7 +18,7 @@ from shop_streams.streaming.keep_alive import stream_state
 from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.spec import StreamSpec
 
-STREAMS = ("app_events_ingest", "shop_events_ingest", "hourly_metrics", "promotion_notifications")
+STREAMS = tuple(spec.name for spec in defined.STREAMS)
 
 
 def collect(settings: Settings) -> dict[str, Any]:

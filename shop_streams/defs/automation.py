@@ -7,6 +7,7 @@ to remember and nothing to lose. The decisions are pure functions; the sensor is
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 
 import dagster as dg
 
@@ -20,10 +21,13 @@ from shop_streams.defs.marts import (
     is_gone,
 )
 from shop_streams.defs.metadata import ROW_COUNT
+from shop_streams.defs.streams import STREAMS
 from shop_streams.lake.asset import asset_key
 from shop_streams.settings import Settings, get_settings
+from shop_streams.streaming.beats import ProcessBeats
 from shop_streams.streaming.keep_alive import UNFINISHED, backoff_seconds
 from shop_streams.streaming.lease import Lease, Leases
+from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
 from shop_streams.streaming.switch import keep_alive_name, switched_off
 
 TICK_SECONDS = 15
@@ -118,13 +122,13 @@ def readiness(runs: Sequence[MartRun], gone: Callable[[str], bool]) -> Readiness
     return Readiness(None, dead)
 
 
-def streams_first(leases: Mapping[str, Lease], switched_off: Set[str], ttl: float) -> str | None:
+def streams_first(leases: Mapping[str, Lease], defined: Set[str], switched_off: Set[str], ttl: float) -> str | None:
     """Why others wait for the streams: one that should run is not back yet, and needs the machine.
 
-    Nobody waits for a stream that rests, or fails again and again.
+    Nobody waits for a stream that rests, or fails again and again, or that this code does not define (any more).
     """
     for name, lease in sorted(leases.items()):
-        if keep_alive_name(name) in switched_off or lease.failures > 1:
+        if name not in defined or keep_alive_name(name) in switched_off or lease.failures > 1:
             continue
         if lease.lag is None or not lease.fresh(ttl):
             return f"{name} is starting or misses its broker, and streams come first"
@@ -132,8 +136,11 @@ def streams_first(leases: Mapping[str, Lease], switched_off: Set[str], ttl: floa
 
 
 def streams_first_now(instance: dg.DagsterInstance, settings: Settings) -> str | None:
-    """`streams_first` of the leases and switches at this moment."""
-    return streams_first(Leases(settings.postgres).read(), switched_off(instance), settings.lease_seconds)
+    """`streams_first` of the leases and switches at this moment; and while the stack is being stopped, nothing starts."""
+    if RestRequest.of(settings).made():
+        return BEING_STOPPED
+    defined = {spec.name for spec in STREAMS}
+    return streams_first(Leases(settings.postgres).read(), defined, switched_off(instance), settings.lease_seconds)
 
 
 def _runs(instance: dg.DagsterInstance, mart: Mart) -> list[MartRun]:
@@ -199,7 +206,9 @@ def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDe
     def repair(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         settings = get_settings()
         now = time.time()
-        ready = readiness(_runs(context.instance, mart), is_gone)
+        ready = readiness(
+            _runs(context.instance, mart), partial(is_gone, silent_for=ProcessBeats(settings.postgres).silent_for)
+        )
         for run_id in ready.dead:
             run = context.instance.get_run_by_id(run_id)
             if run is not None:

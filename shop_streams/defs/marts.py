@@ -23,6 +23,7 @@ from shop_streams.lake.table import Table
 from shop_streams.lake.write import overwrite_partition
 from shop_streams.settings import Settings, get_settings
 from shop_streams.spark import SparkConnect
+from shop_streams.streaming.beats import DEAD_AFTER_SECONDS, ProcessBeats
 from shop_streams.streaming.managed import probe_spark
 
 MART_TAG = "shop_streams/mart"
@@ -190,6 +191,7 @@ def build_repair_job(mart: Mart) -> dg.JobDefinition:
 def claim(instance: dg.DagsterInstance, run_id: str, mart: Mart) -> None:
     """Write into the run's tags which mart it computes and in which process, so that the sensor can tell when it is dead."""
     instance.add_run_tags(run_id, {MART_TAG: mart.name, PROCESS_TAG: this_process()})
+    ProcessBeats(get_settings().postgres).beat_until_the_end(this_process())  # a run is a process
 
 
 def this_process() -> str:
@@ -197,11 +199,14 @@ def this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
 
 
-def is_gone(process: str) -> bool:
-    """Whether a process of this host has ended; one of another host is left to Dagster's run monitoring."""
+def is_gone(process: str, silent_for: Callable[[str], float | None]) -> bool:
+    """Whether a process has ended; one of another host is dead when it has been silent for too long.
+
+    One that has never beaten is left to Dagster's run monitoring.
+    """
     host, pid, began = process.rsplit(":", 2)
     if host != socket.gethostname():
-        return False
+        return (silent_for(process) or 0.0) > DEAD_AFTER_SECONDS
     try:
         return f"{psutil.Process(int(pid)).create_time():.0f}" != began
     except psutil.NoSuchProcess:

@@ -24,6 +24,7 @@ from shop_streams.local.jars import require_jars, require_java
 from shop_streams.local.prepare import runtime_folder
 from shop_streams.local.probes import Unhealthy
 from shop_streams.local.services import Service, external_probes, services
+from shop_streams.local.stopping import cancel_left_over_runs, not_interrupted, stop_runs
 from shop_streams.local.supervision import (
     configuration,
     connect,
@@ -33,9 +34,18 @@ from shop_streams.local.supervision import (
     write_configuration,
 )
 from shop_streams.settings import Settings, process_environment
+from shop_streams.streaming.patience import wait_until_it_answers
+from shop_streams.streaming.rest import RestRequest
 
 START_SECONDS = 180.0
 STOP_SECONDS = 120.0
+# What makes new work goes first, and what keeps the work last.
+ORDER = (
+    ("dagster_daemon", "dagster_webserver", "collector", "api"),
+    ("dagster_code_server",),
+    ("spark",),
+    ("kafka", "postgres"),
+)
 FREE_BYTES_NEEDED = 1_000_000_000
 
 
@@ -132,6 +142,7 @@ def up(settings: Settings, console: Console) -> None:
     all_services = services(settings)
     probes = {service.name: service.probe for service in all_services} | external_probes(settings)
     if is_up(settings):
+        start_stopped(settings)
         _wait_healthy(settings, probes, console)
         return
     stop_strays(settings)
@@ -155,10 +166,20 @@ def up(settings: Settings, console: Console) -> None:
         stores = {name: probe for name, probe in probes.items() if name in ("kafka", "postgres")}
         _wait_healthy(settings, stores, console)
         prepare_stores(settings)
+        cancel_left_over_runs(settings)
         for service in all_services:
             if service.needs_store:
                 client.startProcess(service.name, False)
         _wait_healthy(settings, {name: probe for name, probe in probes.items() if name not in stores}, console)
+
+
+def start_stopped(settings: Settings) -> None:
+    """Start what a `down` that was killed has stopped, and let the streams run again."""
+    client = connect(settings)
+    for info in client.getAllProcessInfo():
+        if info["statename"] in ("STOPPED", "EXITED", "FATAL"):
+            client.startProcess(info["name"], False)
+    wait_until_it_answers(RestRequest.of(settings).clear, START_SECONDS)
 
 
 def prepare_stores(settings: Settings) -> None:
@@ -166,48 +187,66 @@ def prepare_stores(settings: Settings) -> None:
     from dagster import DagsterInstance
 
     from shop_streams.defs.promotions.tables import create_subscribers
+    from shop_streams.streaming.beats import ProcessBeats
     from shop_streams.streaming.lease import Leases
     from shop_streams.topics import create_topics
 
     create_topics(settings)
     Leases(settings.postgres).create_table()
+    ProcessBeats(settings.postgres).create_table()
+    RestRequest.of(settings).create_table()
+    RestRequest.of(settings).clear()
     if settings.embedded["postgres"]:
         create_subscribers(settings.postgres)  # elsewhere the table is the shop's own
     os.environ.update(process_environment(settings))  # dagster.yaml takes the database's address from there
     DagsterInstance.from_config(str(settings.dagster_home)).dispose()
 
 
-def down(settings: Settings) -> bool:
-    """Stop everything of this home, runs included; returns whether anything ran."""
-    supervisor = supervisor_process(settings)
-    if supervisor is not None:
-        stop_runs(settings)
-        supervisor.send_signal(signal.SIGTERM)
-        with suppress(psutil.TimeoutExpired):
-            supervisor.wait(STOP_SECONDS)
-        if supervisor.is_running():
-            supervisor.kill()
-        else:
-            class_archive.keep(settings)
-    stop_strays(settings)
-    shutil.rmtree(runtime_folder(settings), ignore_errors=True)
-    (settings.home / "stack.env").unlink(missing_ok=True)
-    return supervisor is not None
+def down(settings: Settings, say: Callable[[str], None] = lambda _text: None) -> bool:
+    """Stop everything of this home: its runs first, then the services; returns whether anything ran."""
+    with not_interrupted(say):
+        supervisor = supervisor_process(settings)
+        client = connect(settings) if is_up(settings) else None
+        if client is not None:
+            stop_services(client, ORDER[0], wait=False)  # they take their time, as the streams do
+        if supervisor is not None or processes_of(settings):
+            stop_runs(settings, say)
+        if client is not None:
+            for names in ORDER:
+                stop_services(client, names)
+        if supervisor is not None:
+            supervisor.send_signal(signal.SIGTERM)
+            with suppress(psutil.TimeoutExpired):
+                supervisor.wait(STOP_SECONDS)
+            if supervisor.is_running():
+                supervisor.kill()
+            else:
+                class_archive.keep(settings)
+        strays = stop_strays(settings)
+        shutil.rmtree(runtime_folder(settings), ignore_errors=True)
+        (settings.home / "stack.env").unlink(missing_ok=True)
+    return supervisor is not None or strays
 
 
-def stop_runs(settings: Settings, seconds: float = 25) -> None:
-    """Interrupt Dagster's run processes, so that streams stop at a batch boundary and give back their lease."""
-    runs = []
-    for process in processes_of(settings):
-        with suppress(psutil.Error):
-            if "execute_run" in process.cmdline():
-                process.send_signal(signal.SIGINT)
-                runs.append(process)
-    psutil.wait_procs(runs, timeout=seconds)
+def stop_services(client: Any, names: tuple[str, ...], wait: bool = True) -> None:
+    """Ask the supervisor to stop these services; returns once they have ended, if told to `wait`."""
+    deadline = time.monotonic() + STOP_SECONDS
+    with suppress(OSError, xmlrpc.client.Error):  # a supervisor that dies meanwhile leaves them to `stop_strays`
+        while running := [
+            info["name"]
+            for info in client.getAllProcessInfo()
+            if info["name"] in names and info["statename"] in ("STARTING", "RUNNING", "BACKOFF", "STOPPING")
+        ]:
+            for info in client.getAllProcessInfo():
+                if info["name"] in running and info["statename"] != "STOPPING":
+                    client.stopProcess(info["name"], False)
+            if not wait or time.monotonic() > deadline:
+                return
+            time.sleep(0.1)
 
 
-def stop_strays(settings: Settings) -> None:
-    """End what a killed supervisor left behind, so that the next start finds its ports free."""
+def stop_strays(settings: Settings) -> bool:
+    """End what a killed supervisor left behind, so that the next start finds its ports free; whether there was anything."""
     strays = processes_of(settings)
     for process in strays:
         with suppress(psutil.Error):
@@ -217,6 +256,7 @@ def stop_strays(settings: Settings) -> None:
         with suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(alive, timeout=5)
+    return bool(strays)
 
 
 def service_states(settings: Settings) -> dict[str, dict[str, Any]]:

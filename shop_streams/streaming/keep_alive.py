@@ -15,6 +15,7 @@ import dagster as dg
 
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Lease, Leases
+from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.switch import keep_alive_name
 
@@ -22,6 +23,7 @@ TICK_SECONDS = 5
 START_GRACE_SECONDS = 75.0  # a run may take this long from its request to its lease, waiting for Spark included
 BACKOFF_BASE_SECONDS = 10.0
 BACKOFF_LIMIT_SECONDS = 300.0
+SOUND_SECONDS = 60.0
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -44,7 +46,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Memory:
-    """What the sensor's cursor keeps: runs in a row that failed before their first batch, the last run counted, requests."""
+    """What the sensor's cursor keeps: runs in a row that failed before they had run soundly, the last run counted, requests."""
 
     failures: int = 0
     last_failed_run: str = ""
@@ -66,14 +68,29 @@ def backoff_seconds(failures: int) -> float:
     return 0.0 if failures <= 1 else min(BACKOFF_BASE_SECONDS * 2 ** (failures - 2), BACKOFF_LIMIT_SECONDS)
 
 
-def decide(
-    lease: Lease | None, unfinished: list[Run], last_finished: Run | None, memory: Memory, ttl: float
-) -> Decision:
-    """What to do with a stream, given its lease, its job's runs, and the memory of earlier failures.
+def sound_seconds(failures: int, interval: float) -> float:
+    """How long a run must have lasted to end a series of `failures`, for a stream with a batch every `interval` seconds.
 
-    A run is dead when it holds no fresh lease and had time enough to take one.
+    A stream that fails at its second batch, or as soon after its start as it would wait for the next one, is not sound.
     """
-    if lease is not None and lease.lag is not None:  # its holder has finished a batch: a series of failures is over
+    return max(SOUND_SECONDS, 2 * interval, backoff_seconds(failures + 1))
+
+
+def decide(
+    lease: Lease | None,
+    unfinished: list[Run],
+    last_finished: Run | None,
+    memory: Memory,
+    ttl: float,
+    interval: float = 0.0,
+) -> Decision:
+    """What to do with a stream, given its lease, its job's runs, the memory of earlier failures and its trigger's interval.
+
+    A run is dead when it holds no fresh lease and had time enough to take one. A series of failures is over once a run
+    has finished a batch and lasted for `sound_seconds`.
+    """
+    sound = sound_seconds(memory.failures, interval)
+    if lease is not None and lease.lag is not None and lease.ran_for >= sound:
         memory = Memory(0, memory.last_failed_run, memory.requests)
     if lease is not None and lease.fresh(ttl):
         lag = "unknown" if lease.lag is None else f"{lease.lag} offsets"
@@ -169,11 +186,14 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition, settings_of: Callable[
     )
     def keep_alive(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         settings = settings_of()
+        if RestRequest.of(settings).made():
+            return dg.SensorResult(skip_reason=dg.SkipReason(BEING_STOPPED), cursor=context.cursor)
         leases = Leases(settings.postgres)
         lease = leases.read().get(spec.name)
         memory = Memory(**json.loads(context.cursor)) if context.cursor else Memory()
         unfinished, finished = _runs(context.instance, job.name)
-        decision = decide(lease, unfinished, finished, memory, settings.lease_seconds)
+        interval = spec.interval_seconds(settings)
+        decision = decide(lease, unfinished, finished, memory, settings.lease_seconds, interval)
         stale = lease if lease is not None and not lease.released and (decision.start or decision.dead_runs) else None
         if stale is not None and not leases.revoke(spec.name, stale.epoch, settings.lease_seconds):
             return dg.SensorResult(skip_reason=dg.SkipReason(f"epoch {stale.epoch} beat again in this very moment"))

@@ -6,8 +6,12 @@ The clock is the database's own. Whoever holds an old epoch finds out at its nex
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +65,7 @@ class Superseded(Exception):
 class Lease:
     """One stream's lease as the database sees it now; ages in seconds, lag in offsets.
 
-    `failures` is what the keep-alive sensor noted: runs in a row that failed before their first batch.
+    `failures` is what the keep-alive sensor noted: runs in a row that failed before they had run soundly.
     """
 
     stream: str
@@ -81,37 +85,61 @@ class Lease:
         """For each Kafka partition, the first offset that the stream has not committed; {} before its first batch."""
         return {int(number): offset for number, offset in (self.progress.get("end_offsets") or {}).items()}
 
+    @property
+    def ran_for(self) -> float:
+        """Seconds from its acquisition to its last beat."""
+        return self.held_for - self.beat_age
+
     def fresh(self, ttl: float) -> bool:
         """Whether its holder must be taken for alive."""
         return not self.released and self.beat_age <= ttl
 
 
+@contextmanager
+def short_transaction(dsn: str) -> Iterator[Any]:
+    """A cursor of one transaction, on a connection of its own, whose rows are dictionaries.
+
+    It fails within seconds: a beat must not hang on a database that went away.
+    """
+    connection = psycopg2.connect(dsn, connect_timeout=3, options="-c statement_timeout=5000", tcp_user_timeout=5000)
+    try:
+        with connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+            yield cursor
+    finally:
+        connection.close()
+
+
 @dataclass(frozen=True)
 class Leases:
-    """The lease table in the database behind `dsn`. Every method is one transaction on a connection of its own."""
+    """The lease table in the database behind `dsn`. Every method but `hold` is one transaction on a connection of its own."""
 
     dsn: str
 
-    @contextmanager
-    def _cursor(self) -> Iterator[Any]:
-        # A beat must fail within the lease's time, not hang on a database that went away.
-        connection = psycopg2.connect(
-            self.dsn, connect_timeout=3, options="-c statement_timeout=5000", tcp_user_timeout=5000
-        )
-        try:
-            with connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
-                yield cursor
-        finally:
-            connection.close()
-
     def create_table(self) -> None:
         """Create the table where it is missing."""
-        with self._cursor() as cursor:
+        with short_transaction(self.dsn) as cursor:
             cursor.execute(
                 "select pg_advisory_xact_lock(hashtext('stream_leases'))"
             )  # DDL races are errors in PostgreSQL
             cursor.execute(DDL)
             cursor.execute("alter table stream_leases add column if not exists failures integer not null default 0")
+
+    @contextmanager
+    def hold(self, stream: str, run_id: str, ttl: float, say: Callable[[str], None]) -> Iterator[HeldLease]:
+        """Hold the stream's lease for this process as long as the block lasts, and give it back however it ends.
+
+        Raises:
+            LeaseHeld: somebody beat within the last `ttl` seconds; says who.
+        """
+        epoch = self.acquire(stream, run_id, os.getpid(), socket.gethostname(), ttl)
+        say(f"lease taken: epoch {epoch}")
+        try:
+            yield HeldLease(self, stream, epoch)
+        finally:
+            try:
+                self.release(stream, epoch)
+            except psycopg2.Error as error:
+                say(f"the lease could not be given back and will run out by itself: {error}")
 
     def acquire(self, stream: str, run_id: str, pid: int, host: str, ttl: float) -> int:
         """Take a free, released or stale lease and return its new epoch.
@@ -119,7 +147,7 @@ class Leases:
         Raises:
             LeaseHeld: somebody beat within the last `ttl` seconds; says who.
         """
-        with self._cursor() as cursor:
+        with short_transaction(self.dsn) as cursor:
             cursor.execute(ACQUIRE, {"stream": stream, "run_id": run_id, "pid": pid, "host": host, "ttl": ttl})
             row = cursor.fetchone()
         if row is None:
@@ -138,18 +166,29 @@ class Leases:
         Raises:
             Superseded: a newer holder exists.
         """
-        with self._cursor() as cursor:
+        self._touch(stream, epoch, ", lag = %s, progress = %s", (lag, json.dumps(progress)))
+
+    def keep(self, stream: str, epoch: int) -> None:
+        """Say that the holder of `epoch` is alive, and leave its numbers as they are.
+
+        Raises:
+            Superseded: a newer holder exists.
+        """
+        self._touch(stream, epoch)
+
+    def _touch(self, stream: str, epoch: int, columns: str = "", values: tuple[Any, ...] = ()) -> None:
+        with short_transaction(self.dsn) as cursor:
             cursor.execute(
-                "update stream_leases set beat_at = clock_timestamp(), lag = %s, progress = %s"
+                f"update stream_leases set beat_at = clock_timestamp(){columns}"
                 " where stream = %s and epoch = %s and released_at is null",
-                (lag, json.dumps(progress), stream, epoch),
+                (*values, stream, epoch),
             )
             if cursor.rowcount == 0:
                 raise Superseded(f"epoch {epoch} of {stream} was revoked, or a newer one exists")
 
     def release(self, stream: str, epoch: int) -> None:
         """Give the lease back, unless a newer holder has it."""
-        with self._cursor() as cursor:
+        with short_transaction(self.dsn) as cursor:
             cursor.execute(
                 "update stream_leases set released_at = clock_timestamp() where stream = %s and epoch = %s",
                 (stream, epoch),
@@ -157,7 +196,7 @@ class Leases:
 
     def revoke(self, stream: str, epoch: int, ttl: float) -> bool:
         """Take a stale lease away, so that its holder finds out at its next beat; False when it beat in the meantime."""
-        with self._cursor() as cursor:
+        with short_transaction(self.dsn) as cursor:
             cursor.execute(
                 "update stream_leases set released_at = clock_timestamp() where stream = %s and epoch = %s"
                 " and released_at is null and beat_at < clock_timestamp() - make_interval(secs => %s)",
@@ -167,11 +206,50 @@ class Leases:
 
     def note_failures(self, stream: str, failures: int) -> None:
         """Write down the sensor's count of failures, for `shop-streams status`."""
-        with self._cursor() as cursor:
+        with short_transaction(self.dsn) as cursor:
             cursor.execute("update stream_leases set failures = %s where stream = %s", (failures, stream))
 
     def read(self) -> dict[str, Lease]:
         """Every stream's lease by the stream's name."""
-        with self._cursor() as cursor:
+        with short_transaction(self.dsn) as cursor:
             cursor.execute(READ)
             return {row["stream"]: Lease(**row) for row in cursor.fetchall()}
+
+
+@dataclass(frozen=True)
+class HeldLease:
+    """The lease that this process holds."""
+
+    leases: Leases
+    stream: str
+    epoch: int
+
+    def beat(self, lag: int | None, progress: dict[str, Any]) -> None:
+        """Say that the holder is alive.
+
+        Raises:
+            Superseded: a newer holder exists.
+        """
+        self.leases.beat(self.stream, self.epoch, lag, progress)
+
+    @contextmanager
+    def beating(self, every: float, at_most: float) -> Iterator[None]:
+        """Beat from a thread while the block lasts, for at most `at_most` seconds: for calls that take longer than a lease.
+
+        Nobody may take the stream over meanwhile; a call that hangs longer loses the lease.
+        """
+        over = threading.Event()
+
+        def beat() -> None:
+            deadline = time.monotonic() + at_most
+            while not over.wait(every) and time.monotonic() < deadline:
+                with suppress(psycopg2.Error, Superseded):  # whoever beats next in the run's own thread says so
+                    self.leases.keep(self.stream, self.epoch)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()

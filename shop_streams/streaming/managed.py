@@ -5,124 +5,49 @@ It never restarts anything itself: it fails loudly, and the keep-alive sensor de
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import dagster as dg
-import psycopg2
 from confluent_kafka import KafkaException
 from dagster import DagsterExecutionInterruptedError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
-from tenacity import (
-    RetryError,
-    Retrying,
-    retry,
-    retry_if_exception,
-    retry_if_exception_type,
-    stop_after_delay,
-    wait_fixed,
-)
+from tenacity import retry, retry_if_exception, stop_after_delay
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.lake.table import SchemaMismatch
 from shop_streams.settings import Settings
 from shop_streams.streaming import records
 from shop_streams.streaming.checkpoint import CheckpointMismatch, CheckpointNotes
-from shop_streams.streaming.lease import LeaseHeld, Leases, Superseded
+from shop_streams.streaming.lease import HeldLease, LeaseHeld, Leases, Superseded
+from shop_streams.streaming.patience import DATABASE_ERRORS, DatabaseAway, Patience, wait_until_it_answers
 from shop_streams.streaming.progress import Reporter, Sample, consumer_lag
+from shop_streams.streaming.query import STOP_SECONDS, SparkGone, probe_spark, stop_queries, wait_for_spark
+from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
 from shop_streams.streaming.spec import Companion, StreamContext, StreamSpec
 from shop_streams.streaming.switch import KeepAliveSwitch
 
-SPARK_WAIT_SECONDS = 45.0
 START_SECONDS = 120.0
-STOP_SECONDS = 20.0
-PROBE_SECONDS = 2.0
+TOLD_SECONDS = 600.0
+BEATS_TO_LOOK_FOR_THE_RUN = 3
 
 
-class SparkGone(Exception):
-    """Spark's server does not answer."""
-
-
-def probe_spark(settings: Settings) -> None:
-    """Fail within seconds when the server is down: Spark Connect's own client would retry for minutes."""
-    host, port = settings.spark_address
-    try:
-        socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
-    except OSError as error:
-        raise SparkGone(f"no Spark server answers at {host}:{port}: {error}") from error
-
-
-def run_stream(context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings, spark_of: Any) -> None:
-    """Run `spec` until somebody terminates the run, its keep-alive sensor is switched off, or it fails.
+def run_stream(
+    context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings, spark_of: Callable[[], Any]
+) -> None:
+    """Run `spec` until somebody terminates the run, its keep-alive sensor is switched off, the stack is stopped, or it fails.
 
     `spark_of()` opens the Spark session.
 
     Raises:
-        dg.Failure: the query failed, Spark or PostgreSQL went away, or the lease is not ours; with the next step.
+        dg.Failure: whatever went wrong, with the next step. The query is stopped by then.
     """
-    leases = Leases(settings.postgres)
-    with _failing_with_advice(spec, settings):
-        epoch = leases.acquire(spec.name, context.run_id, os.getpid(), socket.gethostname(), settings.lease_seconds)
-        context.log.info(f"lease taken: epoch {epoch}")
-        try:
-            with _beating(leases, spec, settings, epoch):
-                _wait_for_spark(settings)
-                query = _start(spec, settings, spark_of())
-            try:
-                with spec.beside.run(settings, spec.name, epoch) if spec.beside else nullcontext() as companion:
-                    _watch(context, spec, settings, query, leases, epoch, companion)
-            except DagsterExecutionInterruptedError:
-                context.log.info("terminated: stopping at a batch boundary")
-                stop_at_batch_boundary(query)
-                raise
-            except (Superseded, ShopStreamsError, KafkaException):  # a newer run took over, or the companion has ended
-                query.stop()  # ours only: a newer run of the same checkpoint has a query of its own
-                raise
-        finally:
-            _release(context, leases, spec, epoch)
-
-
-@contextmanager
-def _beating(leases: Leases, spec: StreamSpec, settings: Settings, epoch: int) -> Iterator[None]:
-    """Beat from a thread while the query starts, for at most `START_SECONDS`: a cold server takes its time.
-
-    Nobody may take the stream over meanwhile; a start that hangs longer loses its lease.
-    """
-    over = threading.Event()
-
-    def beat() -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while not over.wait(settings.beat_seconds) and time.monotonic() < deadline:
-            with suppress(psycopg2.OperationalError, Superseded):  # the watch beats next, and says so
-                leases.beat(spec.name, epoch, None, {})
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-def _wait_for_spark(settings: Settings) -> None:
-    """Give a server that is just being restarted the time to come back."""
-    try:
-        for attempt in Retrying(
-            retry=retry_if_exception_type(SparkGone),
-            stop=stop_after_delay(SPARK_WAIT_SECONDS),
-            wait=wait_fixed(0.5),
-        ):
-            with attempt:
-                probe_spark(settings)
-    except RetryError as error:
-        raise SparkGone(str(error.last_attempt.exception())) from error
+    with _failing_with_advice(context, spec, settings):
+        StreamRun(context, spec, settings, spark_of).run()
 
 
 def start_query(spec: StreamSpec, settings: Settings, spark: SparkSession, **trigger: Any) -> Any:
@@ -150,80 +75,135 @@ def _start(spec: StreamSpec, settings: Settings, spark: SparkSession) -> Any:
     return start_query(spec, settings, spark, processingTime=f"{spec.interval_seconds(settings)} seconds")
 
 
-def _watch(
-    context: dg.OpExecutionContext,
-    spec: StreamSpec,
-    settings: Settings,
-    query: Any,
-    leases: Leases,
-    epoch: int,
-    companion: Companion | None,
-) -> None:
-    reporter = Reporter(spec, settings, companion)
-    reporter.start()
-    switch = KeepAliveSwitch(context.instance, spec, context.run)
-    sample: Sample | None = None
-    ends: dict[str, int] = {}
-    last_report = time.monotonic() - settings.report_seconds
-    last_beat = time.monotonic()
-    while True:
-        probe_spark(settings)
+class StreamRun:
+    """One run of a stream: it holds the lease, owns the query, beats and reports."""
+
+    def __init__(
+        self, context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings, spark_of: Callable[[], Any]
+    ) -> None:
+        self._context = context
+        self._spec = spec
+        self._settings = settings
+        self._spark_of = spark_of
+        self._switch = KeepAliveSwitch(context.instance, spec, context.run)
+        self._rest_request = RestRequest.of(settings)
+        self._sample: Sample | None = None
+        self._ends: dict[str, int] = {}
+        self._due: list[dg.AssetMaterialization] = []
+        self._last_report = time.monotonic() - settings.report_seconds
+        self._beats = 0
+
+    def run(self) -> None:
+        """Take the lease, start the query and watch it. The query is stopped on every way out."""
+        spec, settings = self._spec, self._settings
+        with Leases(settings.postgres).hold(
+            spec.name, self._context.run_id, settings.lease_seconds, self._say
+        ) as lease:
+            if self._rest_request.made():
+                self._say(BEING_STOPPED)
+                return
+            with lease.beating(settings.beat_seconds, START_SECONDS):  # a cold server takes its time
+                wait_for_spark(settings)
+                spark = self._spark_of()
+            with self._stopping_queries(spark, lease):
+                with lease.beating(settings.beat_seconds, START_SECONDS):
+                    query = _start(spec, settings, spark)
+                with spec.beside.run(settings, spec.name, lease.epoch) if spec.beside else nullcontext() as companion:
+                    self._watch(query, lease, companion)
+
+    @contextmanager
+    def _stopping_queries(self, spark: SparkSession, lease: HeldLease) -> Iterator[None]:
+        """Stop the query when the block ends, however it ends: at a batch boundary, unless a newer run took over."""
+        superseded = False
+        try:
+            yield
+        except Superseded:
+            superseded = True
+            raise
+        finally:
+            with lease.beating(self._settings.beat_seconds, STOP_SECONDS):
+                problem = stop_queries(spark, lambda: probe_spark(self._settings), at_boundary=not superseded)
+            if problem:
+                self._say(f"the query could not be stopped: {problem}")
+
+    def _watch(self, query: Any, lease: HeldLease, companion: Companion | None) -> None:
+        """Beat and report until there is a reason to rest."""
+        settings = self._settings
+        reporter = Reporter(self._spec, settings, companion)
+        reporter.start()
+        patience = Patience(settings.lease_seconds, self._print)
+        while True:
+            probe_spark(settings)
+            lag = self._look_at(query)
+            if companion is not None:
+                companion.check()
+            reason = None
+            with patience():  # what talks to PostgreSQL, the beat first
+                batch = self._sample.batch_id if self._sample else None
+                lease.beat(lag, {"end_offsets": self._ends, "batch_id": batch})
+                self._require_run()
+                self._report(reporter, lag)
+                reason = self._reason_to_rest()
+            if reason:
+                self._say(reason)
+                return
+            time.sleep(settings.beat_seconds)
+
+    def _look_at(self, query: Any) -> int | None:
+        """Take in what the query has done; its lag in offsets, None while the broker or the first batch is missing."""
         if not query.isActive:
             problem = query.exception()
             raise QueryEnded(str(problem) if problem else "the query was stopped from outside of its run")
-        newest = Sample.of(query.lastProgress, spec.topic.name)
-        if newest is not None and (sample is None or newest.num_input_rows):  # Spark reports idle moments too
-            sample = newest
-        ends = (newest.end_offsets if newest else {}) or ends
-        lag = consumer_lag(settings.kafka, spec.topic.name, ends) if ends else None
-        try:
-            leases.beat(spec.name, epoch, lag, {"end_offsets": ends, "batch_id": sample.batch_id if sample else None})
-            last_beat = time.monotonic()
-        except psycopg2.OperationalError as error:
-            # Without the database nobody else can take the lease either, until our last beat is too old.
-            if time.monotonic() - last_beat > settings.lease_seconds:
-                stop_at_batch_boundary(query)
-                raise
-            context.log.warning(f"PostgreSQL did not take the beat, trying again: {error}")
-        if companion is not None:
-            companion.check()
-        if time.monotonic() - last_report >= settings.report_seconds:
-            events = reporter.events(sample, lag)
-            for event in events:
-                context.log_event(event)
-            if events:
-                last_report = time.monotonic()
-        if switch.turned_off():
-            context.log.info(f"{switch.name} was switched off: the stream rests")
-            stop_at_batch_boundary(query)
+        topic = self._spec.topic.name
+        newest = Sample.of(query.lastProgress, topic)
+        if newest is not None and (self._sample is None or newest.num_input_rows):  # Spark reports idle moments too
+            self._sample = newest
+        self._ends = (newest.end_offsets if newest else {}) or self._ends
+        return consumer_lag(self._settings.kafka, topic, self._ends) if self._ends else None
+
+    def _require_run(self) -> None:
+        """End, as if terminated, when Dagster knows the run no more or calls it finished: nobody could stop it in the UI.
+
+        Dagster then leaves the run's status as it is.
+        """
+        self._beats += 1
+        if self._beats % BEATS_TO_LOOK_FOR_THE_RUN:
             return
-        time.sleep(settings.beat_seconds)
+        run = self._context.instance.get_run_by_id(self._context.run_id)
+        if run is None or run.is_finished:
+            state = "was deleted" if run is None else f"is {run.status.value} for Dagster"
+            raise DagsterExecutionInterruptedError(f"run {self._context.run_id} {state}: it stops at a batch boundary")
 
+    def _report(self, reporter: Reporter, lag: int | None) -> None:
+        if not self._due and time.monotonic() - self._last_report >= self._settings.report_seconds:
+            self._due = reporter.events(self._sample, lag)
+            if self._due:
+                self._last_report = time.monotonic()
+        while self._due:  # one that Dagster's storage did not take stays due
+            self._context.log_event(self._due[0])
+            del self._due[0]
 
-def stop_at_batch_boundary(query: Any) -> None:
-    """Stop the query between two batches, or in the middle of one that takes longer than 20 s.
+    def _reason_to_rest(self) -> str | None:
+        if self._rest_request.made():
+            return BEING_STOPPED
+        return f"{self._switch.name} was switched off: the stream rests" if self._switch.turned_off() else None
 
-    Either is safe: a batch that was cut off is repeated at the next start, and its writes are idempotent.
-    """
-    deadline = time.monotonic() + STOP_SECONDS
-    while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
-        time.sleep(0.1)
-    query.stop()
+    def _say(self, text: str) -> None:
+        try:
+            self._context.log.info(text)
+        except DATABASE_ERRORS:  # the log is in PostgreSQL too
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        print(f"{self._spec.name}: {text}", file=sys.stderr, flush=True)
 
 
 class QueryEnded(Exception):
     """The streaming query is no longer active."""
 
 
-def _release(context: dg.OpExecutionContext, leases: Leases, spec: StreamSpec, epoch: int) -> None:
-    try:
-        leases.release(spec.name, epoch)
-    except psycopg2.Error as error:
-        context.log.warning(f"the lease could not be given back and will run out by itself: {error}")
-
-
 @contextmanager
-def _failing_with_advice(spec: StreamSpec, settings: Settings) -> Iterator[None]:
+def _failing_with_advice(context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings) -> Iterator[None]:
     """Turn what can go wrong into a `dg.Failure` that says what happened and what to do next."""
     advice: dict[type[Exception], str] = {
         LeaseHeld: "Nothing to do: the stream runs elsewhere. Terminate that run first if you want this one.",
@@ -235,12 +215,23 @@ def _failing_with_advice(spec: StreamSpec, settings: Settings) -> Iterator[None]
         ShopStreamsError: "Read the way out above; the sensor tries again.",
         PySparkException: "Read the cause above; see logs/spark.log in the home folder. The sensor tries again.",
         KafkaException: "The broker did not answer, or refused: see logs/kafka.log in the home folder. The sensor tries again.",
-        psycopg2.OperationalError: "PostgreSQL holds the lease and did not answer. `shop-streams status` tells its state.",
+        DatabaseAway: "PostgreSQL holds the leases and Dagster's records: see logs/postgres.log in the home folder. "
+        "The sensor starts the stream again once it is back.",
+        **dict.fromkeys(
+            DATABASE_ERRORS,
+            "PostgreSQL did not answer, or refused: see logs/postgres.log in the home folder. The sensor tries again.",
+        ),
+        Exception: "Nobody has foreseen this. Read the cause above and logs/dagster_code_server.log in the home folder; "
+        "the sensor tries again.",
     }
     try:
         yield
-    except tuple(advice) as error:
+    except dg.Failure:
+        raise
+    except Exception as error:  # whatever it is: a run that ends without advice leaves its reader alone
         next_step = next(text for kind, text in advice.items() if isinstance(error, kind))
+        # Dagster writes the failure down, so it must be there again: otherwise the run would end without a word.
+        wait_until_it_answers(lambda: context.instance.get_run_by_id(context.run_id), TOLD_SECONDS)
         raise dg.Failure(
             description=f"{spec.name}: {error}",
             metadata={

@@ -24,11 +24,15 @@ class KeepAliveSwitch:
         self.name = keep_alive_name(spec.name)
         self._instance = instance
         # The sensor's own run may have taken a while to start: whoever switched it off meanwhile meant this run too.
-        self._was_on = run.tags.get(SENSOR_TAG) == self.name or self._is_on()
-
-    def _is_on(self) -> bool:
-        return self.name not in switched_off(self._instance)
+        # Of a person's run the first look decides.
+        self._was_on = True if run.tags.get(SENSOR_TAG) == self.name else None
 
     def turned_off(self) -> bool:
-        """Whether somebody switched it off; a run that a person started while it is off goes on."""
-        return self._was_on and not self._is_on()
+        """Whether somebody switched it off; a run that a person started while it is off goes on.
+
+        Raises what Dagster's storage raises while it is away.
+        """
+        is_on = self.name not in switched_off(self._instance)
+        if self._was_on is None:
+            self._was_on = is_on
+        return self._was_on and not is_on

@@ -125,26 +125,42 @@ def lease(name: str, **more: Any) -> Lease:
     return Lease(name, "run", 1, "host", 1, progress={}, held_for=9.0, **known)
 
 
+DEFINED = {"a", "b"}
+
+
 def test_streams_that_are_starting_come_first() -> None:
     wait = "b is starting or misses its broker, and streams come first"
     failed = {"released": True, "lag": None, "beat_age": 2.0}
-    assert streams_first({}, set(), 15) is None
-    assert streams_first({"a": lease("a")}, set(), 15) is None
-    assert streams_first({"a": lease("a"), "b": lease("b", lag=None)}, set(), 15) == wait
-    assert streams_first({"a": lease("a"), "b": lease("b", beat_age=20.0)}, set(), 15) == wait
-    assert streams_first({"a": lease("a"), "b": lease("b", **failed)}, set(), 15) == wait
-    assert streams_first({"a": lease("a"), "b": lease("b", **failed)}, {"keep_b_alive"}, 15) is None
-    assert streams_first({"a": lease("a"), "b": lease("b", **failed, failures=2)}, set(), 15) is None
+    assert streams_first({}, DEFINED, set(), 15) is None
+    assert streams_first({"a": lease("a")}, DEFINED, set(), 15) is None
+    assert streams_first({"a": lease("a"), "b": lease("b", lag=None)}, DEFINED, set(), 15) == wait
+    assert streams_first({"a": lease("a"), "b": lease("b", beat_age=20.0)}, DEFINED, set(), 15) == wait
+    assert streams_first({"a": lease("a"), "b": lease("b", **failed)}, DEFINED, set(), 15) == wait
+    assert streams_first({"a": lease("a"), "b": lease("b", **failed)}, DEFINED, {"keep_b_alive"}, 15) is None
+    assert streams_first({"a": lease("a"), "b": lease("b", **failed, failures=2)}, DEFINED, set(), 15) is None
+
+
+def test_nobody_waits_for_a_stream_that_this_code_does_not_define() -> None:
+    renamed = {"a": lease("a"), "of_last_year": lease("of_last_year", released=True, lag=None)}
+    assert streams_first(renamed, DEFINED, set(), 15) is None
+
+
+def heard(_process: str) -> float:
+    return 0.0
 
 
 def test_a_process_is_gone_when_it_ended_or_its_number_was_given_away() -> None:
-    assert not is_gone(this_process())
-    assert not is_gone("another-host:1:0")
+    assert not is_gone(this_process(), heard)
     host, pid, began = this_process().rsplit(":", 2)
-    assert is_gone(f"{host}:{pid}:{int(began) - 60}")
+    assert is_gone(f"{host}:{pid}:{int(began) - 60}", heard)
     ended = subprocess.Popen(["true"])
     ended.wait()
-    assert is_gone(f"{host}:{ended.pid}:{began}")
+    assert is_gone(f"{host}:{ended.pid}:{began}", heard)
+
+
+@pytest.mark.parametrize(("silent_for", "gone"), [(None, False), (0.5, False), (59.0, False), (61.0, True)])
+def test_a_process_of_another_host_is_gone_when_it_is_silent_for_too_long(silent_for: float | None, gone: bool) -> None:
+    assert is_gone("another-host:1:0", lambda _process: silent_for) == gone
 
 
 def test_forty_scattered_days_are_one_run_and_a_few_ranges_are_ranges() -> None:

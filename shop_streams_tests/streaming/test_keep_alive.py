@@ -8,8 +8,10 @@ from shop_streams.streaming.lease import Lease
 TTL = 20.0
 
 
-def lease(beat_age: float, released: bool = False, lag: int | None = None, failures: int = 0) -> Lease:
-    return Lease("s", "run-a", 1, "host", 7, lag, {}, failures, released, beat_age, 60.0)
+def lease(
+    beat_age: float, released: bool = False, lag: int | None = None, failures: int = 0, ran_for: float = 60.0
+) -> Lease:
+    return Lease("s", "run-a", 1, "host", 7, lag, {}, failures, released, beat_age, ran_for + beat_age)
 
 
 def failed(run_id: str, ended: float) -> Run:
@@ -47,11 +49,35 @@ def test_the_same_failed_run_counts_once() -> None:
     assert (first.failures, again.failures) == (1, 1)
 
 
-def test_a_finished_batch_ends_a_series_of_failures() -> None:
-    assert decide(lease(1), [], None, Memory(4, "x"), TTL).memory.failures == 4
-    assert decide(lease(1, lag=0), [], None, Memory(4, "x"), TTL).memory.failures == 0
-    killed_after_work = decide(lease(25, lag=0), [Run("run-a", "STARTED", 90)], None, Memory(4, "x"), TTL)
-    assert (killed_after_work.start, killed_after_work.memory.failures) == (True, 1)
+# failures in a row; the stream's interval; how long the run has lasted; lag, None before its first batch; failures then
+SERIES: dict[str, tuple[int, float, float, int | None, int]] = {
+    "a minute and a batch end a short series": (1, 5, 60, 0, 0),
+    "a batch soon after the start ends nothing": (4, 5, 9, 0, 4),
+    "nor does a minute without a batch": (4, 5, 60, None, 4),
+    "a stream with a batch a minute may fail at its second": (1, 60, 70, 0, 1),
+    "so it has to last for two": (1, 60, 120, 0, 0),
+    "it lasts less than it would wait next": (5, 5, 159, 0, 5),
+    "it lasts as long": (5, 5, 160, 0, 0),
+    "five minutes end any series": (40, 60, 300, 12, 0),
+}
+
+
+@pytest.mark.parametrize("case", SERIES)
+@pytest.mark.parametrize("beat_age", [1.0, 500.0])  # the time since its end does not make a run last longer
+def test_a_series_of_failures_is_over_once_a_run_was_sound(case: str, beat_age: float) -> None:
+    failures, interval, ran_for, lag, then = SERIES[case]
+    held = lease(beat_age, released=beat_age > TTL, lag=lag, ran_for=ran_for)
+    decision = decide(held, [], failed("x", beat_age), Memory(failures, "x"), TTL, interval)
+    assert decision.memory.failures == then
+
+
+def test_a_stream_that_fails_at_its_second_batch_again_and_again_waits_longer_each_time() -> None:
+    memory, waited = Memory(), []
+    for number in range(7):
+        held = lease(1, released=True, lag=0, ran_for=65)
+        memory = decide(held, [], failed(f"run-{number}", 0), memory, TTL, interval=60).memory
+        waited.append(backoff_seconds(memory.failures))
+    assert waited == [0, 10, 20, 40, 80, 160, 300]
 
 
 def test_every_request_has_a_new_run_key() -> None:

@@ -5,8 +5,10 @@ import uuid
 import psycopg2
 import pytest
 
+from shop_streams.streaming.beats import ProcessBeats
 from shop_streams.streaming.lease import LeaseHeld, Leases, Superseded
-from shop_streams_tests.harness import Stack
+from shop_streams.streaming.rest import RestRequest
+from shop_streams_tests.harness import Stack, wait_for
 
 
 @pytest.fixture
@@ -54,3 +56,40 @@ def test_only_a_stale_lease_can_be_revoked(leases: Leases, stack: Stack) -> None
     assert leases.revoke(stream, epoch, 60)
     with pytest.raises(Superseded):
         leases.beat(stream, epoch, 0, {})
+
+
+def test_a_held_lease_is_given_back_however_the_block_ends_and_beats_meanwhile(leases: Leases, stack: Stack) -> None:
+    stream = f"test_{uuid.uuid4().hex}"
+    with pytest.raises(RuntimeError), leases.hold(stream, "run", 60, print) as lease:
+        lease.beat(7, {"batch_id": 3})
+        age(stack, stream, 50)
+        with lease.beating(every=0.05, at_most=10):
+            wait_for("a beat from the thread", lambda: leases.read()[stream].beat_age < 50, 10)
+        assert leases.read()[stream].lag == 7  # the thread leaves the numbers as they were
+        raise RuntimeError
+    assert leases.read()[stream].released
+
+
+def test_a_request_to_rest_is_one_stacks_own(stack: Stack) -> None:
+    ours, others = (RestRequest(stack.settings.postgres, f"{name}:{uuid.uuid4()}") for name in ("ours", "others"))
+    ours.make()
+    ours.make()
+    assert ours.made() and not others.made()
+    ours.clear()
+    assert not ours.made()
+
+
+def test_a_process_that_beats_no_more_is_silent(stack: Stack) -> None:
+    beats, process = ProcessBeats(stack.settings.postgres), f"host:{uuid.uuid4()}"
+    assert beats.silent_for(process) is None
+    beats.beat_until_the_end(process, every=0.05)
+    wait_for("a beat", lambda: beats.silent_for(process) is not None, 10)
+    with psycopg2.connect(stack.settings.postgres) as connection, connection.cursor() as cursor:
+        cursor.execute("update process_beats set beat_at = beat_at - interval '1 day' where process = %s", (process,))
+    wait_for("another beat", lambda: (beats.silent_for(process) or 0) < 5, 10)
+    with psycopg2.connect(stack.settings.postgres) as connection, connection.cursor() as cursor:
+        gone = f"host:{uuid.uuid4()}"
+        cursor.execute("insert into process_beats values (%s, clock_timestamp() - interval '1 day')", (gone,))
+        cursor.execute("select extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8")
+        (up_for,) = cursor.fetchone()  # type: ignore[misc]
+    assert up_for <= (beats.silent_for(gone) or 0) < up_for + 60  # the time before the database was up does not count

@@ -1,0 +1,159 @@
+"""Stopping a home's runs: the streams are asked to rest, other runs to be canceled, and each is waited for.
+
+Nothing here fails for want of PostgreSQL, Dagster or an answer: each wait has a limit, and what happened is said.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import dagster as dg
+
+from shop_streams.local.supervision import processes_of
+from shop_streams.settings import Settings, process_environment
+from shop_streams.streaming.keep_alive import UNFINISHED
+from shop_streams.streaming.lease import Lease, Leases
+from shop_streams.streaming.patience import DATABASE_ERRORS, wait_until_it_answers
+from shop_streams.streaming.rest import RestRequest
+
+ASK_SECONDS = 5.0  # a PostgreSQL that is just being restarted is back by then
+REST_SECONDS = 60.0  # a batch boundary, the companion, and the last words to Dagster
+CANCEL_SECONDS = 20.0
+POLL_SECONDS = 0.25
+STREAM_TAG = "shop_streams/stream"
+CANCELED = "canceled: its stack was stopped, and the run did not end in time"
+LEFT_OVER = "canceled: its process ended with the stack that it belonged to"
+
+
+def stop_runs(settings: Settings, say: Callable[[str], None]) -> None:
+    """Let the streams rest and cancel all other runs; returns once they have ended, or did not within the limits."""
+    request = RestRequest.of(settings)
+    if not wait_until_it_answers(request.make, ASK_SECONDS):
+        say(
+            "PostgreSQL does not answer, so the streams can't be asked to rest: their runs are ended with the services."
+        )
+        return
+    try:
+        rest_streams(settings, say)
+        with instance_of(settings) as instance:
+            end_runs(instance, settings, say)
+    except DATABASE_ERRORS as error:
+        say(f"PostgreSQL went away, and the runs are ended with the services: {error}")
+
+
+def rest_streams(settings: Settings, say: Callable[[str], None], seconds: float = REST_SECONDS) -> None:
+    """Wait until every stream of this home has given its lease back."""
+    leases = Leases(settings.postgres)
+    ours = {
+        name: lease.epoch
+        for name, lease in leases.read().items()
+        if lease.fresh(settings.lease_seconds) and is_ours(lease, settings)
+    }
+    deadline = time.monotonic() + seconds
+    while True:
+        now = leases.read()
+        held = [name for name, epoch in ours.items() if now[name].epoch == epoch and not now[name].released]
+        if not held or time.monotonic() > deadline:
+            break
+        time.sleep(POLL_SECONDS)
+    if ours:
+        say(f"{len(ours) - len(held)} of {len(ours)} streams stopped at a batch boundary")
+    if held:
+        say(
+            f"No answer within {seconds:.0f} s from {', '.join(held)}: canceled, and taken up where it was at the next start."
+        )
+
+
+def is_ours(lease: Lease, settings: Settings) -> bool:
+    """Whether a process of this home holds it: other homes may share the database."""
+    pids = {process.pid for process in processes_of(settings)}
+    return lease.host == socket.gethostname() and lease.pid in pids
+
+
+@contextmanager
+def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance of this home."""
+    os.environ.update(process_environment(settings))  # dagster.yaml takes the database's address from there
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        yield instance
+
+
+def end_runs(instance: dg.DagsterInstance, settings: Settings, say: Callable[[str], None]) -> None:
+    """Wait for runs that are about to end, cancel the others, and leave none unfinished."""
+    wait_for_runs(instance, settings, CANCEL_SECONDS, resting)
+    to_cancel = unfinished(instance, settings)
+    for run in to_cancel:
+        try:
+            instance.run_coordinator.cancel_run(run.run_id)  # as Terminate in the UI does
+        except DATABASE_ERRORS:
+            raise
+        except Exception as error:  # the code server may be gone, which asks the process: then its run is only marked
+            say(f"run {run.run_id[:8]} of {run.job_name} could not be asked to end: {error}")
+    left = wait_for_runs(instance, settings, CANCEL_SECONDS)
+    for run in left:
+        instance.report_run_canceled(run, CANCELED)
+    if to_cancel:
+        say(f"{len(to_cancel)} more runs canceled" + (f", {len(left)} of them without an answer" if left else ""))
+
+
+def resting(run: dg.DagsterRun) -> bool:
+    """Whether the run ends by itself, because it is a stream's that was asked to rest."""
+    return STREAM_TAG in run.tags and run.status != dg.DagsterRunStatus.QUEUED
+
+
+def wait_for_runs(
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    seconds: float,
+    these: Callable[[dg.DagsterRun], bool] = lambda _run: True,
+) -> list[dg.DagsterRun]:
+    """Those of `these` runs that have not ended within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        runs = [run for run in unfinished(instance, settings) if these(run)]
+        if not runs or time.monotonic() > deadline:
+            return runs
+        time.sleep(POLL_SECONDS)
+
+
+def unfinished(instance: dg.DagsterInstance, settings: Settings) -> Sequence[dg.DagsterRun]:
+    """Runs of this home that have not ended. On a database that others may share, nobody can tell whose they are: none.
+
+    A run that waits in the queue is left there for the next start, but for a stream's: its sensor asks anew.
+    """
+    if not settings.embedded["postgres"]:
+        return []
+    return [
+        run
+        for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+        if run.status != dg.DagsterRunStatus.QUEUED or STREAM_TAG in run.tags
+    ]
+
+
+def cancel_left_over_runs(settings: Settings) -> None:
+    """At a start, when nothing of this home runs yet: a run that has not ended never will."""
+    with instance_of(settings) as instance:
+        for run in unfinished(instance, settings):
+            instance.report_run_canceled(run, LEFT_OVER)
+
+
+@contextmanager
+def not_interrupted(say: Callable[[str], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM don't end the block: a stack that is half stopped helps nobody, and every wait in it has a limit."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda *_: say("It is stopping already; every wait in it has a limit."))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,71 @@
+"""Runs that are not streams beat too, so that a run whose host is gone is found out from any other host."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psycopg2
+
+from shop_streams.streaming.lease import short_transaction
+
+BEAT_SECONDS = 5.0
+DEAD_AFTER_SECONDS = 60.0
+KEEP_DAYS = 7
+
+DDL = """
+create table if not exists process_beats (
+    process text primary key,
+    beat_at timestamptz not null
+)
+"""
+BEAT = """
+insert into process_beats (process, beat_at) values (%s, clock_timestamp())
+on conflict (process) do update set beat_at = excluded.beat_at
+"""
+# While the database was away nobody could beat: that time does not count.
+SILENT = """
+select extract(epoch from clock_timestamp() - greatest(beat_at, pg_postmaster_start_time()))::float8 as seconds
+  from process_beats where process = %s
+"""
+
+
+@dataclass(frozen=True)
+class ProcessBeats:
+    """The table of processes that compute something, in the database behind `dsn`."""
+
+    dsn: str
+
+    def create_table(self) -> None:
+        """Create the table where it is missing, and forget what has been silent for days."""
+        with short_transaction(self.dsn) as cursor:
+            cursor.execute("select pg_advisory_xact_lock(hashtext('process_beats'))")  # DDL races are errors
+            cursor.execute(DDL)
+            cursor.execute(
+                "delete from process_beats where beat_at < clock_timestamp() - make_interval(days => %s)", (KEEP_DAYS,)
+            )
+
+    def beat(self, process: str) -> None:
+        """Say that `process` is alive."""
+        with short_transaction(self.dsn) as cursor:
+            cursor.execute(BEAT, (process,))
+
+    def beat_until_the_end(self, process: str, every: float = BEAT_SECONDS) -> None:
+        """Beat from a thread, from now on and for as long as this process lives."""
+
+        def go_on() -> None:
+            while True:
+                with suppress(psycopg2.Error):  # the next beat comes soon
+                    self.beat(process)
+                time.sleep(every)
+
+        threading.Thread(target=go_on, name=f"beats of {process}", daemon=True).start()
+
+    def silent_for(self, process: str) -> float | None:
+        """Seconds without a beat while the database was up; None for a process that has never beaten."""
+        with short_transaction(self.dsn) as cursor:
+            cursor.execute(SILENT, (process,))
+            row = cursor.fetchone()
+        return float(row["seconds"]) if row else None

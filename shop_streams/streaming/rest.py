@@ -1,0 +1,56 @@
+"""A stack that is being stopped asks its streams to rest: each stops at a batch boundary and gives its lease back.
+
+One row of the table is one stack, by its host and home folder, that is being stopped: `down` writes it, `up` deletes it.
+Other stacks on the same database go on.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from shop_streams.settings import Settings
+from shop_streams.streaming.lease import short_transaction
+
+DDL = """
+create table if not exists rest_requests (
+    stack        text primary key,
+    requested_at timestamptz not null default clock_timestamp()
+)
+"""
+BEING_STOPPED = "the stack is being stopped: its streams rest until the next `shop-streams up`"
+
+
+@dataclass(frozen=True)
+class RestRequest:
+    """The request of one stack, in the database behind `dsn`. Every method is one transaction."""
+
+    dsn: str
+    stack: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> RestRequest:
+        """The request of the stack that these settings describe."""
+        return cls(settings.postgres, f"{socket.gethostname()}:{settings.home}")
+
+    def create_table(self) -> None:
+        """Create the table where it is missing."""
+        with short_transaction(self.dsn) as cursor:
+            cursor.execute("select pg_advisory_xact_lock(hashtext('rest_requests'))")  # DDL races are errors
+            cursor.execute(DDL)
+
+    def make(self) -> None:
+        """Ask this stack's streams to rest, and its automation to start nothing."""
+        with short_transaction(self.dsn) as cursor:
+            cursor.execute("insert into rest_requests (stack) values (%s) on conflict do nothing", (self.stack,))
+
+    def clear(self) -> None:
+        """Let them run again."""
+        with short_transaction(self.dsn) as cursor:
+            cursor.execute("delete from rest_requests where stack = %s", (self.stack,))
+
+    def made(self) -> bool:
+        """Whether this stack's streams shall rest."""
+        with short_transaction(self.dsn) as cursor:
+            cursor.execute("select from rest_requests where stack = %s", (self.stack,))
+            return bool(cursor.rowcount)
