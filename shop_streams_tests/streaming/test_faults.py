@@ -145,6 +145,46 @@ def test_a_broker_that_is_away_ends_no_run(stack: Stack) -> None:
     }
 
 
+def test_a_run_that_somebody_deleted_ends_and_gives_its_lease_back(stack: Stack) -> None:
+    before = stack.wait_running(NAME)
+    stack.graphql("mutation($id: String!) { deleteRun(runId: $id) { __typename } }", id=before["run_id"])
+    after = stack.wait_running(NAME, before["epoch"])
+    assert after["run_id"] != before["run_id"]
+    wait_for("the old process to end", lambda: not psutil.pid_exists(before["pid"]), 60)
+
+
+FAILURES = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+    ... on ExecutionStepFailureEvent { failureMetadata { description metadataEntries {
+        label ... on TextMetadataEntry { text } } } } } } } }"""
+
+
+def advice(stack: Stack, run_id: str) -> dict[str, str]:
+    """The metadata of the run's failure, by label."""
+    events = stack.graphql(FAILURES, id=run_id)["logsForRun"]["events"]
+    return {
+        entry["label"]: entry.get("text", "")
+        for event in events
+        if event.get("failureMetadata")
+        for entry in event["failureMetadata"]["metadataEntries"]
+    }
+
+
+def test_a_database_that_is_away_for_longer_than_the_lease_fails_every_run_with_advice(stack: Stack) -> None:
+    before = {name: stack.wait_running(name) for name in STREAMS}
+    supervisor = connect(stack.settings)
+    supervisor.stopProcess("postgres")
+    try:
+        time.sleep(stack.settings.lease_seconds + 15)  # longer than a lease lasts without a beat
+    finally:
+        supervisor.startProcess("postgres")
+    for name in STREAMS:
+        assert stack.wait_running(name, before[name]["epoch"])["run_id"] != before[name]["run_id"]
+    for name in STREAMS:
+        told = wait_for(f"{name}'s run to say why", lambda run=before[name]["run_id"]: advice(stack, run), 60)  # type: ignore[misc]
+        assert told["cause"] == "DatabaseAway" and "logs/postgres.log" in told["next_step"]
+        wait_for("its process to end", lambda pid=before[name]["pid"]: not psutil.pid_exists(pid), 60)  # type: ignore[misc]
+
+
 @pytest.mark.parametrize("service", ["dagster_daemon", "collector", "kafka", "postgres"])
 def test_a_killed_service_comes_back_and_nothing_is_lost(stack: Stack, service: str) -> None:
     ids: list[str] = []

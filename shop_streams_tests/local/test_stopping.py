@@ -1,0 +1,77 @@
+"""`make down` asks before it stops: no run of a stream is a failure afterwards, and none is left unfinished."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from shop_streams.local import stack as local_stack
+from shop_streams.local import stopping
+from shop_streams.local.supervision import processes_of, supervisor_process
+from shop_streams.status import STREAMS
+from shop_streams_tests.harness import Stack, wait_for
+from shop_streams_tests.streaming.test_faults import NAME, assert_each_is_a_row_once, traffic
+
+RUNS = "{ runsOrError(limit: 1000) { ... on Runs { results { runId jobName status } } } }"
+
+
+def runs(stack: Stack) -> dict[str, tuple[str, str]]:
+    """Each run's job and status."""
+    found: list[dict[str, Any]] = stack.graphql(RUNS)["runsOrError"]["results"]
+    return {run["runId"]: (run["jobName"], run["status"]) for run in found}
+
+
+@pytest.mark.parametrize("supervisor_is_killed", [False, True])
+def test_down_and_up_leave_no_failure_and_no_unfinished_run(stack: Stack, supervisor_is_killed: bool) -> None:
+    for name in STREAMS:
+        stack.wait_running(name)
+    with traffic(stack) as ids:
+        wait_for("some traffic", lambda: len(ids) > 50)
+    before = {run for run, (_, status) in runs(stack).items() if status not in ("SUCCESS", "FAILURE", "CANCELED")}
+    held = {stack.stream(name)["run_id"] for name in STREAMS}
+    assert held <= before
+    if supervisor_is_killed:
+        supervisor = supervisor_process(stack.settings)
+        assert supervisor is not None
+        supervisor.kill()
+        supervisor.wait(10)
+    said: list[str] = []
+    try:
+        assert local_stack.down(stack.settings, said.append)
+        assert not processes_of(stack.settings)
+    finally:
+        local_stack.up(stack.settings, Console(stderr=True))
+    assert "4 of 4 streams stopped at a batch boundary" in said
+    after = runs(stack)
+    assert {after[run][1] for run in held} == {"SUCCESS"}
+    assert {after[run][1] for run in before} <= {"SUCCESS", "CANCELED"}
+    assert_each_is_a_row_once(stack, ids)  # they run again: the request to rest is gone
+    stack.wait_running(NAME)
+
+
+def test_without_postgresql_the_wait_has_an_end(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+    nobody = stack.settings.model_copy(update={"postgres_dsn": "postgresql://postgres@127.0.0.1:1/postgres"})
+    monkeypatch.setattr(stopping, "ASK_SECONDS", 1.0)
+    said: list[str] = []
+    stopping.stop_runs(nobody, said.append)
+    assert len(said) == 1 and said[0].startswith("PostgreSQL does not answer")
+
+
+def test_a_second_ctrl_c_does_not_leave_half_of_it_running() -> None:
+    program = (
+        "import time\nfrom shop_streams.local.stopping import not_interrupted\n"
+        "with not_interrupted(lambda text: print(text, flush=True)):\n"
+        "    print('stopping', flush=True)\n    time.sleep(1)\nprint('stopped', flush=True)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "stopping\n"
+    os.kill(process.pid, signal.SIGINT)
+    time.sleep(0.1)  # two signals at once are one
+    os.kill(process.pid, signal.SIGTERM)
+    rest = process.communicate(timeout=30)[0]
+    assert rest.splitlines()[-1] == "stopped" and "stopping already" in rest

@@ -1,0 +1,169 @@
+"""Whatever ends a stream's run: its query is stopped, its lease is given back, and the failure says what to do next."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import dagster as dg
+import psycopg2
+import pytest
+from confluent_kafka import KafkaException
+from pyspark.errors import PySparkException
+from sqlalchemy.exc import OperationalError
+
+from shop_streams.defs.sales.streams import INGEST
+from shop_streams.errors import ShopStreamsError
+from shop_streams.settings import get_settings
+from shop_streams.streaming import managed
+from shop_streams.streaming.lease import Superseded
+from shop_streams.streaming.managed import QueryEnded, SparkGone, run_stream
+from shop_streams.streaming.patience import DatabaseAway
+from shop_streams.streaming.switch import SENSOR_TAG, keep_alive_name
+
+STARTED, FAILURE = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
+FINISHED_AT_ONCE = SimpleNamespace(isActive=True, lastProgress=None)
+
+
+class World:
+    """Everything around a run; `problem` is what its query meets."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.problem: BaseException | None = None
+        self.rests = False
+        self.database: Exception | None = None
+        self.run: dg.DagsterRun | None = dg.DagsterRun(
+            "shop_events_ingest_stream", status=STARTED, tags={SENSOR_TAG: keep_alive_name(INGEST.name)}
+        )
+        self.stopped: list[bool] = []  # at a batch boundary?
+        self.released = False
+        self.said: list[str] = []
+        self.settings = get_settings().model_copy(update={"lease_seconds": 0.2, "beat_seconds": 0.01})
+        instance = SimpleNamespace(get_run_by_id=lambda _id: self.run, all_instigator_state=self._switches)
+        self.context = SimpleNamespace(
+            instance=instance, run=self.run, run_id="run", log=SimpleNamespace(info=self.said.append), log_event=print
+        )
+        monkeypatch.setattr(managed, "Leases", lambda _dsn: self)
+        monkeypatch.setattr(managed, "RestRequest", SimpleNamespace(of=lambda _settings: self))
+        monkeypatch.setattr(managed, "wait_for_spark", lambda _settings: None)
+        monkeypatch.setattr(managed, "probe_spark", lambda _settings: None)
+        monkeypatch.setattr(managed, "_start", self._start)
+        monkeypatch.setattr(managed, "stop_queries", self._stop)
+        monkeypatch.setattr(managed, "Reporter", lambda *_: SimpleNamespace(start=print, events=lambda *_: []))
+
+    def execute(self) -> None:
+        run_stream(cast(dg.OpExecutionContext, self.context), INGEST, self.settings, lambda: None)
+
+    @contextmanager
+    def hold(self, *_: Any) -> Iterator[Any]:
+        try:
+            yield self
+        finally:
+            self.released = True
+
+    @contextmanager
+    def beating(self, *_: Any) -> Iterator[None]:
+        yield
+
+    def beat(self, *_: Any) -> None:
+        if self.problem:
+            raise self.problem
+
+    def made(self) -> bool:
+        return self.rests
+
+    epoch = 1
+
+    def _switches(self) -> list[Any]:
+        if self.database:
+            raise self.database
+        return []
+
+    def _start(self, *_: Any) -> Any:
+        return FINISHED_AT_ONCE
+
+    def _stop(self, _spark: Any, _probe: Any, at_boundary: bool) -> None:
+        assert not self.released  # nobody may begin before
+        self.stopped.append(at_boundary)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch)
+
+
+AWAY = OperationalError("select", {}, Exception("connection refused"))
+PROBLEMS = {
+    "query ended": (QueryEnded("division by zero"), True, "The checkpoint is"),
+    "Spark is gone": (SparkGone("no answer"), True, "once Spark is back"),
+    "a newer run took over": (Superseded("a newer one"), False, "Nothing to do"),
+    "Spark refuses": (PySparkException("no"), True, "logs/spark.log"),
+    "Kafka refuses": (KafkaException("no"), True, "logs/kafka.log"),
+    "ours": (ShopStreamsError("do this"), True, "way out above"),
+    "PostgreSQL away for too long": (DatabaseAway("for 16 s"), True, "logs/postgres.log"),
+    "nobody has foreseen": (ZeroDivisionError("a bug"), True, "logs/dagster_code_server.log"),
+}
+
+
+@pytest.mark.parametrize("case", PROBLEMS)
+def test_a_failure_stops_the_query_gives_the_lease_back_and_advises(world: World, case: str) -> None:
+    world.problem, at_boundary, advice = PROBLEMS[case]
+    with pytest.raises(dg.Failure) as failure:
+        world.execute()
+    assert str(world.problem) in str(failure.value.description)
+    assert advice in str(failure.value.metadata["next_step"].value)
+    assert not failure.value.allow_retries
+    assert (world.stopped, world.released) == ([at_boundary], True)
+
+
+@pytest.mark.parametrize("error", [psycopg2.OperationalError("no"), psycopg2.InterfaceError("closed")])
+def test_a_companion_that_ends_over_postgresql_ends_the_query_too(
+    world: World, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(managed.StreamRun, "_look_at", ended)  # like the companion, outside of what is waited for
+    with pytest.raises(dg.Failure) as failure:
+        world.execute()
+    assert "logs/postgres.log" in str(failure.value.metadata["next_step"].value)
+    assert (world.stopped, world.released) == ([True], True)
+
+
+def test_a_failure_while_it_starts_stops_what_has_started(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise dg.DagsterExecutionInterruptedError
+
+    monkeypatch.setattr(managed, "_start", interrupted)
+    with pytest.raises(dg.DagsterExecutionInterruptedError):
+        world.execute()
+    assert (world.stopped, world.released) == ([True], True)
+
+
+def test_dagsters_storage_away_is_waited_for_until_the_lease_is_over(world: World) -> None:
+    world.database = AWAY
+    with pytest.raises(dg.Failure, match=r"not answered for 0 s, longer than the lease of 0 s.*refused"):
+        world.execute()
+    assert (world.stopped, world.released) == ([True], True)
+
+
+@pytest.mark.parametrize("state", ["deleted", "failed"])
+def test_a_run_that_dagster_knows_no_more_ends(world: World, state: str) -> None:
+    world.run = None if state == "deleted" else dg.DagsterRun("shop_events_ingest_stream", status=FAILURE)
+    with pytest.raises(dg.DagsterExecutionInterruptedError):  # Dagster leaves a finished run's status as it is then
+        world.execute()
+    assert (world.stopped, world.released) == ([True], True)
+
+
+def test_a_stack_that_is_stopped_ends_the_run_in_peace(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(*_: Any) -> Any:
+        world.rests = True
+        return FINISHED_AT_ONCE
+
+    monkeypatch.setattr(managed, "_start", started)
+    world.execute()
+    assert (world.stopped, world.released) == ([True], True)
+    assert "the stack is being stopped" in world.said[-1]
+    world.stopped.clear()
+    world.execute()  # one that was starting meanwhile does not begin at all
+    assert world.stopped == []
