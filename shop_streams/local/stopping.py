@@ -58,15 +58,17 @@ def rest_streams(settings: Settings, say: Callable[[str], None], seconds: float 
     deadline = time.monotonic() + seconds
     while True:
         now = leases.read()
-        held = [name for name, epoch in ours.items() if now[name].epoch == epoch and not now[name].released]
-        if not held or time.monotonic() > deadline:
+        held = {name: now[name] for name, epoch in ours.items() if now[name].epoch == epoch and not now[name].released}
+        alive = [name for name, lease in held.items() if lease.fresh(settings.lease_seconds)]
+        if not alive or time.monotonic() > deadline:
             break
         time.sleep(POLL_SECONDS)
     if ours:
         say(f"{len(ours) - len(held)} of {len(ours)} streams stopped at a batch boundary")
     if held:
         say(
-            f"No answer within {seconds:.0f} s from {', '.join(held)}: canceled, and taken up where it was at the next start."
+            f"No answer from {', '.join(held)} (died, or hung for {seconds:.0f} s): canceled, and taken up where it was at "
+            "the next start."
         )
 
 

@@ -3,13 +3,15 @@
 import subprocess
 from datetime import date, timedelta
 from itertools import pairwise
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shop_streams.defs import marts
 from shop_streams.defs.app_events.assets import MART as ENRICHED_MART
 from shop_streams.defs.automation import (
     MartRun,
@@ -161,6 +163,14 @@ def test_a_process_is_gone_when_it_ended_or_its_number_was_given_away() -> None:
 @pytest.mark.parametrize(("silent_for", "gone"), [(None, False), (0.5, False), (59.0, False), (61.0, True)])
 def test_a_process_of_another_host_is_gone_when_it_is_silent_for_too_long(silent_for: float | None, gone: bool) -> None:
     assert is_gone("another-host:1:0", lambda _process: silent_for) == gone
+
+
+def test_a_marts_run_beats_from_its_claim_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    beating: list[str] = []
+    monkeypatch.setattr(marts, "ProcessBeats", lambda _dsn: SimpleNamespace(beat_until_the_end=beating.append))
+    instance = SimpleNamespace(add_run_tags=lambda _run, tags: beating.append(tags[marts.PROCESS_TAG]))
+    marts.claim(cast(dg.DagsterInstance, instance), "run", SALES_MART)
+    assert beating == [this_process()] * 2
 
 
 def test_forty_scattered_days_are_one_run_and_a_few_ranges_are_ranges() -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from rich.console import Console
 from shop_streams.local import stack as local_stack
 from shop_streams.local import stopping
 from shop_streams.local.supervision import processes_of, supervisor_process
+from shop_streams.settings import get_settings
 from shop_streams.status import STREAMS
+from shop_streams.streaming.lease import Lease
 from shop_streams_tests.harness import Stack, wait_for
 from shop_streams_tests.streaming.test_faults import NAME, assert_each_is_a_row_once, traffic
 
@@ -52,6 +55,35 @@ def test_down_and_up_leave_no_failure_and_no_unfinished_run(stack: Stack, superv
     assert {after[run][1] for run in before} <= {"SUCCESS", "CANCELED"}
     assert_each_is_a_row_once(stack, ids)  # they run again: the request to rest is gone
     stack.wait_running(NAME)
+
+
+def lease(name: str, released: bool, beat_age: float) -> Lease:
+    return Lease(name, "run", 1, "here", 3, 0, {}, 0, released, beat_age, 60.0)
+
+
+WORDS: dict[str, tuple[dict[str, tuple[bool, float]], list[str]]] = {
+    "all rest": ({"a": (True, 1), "b": (True, 1)}, ["2 of 2 streams stopped at a batch boundary"]),
+    "one hangs": ({"a": (True, 1), "b": (False, 1)}, ["1 of 2 streams", "No answer from b (died, or hung for 0 s)"]),
+    "one died": ({"a": (True, 1), "b": (False, 99)}, ["1 of 2 streams", "No answer from b"]),
+}
+
+
+@pytest.mark.parametrize("case", WORDS)
+def test_a_stream_that_does_not_answer_is_named_and_not_waited_for_without_end(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later, words = WORDS[case]
+    looks = iter([{name: lease(name, False, 1) for name in later}])
+
+    def read() -> dict[str, Lease]:
+        return next(looks, {name: lease(name, *state) for name, state in later.items()})
+
+    monkeypatch.setattr(stopping, "Leases", lambda _dsn: SimpleNamespace(read=read))
+    monkeypatch.setattr(stopping, "is_ours", lambda *_: True)
+    said: list[str] = []
+    seconds = 0.3 if case == "one hangs" else 600  # nobody waits for one that died
+    stopping.rest_streams(get_settings(), said.append, seconds)
+    assert len(said) == len(words) and all(line.startswith(word) for line, word in zip(said, words, strict=True))
 
 
 def test_without_postgresql_the_wait_has_an_end(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
