@@ -196,11 +196,16 @@ def aggregate(
     window_anchor: Annotated[
         Literal["hour", "first_event"], typer.Option("--window-anchor", help="where the first window begins")
     ] = "hour",
+    first_day: Annotated[
+        datetime | None,
+        typer.Option("--first-day", formats=["%Y-%m-%d"], help="older events are refused; default: SHOP_STREAMS_FIRST_DAY"),
+    ] = None,
 ) -> None:
     """Hourly metrics of one topic into another: the managed stream's own aggregation, for past days or by hand."""
     from shop_streams.defs.sales.command import run_aggregate
 
-    run_aggregate(get_settings(), console, in_topic, out_topic, until_caught_up, checkpoint, window_anchor)
+    day = first_day.date() if first_day else None
+    run_aggregate(get_settings(), console, in_topic, out_topic, until_caught_up, checkpoint, window_anchor, day)
 
 
 @app.command()

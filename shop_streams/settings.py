@@ -8,6 +8,7 @@ service of that kind is not started. A running stack leaves its settings in `<ho
 from __future__ import annotations
 
 import os
+from datetime import date
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlparse
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     history_days: int = Field(30, ge=1)
     lag_alarm_offsets: int = Field(1_000_000, ge=1)
 
+    first_day: date = Field(date(2015, 1, 1), ge=date(1970, 1, 1))
     sales_window_anchor: Literal["hour", "first_event"] = "hour"
 
     @field_validator("home", "jars")

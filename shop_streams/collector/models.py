@@ -1,57 +1,21 @@
-"""What the collector accepts, and what it writes to Kafka. Validation is msgspec's."""
+"""What the collector accepts, and what it writes to Kafka. The rules are those of the streams."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from datetime import UTC, date, datetime
+from typing import Any
 
 import msgspec
 
 from shop_streams import topics
+from shop_streams.defs.app_events.rules import TRACKED_EVENT, StoredEvent, TrackedEvent
+from shop_streams.defs.sales.rules import SHOP_EVENT, ShopEvent
+from shop_streams.rules import Refused, Rules, times_at
+from shop_streams.settings import get_settings
 from shop_streams.topics import Topic
-
-Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
-Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-Text = Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class TrackedEvent(msgspec.Struct):
-    """Body of `POST /track`."""
-
-    user_id: Int32
-    app_name: Text
-    event_category: Text
-    event_action: str | None = None
-    event_value: Int32 | None = None
-    event_id: uuid.UUID | None = None
-
-
-class StoredEvent(msgspec.Struct):
-    """A record of the topic `events`."""
-
-    event_id: str
-    event_time: datetime
-    user_id: int
-    app_name: str
-    event_category: str
-    event_action: str | None
-    event_value: int | None
-
-
-class ShopEvent(msgspec.Struct):
-    """Body of `POST /shop-events`, and a record of the topic `shop_events`."""
-
-    event_type: Literal["view", "buy"]
-    category: Text
-    item_id: Text
-    item_price: Int64
-    uid: str | None
-    timestamp: Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
-    event_id: uuid.UUID | None = None
-
 
 Record = tuple[str, bytes | None, bytes]
 """event_id, Kafka key, Kafka value."""
@@ -61,23 +25,26 @@ _encode = msgspec.json.Encoder().encode
 
 def store_event(event: TrackedEvent) -> Record:
     """The record of a tracked event: event_time is now, the key is the user."""
-    event_id = str(event.event_id or uuid.uuid4())
+    event_id = event.event_id or str(uuid.uuid4())
     stored = StoredEvent(
-        event_id, datetime.now(UTC), event.user_id, event.app_name, event.event_category, event.event_action,
-        event.event_value,
+        datetime.now(UTC), event.user_id, event.app_name, event.event_category, event.event_action, event.event_value,
+        event_id,
     )  # fmt: skip
     return event_id, b"%d" % event.user_id, _encode(stored)
 
 
 def store_shop_event(event: ShopEvent) -> Record:
     """The record of a shop event, in the same form that other producers write; the key is the visitor."""
-    event.event_id = event.event_id or uuid.uuid4()
-    return str(event.event_id), event.uid.encode() if event.uid else None, _encode(event)
+    event.event_id = event.event_id or str(uuid.uuid4())
+    return event.event_id, event.uid.encode() if event.uid else None, _encode(event)
 
 
 @dataclass(frozen=True)
 class Door:
-    """One endpoint: where its events go, how a body becomes an event or a list of them, and an event a record."""
+    """One endpoint: where its events go, how a body becomes an event or a list of them, and an event a record.
+
+    Both decoders raise msgspec.ValidationError with all that is wrong, in bounded length, and the field at the end.
+    """
 
     path: str
     topic: Topic
@@ -86,12 +53,32 @@ class Door:
     store: Callable[[Any], Record]
 
 
-def _door(path: str, topic: Topic, model: type, store: Callable[[Any], Record]) -> Door:
-    many = list[model]  # type: ignore[valid-type]
-    return Door(path, topic, msgspec.json.Decoder(model).decode, msgspec.json.Decoder(many).decode, store)
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-DOORS = (
-    _door("/track", topics.EVENTS, TrackedEvent, store_event),
-    _door("/shop-events", topics.SHOP_EVENTS, ShopEvent, store_shop_event),
-)
+def _door(path: str, topic: Topic, rules: Rules, store: Callable[[Any], Record], first_day: date) -> Door:
+    decode = msgspec.json.Decoder(rules.model).decode
+
+    def one(body: bytes, place: str = "$") -> Any:
+        try:
+            return rules.judge(body, times_at(first_day, datetime.now(UTC)), decode)
+        except Refused as refused:
+            name = refused.problems[0][0]
+            at = place if name == "body" else f"{place}.{name}"
+            raise msgspec.ValidationError(f"{refused} - at `{at}`") from refused
+
+    def many(body: bytes) -> list[Any]:
+        return [one(bytes(raw), f"$[{number}]") for number, raw in enumerate(_split(body))]
+
+    return Door(path, topic, one, many, store)
+
+
+def doors(first_day: date) -> tuple[Door, ...]:
+    """The doors, for events from `first_day` on."""
+    return (
+        _door("/track", topics.EVENTS, TRACKED_EVENT, store_event, first_day),
+        _door("/shop-events", topics.SHOP_EVENTS, SHOP_EVENT, store_shop_event, first_day),
+    )
+
+
+DOORS = doors(get_settings().first_day)

@@ -28,6 +28,19 @@ def row_counts(uri: str, partition_column: str, version: int | None = None) -> d
     return _per_partition(uri, partition_column, "num_records", "sum", version)
 
 
+def value_counts(uri: str, partition_column: str, column: str, version: int | None = None) -> dict[str, int]:
+    """Rows of each partition in which `column` is not null; files from before the column have none."""
+    table = open_table(uri, version)
+    actions = _actions(table) if table is not None else pa.table({})
+    nulls = f"null_count.{column}"
+    if actions.num_rows == 0 or nulls not in actions.column_names:
+        return {}
+    filled = pc.fill_null(pc.subtract(actions["num_records"], actions[nulls]), 0)
+    grouped = actions.append_column("filled", filled).group_by(f"partition.{partition_column}")
+    rows = grouped.aggregate([("filled", "sum")]).to_pylist()
+    return {str(row[f"partition.{partition_column}"]): int(row["filled_sum"]) for row in rows}
+
+
 def recorded_versions(uri: str, partition_column: str, version_column: str = "source_rows") -> dict[str, int]:
     """The `version_column` that each partition of a mart was computed with, from the files' statistics."""
     return _per_partition(uri, partition_column, f"max.{version_column}", "max")

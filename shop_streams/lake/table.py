@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _DELTA_TYPES = {"int": "integer", "bigint": "long"}  # the other names are the same in Spark and in Delta's log
 
+_NARROWER = {("long", "decimal(38,0)")}  # an earlier version's column, which is written on as it is
+
 
 class SchemaMismatch(Exception):
     """The table on disk has not the columns that this version writes."""
@@ -58,7 +60,10 @@ class Table:
     def create(self, spark: SparkSession, settings: Settings) -> None:
         """Create the table, empty, where it is missing."""
         if (existing := log.open_table(self.uri(settings))) is not None:
-            self._check_schema(dict(log.schema(existing)))
+            missing = self._check_schema(dict(log.schema(existing)))
+            if missing:
+                added = ", ".join(f"{column.name} {column.type}" for column in missing)
+                spark.sql(f"ALTER TABLE delta.`{self.uri(settings)}` ADD COLUMNS ({added})")
             return
         columns = ", ".join(f"{column.name} {column.type}" for column in self.columns)
         partitioned = f"PARTITIONED BY ({', '.join(self.partition_by)})" if self.partition_by else ""
@@ -68,19 +73,22 @@ class Table:
             "TBLPROPERTIES ('delta.enableDeletionVectors' = 'false')"
         )
 
-    def _check_schema(self, existing: Mapping[str, str]) -> None:
+    def _check_schema(self, existing: Mapping[str, str]) -> list[Column]:
+        """The columns that a table of an earlier version has not: they are added, null for the rows of the past."""
+        missing = []
         for column in self.columns:
             found = existing.get(column.name)
             if found is None:
-                raise SchemaMismatch(
-                    f"{self.path} was made by an earlier version and has no column {column.name}. Add it, null for the "
-                    f"rows of the past: ALTER TABLE delta.`<lake>/{self.path}` ADD COLUMN {column.name} {column.type}"
-                )
+                missing.append(column)
+                continue
+            if (found, column.type) in _NARROWER:
+                continue
             if found != _DELTA_TYPES.get(column.type, column.type):
                 raise SchemaMismatch(
                     f"Column {column.name} of {self.path} is {found}, and this version writes {column.type}. Move the table "
                     "away together with its stream's checkpoint, and let the stream read its topic again."
                 )
+        return missing
 
     def read(self, spark: SparkSession, settings: Settings, version: int | None = None) -> DataFrame:
         """The table's rows, at a version or now."""

@@ -9,7 +9,10 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from tenacity import retry, retry_if_exception, retry_if_exception_type, stop_after_attempt, wait_random
+
+from shop_streams.lake import log
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,8 +66,12 @@ def overwrite_partition(rows: DataFrame, table: Table, settings: Settings, condi
         AnalysisException: a row of `rows` lies outside of `condition`.
     """
     table.create(rows.sparkSession, settings)
+    existing = log.open_table(table.uri(settings))
+    types = dict(log.schema(existing)) if existing else {}
+    # A table of an earlier version may have a narrower type than this one makes.
+    columns = [F.col(one.name).cast(types.get(one.name, one.type)) for one in table.columns]
     (
-        rows.select(*[column.name for column in table.columns])
+        rows.select(*columns)
         .write.format("delta")
         .mode("overwrite")
         .option("replaceWhere", condition)

@@ -24,19 +24,20 @@ if TYPE_CHECKING:
     from shop_streams.streaming.spec import StreamContext
 
 Transform = Callable[[DataFrame], DataFrame]
+JudgeRecords = Callable[[DataFrame, str], DataFrame]
 
 
 @dataclass(frozen=True)
 class LakeSink:
     """Every record becomes a row of `table` or a dead letter, once.
 
-    `judge(records)` adds `reason` (null for a good record) and whatever `rows` needs; `rows(judged)`
+    `judge(records, first day)` adds `reason` (null for a good record) and whatever `rows` needs; `rows(judged)`
     selects the table's columns. Both run on Spark's server, inside foreachBatch.
     """
 
     table: Table
     domain: str
-    judge: Transform
+    judge: JudgeRecords
     rows: Transform
 
     def prepare(self, context: StreamContext) -> None:
@@ -48,6 +49,7 @@ class LakeSink:
             domain=self.domain,
             judge=self.judge,
             rows=self.rows,
+            first_day=context.settings.first_day.isoformat(),
             uri=self.table.uri(context.settings),
             partition_by=self.table.partition_by,
             dead_letters_uri=DEAD_LETTERS.uri(context.settings),
@@ -59,11 +61,12 @@ class LakeSink:
 
 @dataclass(frozen=True)
 class BatchWriter:
-    """What travels to Spark's worker: plain values, and two functions by name."""
+    """What travels to Spark's worker: plain values, and two functions by name; `first_day` is an ISO date."""
 
     domain: str
-    judge: Transform
+    judge: JudgeRecords
     rows: Transform
+    first_day: str
     uri: str
     partition_by: tuple[str, ...]
     dead_letters_uri: str
@@ -76,7 +79,7 @@ class BatchWriter:
         observation is also what keeps Spark from parsing every value once for the filter and again for the rows.
         """
         seen = Observation(f"batch_{batch_id}")
-        judged = self.judge(records)
+        judged = self.judge(records, self.first_day)
         observed = judged.observe(seen, F.count("reason").alias("refused"))
         rows = self.rows(observed.where("reason is null"))
         append_batch(rows, self.uri, self.partition_by, self.writer_id, batch_id)

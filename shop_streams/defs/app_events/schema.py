@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from shop_streams.lake.table import Column, Table
 
-FIRST_DAY = "2025-01-01"  # event times are the collector's own: none is older than the project
-RECORD_FIELDS = (
-    "event_id string, event_time timestamp, user_id int, app_name string, event_category string, "
-    "event_action string, event_value int"
-)
+RECORD_FIELDS = {
+    "event_id": "string",
+    "event_time": "timestamp",
+    "user_id": "int",
+    "app_name": "string",
+    "event_category": "string",
+    "event_action": "string",
+    "event_value": "int",
+}
 
 EVENTS = Table(
     path="app_events/events",

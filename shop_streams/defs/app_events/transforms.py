@@ -5,18 +5,14 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from shop_streams.defs.app_events.schema import EVENTS, FIRST_DAY, RECORD_FIELDS
-from shop_streams.streaming.records import parse_json, required, time_rules, value_rules, with_reason
+from shop_streams.defs.app_events.rules import STORED_EVENT
+from shop_streams.defs.app_events.schema import EVENTS, RECORD_FIELDS
+from shop_streams.streaming.records import judge_records
 
 
-def judge(records: DataFrame) -> DataFrame:
-    """Records of `events` with `event` parsed and `reason` set for those that break a rule."""
-    rules = [
-        *value_rules(),
-        *required("user_id", "event_time", text=("app_name", "event_category")),
-        *time_rules(F.col("event.event_time"), FIRST_DAY),
-    ]
-    return with_reason(parse_json(records, RECORD_FIELDS), rules)
+def judge(records: DataFrame, first_day: str) -> DataFrame:
+    """Records of `events` with `event`, or `reason` for those that break a rule."""
+    return judge_records(records, STORED_EVENT, RECORD_FIELDS, first_day)
 
 
 def rows(judged: DataFrame) -> DataFrame:

@@ -49,7 +49,7 @@ NOTIFY_SUBSCRIBERS = f"""
 insert into subscribers_feedback ({", ".join(NOTIFICATION_COLUMNS)}, message_at, made_at, outbox)
 select {", ".join(f"c.{name}" for name in CAMPAIGN_COLUMNS)}, s.client_id, c.datetime_created, %(second)s,
        c.message_at, clock_timestamp(), %(outbox)s
-  from promotion_campaigns c join subscribers_restaurants s on s.restaurant_id = c.restaurant_id
+  from promotion_campaigns c join subscribers_restaurants s on lower(s.restaurant_id) = c.restaurant_id
  where c.adv_campaign_id = any(%(campaigns)s)
    and c.adv_campaign_datetime_start <= %(second)s and c.adv_campaign_datetime_end > %(second)s
    and octet_length(s.client_id) <= {CLIENT_BYTES}

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from shop_streams.lake.table import Column, Table
 
-RECORD_FIELDS = (
-    "restaurant_id string, adv_campaign_id string, adv_campaign_content string, adv_campaign_owner string, "
-    "adv_campaign_owner_contact string, adv_campaign_datetime_start bigint, adv_campaign_datetime_end bigint, "
-    "datetime_created bigint"
-)
+RECORD_FIELDS = {
+    "restaurant_id": "string",
+    "adv_campaign_id": "string",
+    "adv_campaign_content": "string",
+    "adv_campaign_owner": "string",
+    "adv_campaign_owner_contact": "string",
+    "adv_campaign_datetime_start": "bigint",
+    "adv_campaign_datetime_end": "bigint",
+    "datetime_created": "bigint",
+}
 
 _CAMPAIGN = (
-    Column("restaurant_id", "string", "UUID"),
-    Column("adv_campaign_id", "string", "UUID"),
+    Column("restaurant_id", "string", "UUID, in lower case"),
+    Column("adv_campaign_id", "string", "UUID, in lower case"),
     Column("adv_campaign_content", "string"),
     Column("adv_campaign_owner", "string"),
     Column("adv_campaign_owner_contact", "string"),

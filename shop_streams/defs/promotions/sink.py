@@ -20,6 +20,7 @@ from shop_streams.lake.table import Table
 from shop_streams.lake.write import append_batch, append_small_batch
 from shop_streams.streaming.checkpoint import CheckpointNotes
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, as_dead_letters
+from shop_streams.streaming.sinks import JudgeRecords
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.readwriter import DataStreamWriter
@@ -34,6 +35,7 @@ class CampaignSink:
     """Every record becomes a campaign, with its notifications, and a row of the lake; or a dead letter."""
 
     table: Table = CAMPAIGNS
+    judge: JudgeRecords = judge
 
     def prepare(self, context: StreamContext) -> None:
         tables.create_tables(context.settings.postgres)
@@ -43,6 +45,7 @@ class CampaignSink:
     def writer(self, records: DataFrame, context: StreamContext) -> DataStreamWriter:
         batches = CampaignBatches(
             dsn=context.settings.postgres,
+            first_day=context.settings.first_day.isoformat(),
             uri=self.table.uri(context.settings),
             dead_letters_uri=DEAD_LETTERS.uri(context.settings),
             writer_id=CheckpointNotes(context.spark, context.checkpoint).writer_id(),
@@ -55,13 +58,14 @@ class CampaignBatches:
     """What travels to Spark's worker: plain values."""
 
     dsn: str
+    first_day: str
     uri: str
     dead_letters_uri: str
     writer_id: str
 
     def write(self, records: DataFrame, batch_id: int) -> None:
         """Write one batch: PostgreSQL first, since somebody waits; then the lake. Each of it may be repeated."""
-        judged = judge(records)
+        judged = judge(records, self.first_day)
         collected = rows(judged).toArrow()
         campaigns = collected.filter(pc.is_null(collected["reason"])).drop_columns("reason")
         if campaigns.num_rows:

@@ -16,7 +16,7 @@ create table if not exists subscribers_restaurants (
     client_id     varchar not null,
     restaurant_id varchar not null
 );
-create index if not exists subscribers_restaurants_restaurant_id on subscribers_restaurants (restaurant_id);
+create index if not exists subscribers_restaurants_lower_restaurant_id on subscribers_restaurants (lower(restaurant_id));
 """
 
 DDL = """
@@ -62,6 +62,18 @@ create index if not exists subscribers_feedback_outbox on subscribers_feedback (
 create index if not exists subscribers_feedback_made on subscribers_feedback (trigger_datetime_created);
 create index if not exists subscribers_feedback_given on subscribers_feedback (trigger_datetime_created)
     where feedback is not null;
+
+-- UUIDs of an earlier version, in capitals: in lower case the same campaign would be another one, and notify everybody again.
+create temporary table if not exists promotion_capitals on commit drop as
+    select min(adv_campaign_id) as capitals, lower(adv_campaign_id) as small from promotion_campaigns
+     where adv_campaign_id <> lower(adv_campaign_id) group by lower(adv_campaign_id);
+update subscribers_feedback f set adv_campaign_id = small, restaurant_id = lower(restaurant_id)
+  from promotion_capitals where adv_campaign_id = capitals
+   and not exists (select from subscribers_feedback o where o.adv_campaign_id = small and o.client_id = f.client_id);
+update promotion_campaigns set adv_campaign_id = small from promotion_capitals where adv_campaign_id = capitals
+   and not exists (select from promotion_campaigns o where o.adv_campaign_id = small);
+delete from promotion_campaigns where adv_campaign_id <> lower(adv_campaign_id);
+update promotion_campaigns set restaurant_id = lower(restaurant_id) where restaurant_id <> lower(restaurant_id);
 
 create table if not exists promotion_days (
     day      date primary key,  -- UTC

@@ -3,21 +3,27 @@
     spark-submit --packages org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0 shop_streams/defs/sales/aggregate.py \
         --in-topic shop_events --out-topic hourly_metrics --until-caught-up
 
-The managed stream `hourly_metrics` runs the same `aggregation`. This file needs pyspark and this repository, but
-none of Dagster.
+The managed stream `hourly_metrics` runs the same `aggregation`. This file needs pyspark, pyarrow, pandas, msgspec and this
+repository, but none of Dagster. On a cluster, give the workers the repository with --py-files.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from shop_streams.defs.sales import transforms
@@ -28,13 +34,26 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
 OFFSET_NOTE = "window_offset_seconds"
+SUMS_NOTE = "revenue_sums_as"
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 class NoEvents(Exception):
     """The topic holds no valid event, so there is no first one to anchor the windows at."""
 
 
-def window_offset(spark: SparkSession, servers: str, topic: str, anchor: str, checkpoint: str) -> int:
+def sums_of(spark: SparkSession, checkpoint: str) -> str:
+    """The type in which this checkpoint's state sums prices, fixed at its first start.
+
+    An earlier version summed as bigint, which overflows beyond 9 million of the largest prices in an hour, and Spark can't
+    read such a state as another type: that checkpoint goes on so. The way out is a new checkpoint.
+    """
+    notes = CheckpointNotes(spark, checkpoint)
+    of_earlier_version = notes.find(SUMS_NOTE) is None and notes.find(OFFSET_NOTE) is not None
+    return notes.get(SUMS_NOTE, lambda: "bigint" if of_earlier_version else transforms.EXACT)
+
+
+def window_offset(spark: SparkSession, servers: str, topic: str, anchor: str, checkpoint: str, first_day: str) -> int:
     """Seconds by which windows are shifted from the clock hour, fixed at the checkpoint's first start.
 
     Raises:
@@ -46,7 +65,7 @@ def window_offset(spark: SparkSession, servers: str, topic: str, anchor: str, ch
         if anchor == "hour":
             return "0"
         offset = transforms.first_event_offset(
-            transforms.judge(read_batch(spark, servers, topic))
+            transforms.judge(read_batch(spark, servers, topic), first_day, keep=())
             .where("reason is null")
             .selectExpr("timestamp_millis(event.timestamp) as event_time")
         )
@@ -57,10 +76,10 @@ def window_offset(spark: SparkSession, servers: str, topic: str, anchor: str, ch
     return int(notes.get(OFFSET_NOTE, first))
 
 
-def aggregation(records: DataFrame, offset_seconds: int) -> DataFrame:
+def aggregation(records: DataFrame, offset_seconds: int, first_day: str, sums_as: str) -> DataFrame:
     """Kafka records of `shop_events` in, Kafka records of `hourly_metrics` out."""
-    events = transforms.good_events(transforms.judge(records))
-    return transforms.as_records(transforms.hourly_metrics(events, offset_seconds))
+    events = transforms.good_events(transforms.judge(records, first_day, keep=()))
+    return transforms.as_records(transforms.hourly_metrics(events, offset_seconds, sums_as=sums_as))
 
 
 def start(
@@ -71,13 +90,15 @@ def start(
     checkpoint: str,
     anchor: str,
     until_caught_up: bool,
+    first_day: str,
 ) -> StreamingQuery:
     """Start the application. `until_caught_up` takes what the topic holds in one batch, so each hour is sent once."""
-    offset = window_offset(spark, servers, in_topic, anchor, checkpoint)
+    sums_as = sums_of(spark, checkpoint)  # before the offset is noted: its note tells an earlier version's checkpoint
+    offset = window_offset(spark, servers, in_topic, anchor, checkpoint, first_day)
     records = read_stream(spark, servers, in_topic, None if until_caught_up else 1_000_000)
     trigger: dict[str, Any] = {"availableNow": True} if until_caught_up else {"processingTime": "5 seconds"}
     return (
-        aggregation(records, offset)
+        aggregation(records, offset, first_day, sums_as)
         .writeStream.format("kafka")
         .option("kafka.bootstrap.servers", servers)
         .option("topic", out_topic)
@@ -88,8 +109,35 @@ def start(
     )
 
 
-def main() -> None:
-    """The spark-submit entry point."""
+@dataclass
+class Tally:
+    """What the query has read and refused, and why, added up over its batches."""
+
+    read: int = 0
+    refused: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    batches: set[int] = field(default_factory=set)
+
+    def add(self, progress: Sequence[str]) -> None:
+        """Add the batches of `progress` (JSON of Spark's) that are new."""
+        for batch in map(json.loads, progress):
+            judged = (batch.get("observedMetrics") or {}).get("judged")
+            if not judged or batch["batchId"] in self.batches:
+                continue
+            self.batches.add(batch["batchId"])
+            self.read += int(judged["records"])
+            self.refused += int(judged["refused"])
+            for reason in json.loads(judged["reasons"] or "[]"):
+                self.reasons[reason["item"]] += int(reason["count"])
+
+    def lines(self) -> list[str]:
+        """In words: the sum, and a line for each reason, the most frequent first."""
+        sums = f"{self.read:,} events read, {self.read - self.refused:,} taken, {self.refused:,} refused."
+        return [sums, *(f"  {count:,} refused: {reason}" for reason, count in self.reasons.most_common())]
+
+
+def main() -> int:
+    """The spark-submit entry point; returns the exit status."""
     parser = argparse.ArgumentParser(description="Hourly metrics of shop events, Kafka to Kafka.")
     parser.add_argument("--bootstrap-servers", default="127.0.0.1:9092")
     parser.add_argument("--in-topic", required=True)
@@ -97,14 +145,38 @@ def main() -> None:
     parser.add_argument("--until-caught-up", action="store_true", help="aggregate what the topic holds, then stop")
     parser.add_argument("--checkpoint", help="where to go on from; a new folder when absent")
     parser.add_argument("--window-anchor", choices=("hour", "first_event"), default="hour")
+    parser.add_argument(
+        "--first-day", type=date.fromisoformat, default=date(2015, 1, 1), help="older events are refused"
+    )
     options = parser.parse_args()
-    spark = SparkSession.builder.appName("hourly_metrics").config("spark.sql.shuffle.partitions", 2).getOrCreate()
-    query = start(
-        spark, options.bootstrap_servers, options.in_topic, options.out_topic,
-        options.checkpoint or tempfile.mkdtemp(prefix="hourly_metrics-"), options.window_anchor, options.until_caught_up,
-    )  # fmt: skip
-    query.awaitTermination()
+    spark = (
+        SparkSession.builder.appName("hourly_metrics")
+        .config("spark.sql.shuffle.partitions", 2)
+        .config("spark.executorEnv.PYTHONPATH", str(REPOSITORY))  # the rules run in Python workers
+        .getOrCreate()
+    )
+    tally = Tally()
+    try:
+        query = start(
+            spark, options.bootstrap_servers, options.in_topic, options.out_topic,
+            options.checkpoint or tempfile.mkdtemp(prefix="hourly_metrics-"), options.window_anchor,
+            options.until_caught_up, options.first_day.isoformat(),
+        )  # fmt: skip
+        while not query.awaitTermination(5):
+            tally.add([progress.json for progress in query.recentProgress])
+        tally.add([progress.json for progress in query.recentProgress])
+    except (NoEvents, PySparkException) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 1
+    print("\n".join(tally.lines()))
+    return 0
+
+
+def one_line(error: Exception) -> str:
+    """The first line of an error that says something: Spark's are followed by a plan and a stack trace."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:500]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

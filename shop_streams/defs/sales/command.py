@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from pyspark.errors import PySparkException
 from rich.console import Console
 
 from shop_streams.defs.sales import aggregate
@@ -29,6 +30,7 @@ def run_aggregate(
     until_caught_up: bool,
     checkpoint: str | None,
     anchor: str,
+    first_day: date | None = None,
 ) -> None:
     """Run until the topic is read (`until_caught_up`) or until Ctrl-C.
 
@@ -44,10 +46,13 @@ def run_aggregate(
         query = aggregate.start(
             open_session(settings), settings.kafka, in_topic, out_topic,
             folder if "://" in folder else str(Path(folder).resolve()), anchor, until_caught_up,
+            (first_day or settings.first_day).isoformat(),
         )  # fmt: skip
         _follow(query, console)
     except aggregate.NoEvents as error:
         raise ShopStreamsError(f"{error}. Send some, then try again.") from error
+    except PySparkException as error:
+        raise ShopStreamsError(f"The aggregation failed: {aggregate.one_line(error)}") from error
     finally:
         if throw_away:
             shutil.rmtree(throw_away, ignore_errors=True)
@@ -78,22 +83,20 @@ def _check(settings: Settings, in_topic: str) -> None:
 
 def _follow(query: Any, console: Console) -> None:
     started = time.monotonic()
+    tally = aggregate.Tally()
     try:
         with console.status("aggregating …") as status:
             while query.isActive:
                 query.awaitTermination(1)
-                rows = sum(_rows(progress) for progress in query.recentProgress)
-                status.update(f"{rows} events after {time.monotonic() - started:.0f} s")
+                tally.add([progress.json for progress in query.recentProgress])
+                status.update(f"{tally.read:,} events read after {time.monotonic() - started:.0f} s")
     except KeyboardInterrupt:
         query.stop()
         console.print("Stopped. The checkpoint is complete up to the last batch.")
-        return
     problem = query.exception()
     if problem is not None:
-        raise ShopStreamsError(f"The aggregation failed: {problem}")
-    rows = sum(_rows(progress) for progress in query.recentProgress)
-    console.print(f"{rows} events aggregated in {time.monotonic() - started:.1f} s.")
-
-
-def _rows(progress: Any) -> int:
-    return sum(int(source.get("numInputRows") or 0) for source in json.loads(progress.json)["sources"])
+        raise ShopStreamsError(f"The aggregation failed: {aggregate.one_line(problem)}")
+    tally.add([progress.json for progress in query.recentProgress])
+    for line in tally.lines():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{time.monotonic() - started:.1f} s.")

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from shop_streams.lake.table import Column, Table
 
+RECORD_FIELDS = {
+    "event_type": "string",
+    "category": "string",
+    "item_id": "string",
+    "item_price": "bigint",
+    "uid": "string",
+    "timestamp": "bigint",
+    "event_id": "string",
+}
+
 SHOP_EVENTS = Table(
     path="sales/shop_events",
     columns=(
@@ -16,9 +26,13 @@ SHOP_EVENTS = Table(
         Column("event_date", "date", "UTC"),
         Column("kafka_partition", "int"),
         Column("kafka_offset", "bigint"),
+        Column(
+            "event_id", "string", "the client's UUID, in lower case, or one that the collector made; null without one"
+        ),
     ),
     partition_by=("event_date",),
-    rows_are="One row is one view or purchase: one record of the topic.",
+    rows_are="One row is one view or purchase: one record of the topic. A client's retry may repeat an event_id; the mart "
+    "counts it once.",
 )
 
 HOURLY = Table(
@@ -26,13 +40,23 @@ HOURLY = Table(
     columns=(
         Column("start_ts", "bigint", "beginning of the hour, epoch seconds, inclusive"),
         Column("end_ts", "bigint", "end of the hour, epoch seconds, exclusive"),
-        Column("revenue", "bigint", "sum of item_price over purchases"),
+        Column("revenue", "decimal(38,0)", "sum of item_price over purchases, exact"),
         Column("visitors", "bigint", "events with a uid, views and purchases, not distinct"),
         Column("purchases", "bigint"),
         Column("aov", "double", "average order value: revenue / purchases, null without a purchase"),
         Column("unique_visitors", "bigint", "distinct uids, exact"),
+        Column("repeats", "bigint", "events that this row leaves out: their event_id had come within 7 days before"),
+        Column(
+            "repeats_revenue", "decimal(38,0)", "what the repeats would add; the topic, which counts records, has it"
+        ),
+        Column("repeats_visitors", "bigint", "likewise"),
+        Column("repeats_purchases", "bigint", "likewise"),
         Column("event_date", "date", "day of start_ts, UTC"),
-        Column("source_rows", "bigint", "rows of the source that the day was computed from"),
+        Column(
+            "source_rows",
+            "bigint",
+            "the day's version: its rows in the source, and those with an event_id of 7 days before",
+        ),
     ),
     partition_by=("event_date",),
     rows_are="One row is one hour of the shop: revenue, visitors, purchases, average order value.",

@@ -18,10 +18,12 @@ from shop_streams.streaming.spec import StreamContext, StreamSpec
 def hourly(records: DataFrame, context: StreamContext) -> DataFrame:
     """The same aggregation as the `aggregate` command, its windows fixed by the checkpoint's notes."""
     settings = context.settings
+    sums_as = aggregate.sums_of(context.spark, context.checkpoint)
     offset = aggregate.window_offset(
-        context.spark, settings.kafka, context.topic, settings.sales_window_anchor, context.checkpoint
-    )
-    return aggregate.aggregation(records, offset)
+        context.spark, settings.kafka, context.topic, settings.sales_window_anchor, context.checkpoint,
+        settings.first_day.isoformat(),
+    )  # fmt: skip
+    return aggregate.aggregation(records, offset, settings.first_day.isoformat(), sums_as)
 
 
 INGEST = StreamSpec(

@@ -1,33 +1,27 @@
 """Pure transforms of sales. The managed stream, the `aggregate` command and the mart call the same functions.
 
-Needs pyspark and nothing else: plain `spark-submit` runs it too.
+Needs pyspark, pyarrow and msgspec: plain `spark-submit` runs it too.
 """
 
 from __future__ import annotations
 
-from pyspark.sql import Column, DataFrame
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from shop_streams.streaming.records import Rule, parse_json, required, time_rules, value_rules, with_reason
+from shop_streams.defs.sales.rules import SHOP_EVENT
+from shop_streams.defs.sales.schema import RECORD_FIELDS
+from shop_streams.streaming.records import RECORD_COLUMNS, judge_records
 
-FIRST_DAY = "2015-01-01"  # event times come from the data: older ones are taken for a mistake in the units
-RECORD_FIELDS = "event_type string, category string, item_id string, item_price bigint, uid string, timestamp bigint"
 HOUR = 3600
-LATEST_MILLISECONDS = 253_402_300_799_999  # the end of the year 9999: beyond it Spark's conversion overflows
+REASONS_TOLD = 20
+EXACT = "decimal(13,0)"  # a price; Spark sums it as decimal(23,0), which 10^11 of the largest prices fit into
 
 
-def judge(records: DataFrame) -> DataFrame:
-    """Records of `shop_events` with `event` parsed and `reason` set for those that break a rule."""
-    milliseconds = F.col("event.timestamp")
-    event_type = F.col("event.event_type")
-    rules: list[Rule] = [
-        *value_rules(),
-        *required("event_type", "item_price", "timestamp", text=("category", "item_id")),
-        (~event_type.isin("view", "buy"), "event_type is neither view nor buy"),
-        (~milliseconds.between(0, LATEST_MILLISECONDS), "timestamp is no time in milliseconds"),
-        *time_rules(F.timestamp_millis(milliseconds), FIRST_DAY),
-    ]
-    return with_reason(parse_json(records, RECORD_FIELDS), rules)
+def judge(records: DataFrame, first_day: str, keep: Sequence[str] = RECORD_COLUMNS) -> DataFrame:
+    """Records of `shop_events` with `event`, or `reason` for those that break a rule."""
+    return judge_records(records, SHOP_EVENT, RECORD_FIELDS, first_day, keep)
 
 
 def rows(judged: DataFrame) -> DataFrame:
@@ -43,16 +37,19 @@ def rows(judged: DataFrame) -> DataFrame:
         F.to_date(time).alias("event_date"),
         F.col("partition").alias("kafka_partition"),
         F.col("offset").alias("kafka_offset"),
+        "event.event_id",
     )
 
 
 def good_events(judged: DataFrame) -> DataFrame:
     """Events of judged records that no rule refuses: event_type, item_price, uid, event_time.
 
-    The observed count is a barrier: without it Spark parses each value once for the filter and once more for the
-    result.
+    What was read and refused, and the most frequent reasons as JSON, are metrics of the query (`aggregate` prints them).
     """
-    observed = judged.observe("judged", F.count(F.lit(1)).alias("records"), F.count("reason").alias("refused"))
+    reasons = F.expr(f"to_json(approx_top_k(reason, {REASONS_TOLD}) filter (where reason is not null))")
+    observed = judged.observe(
+        "judged", F.count(F.lit(1)).alias("records"), F.count("reason").alias("refused"), reasons.alias("reasons")
+    )
     return observed.where("reason is null").select(
         "event.event_type",
         "event.item_price",
@@ -67,23 +64,64 @@ def hour_start(event_time: Column, offset_seconds: int) -> Column:
     return seconds - F.pmod(seconds - F.lit(offset_seconds), F.lit(HOUR))
 
 
-def hourly_metrics(events: DataFrame, offset_seconds: int = 0, *extra: Column) -> DataFrame:
+def hourly_metrics(events: DataFrame, offset_seconds: int = 0, *extra: Column, sums_as: str = EXACT) -> DataFrame:
     """One row for each hour that has an event: start_ts, end_ts, revenue, visitors, purchases, aov, and `extra`.
 
     No watermark: a late event changes its hour however old it is, and the state is one small row an hour.
+    `sums_as` is `EXACT`, or `bigint` for the state of an earlier version.
     """
     is_buy = F.col("event_type") == "buy"
     start = hour_start(F.col("event_time"), offset_seconds).alias("start_ts")
+    total = F.sum(F.when(is_buy, F.col("item_price")).cast(sums_as))
     return (
         events.groupBy(start)
         .agg(
-            F.coalesce(F.sum(F.when(is_buy, F.col("item_price"))), F.lit(0)).cast("bigint").alias("revenue"),
+            F.coalesce(total, F.lit(0)).cast("decimal(38,0)").alias("revenue"),
             F.count("uid").alias("visitors"),
             F.count(F.when(is_buy, 1)).alias("purchases"),
             *extra,
         )
         .withColumn("end_ts", F.col("start_ts") + HOUR)
-        .withColumn("aov", F.try_divide("revenue", "purchases"))
+        .withColumn("aov", F.try_divide(F.col("revenue").cast("double"), F.col("purchases").cast("double")))
+    )
+
+
+def with_repeats(events: DataFrame, earlier: DataFrame) -> DataFrame:
+    """Add `repeated`: the event's event_id has come before it, in `events` or in `earlier` (events before all of these)."""
+    place = F.concat_ws(":", "kafka_partition", "kafka_offset")  # who has no event_id is nobody's repeat
+    order = Window.partitionBy(F.coalesce("event_id", place)).orderBy("event_time", "kafka_partition", "kafka_offset")
+    known = earlier.where("event_id is not null").select("event_id").distinct().withColumn("_known", F.lit(True))
+    return (
+        events.withColumn("_nth", F.row_number().over(order))
+        .join(known, "event_id", "left")
+        .withColumn("repeated", (F.col("_nth") > 1) | F.col("_known").isNotNull())
+        .drop("_nth", "_known")
+    )
+
+
+def hourly_once(events: DataFrame, offset_seconds: int = 0) -> DataFrame:
+    """`hourly_metrics`, `unique_visitors`, and the repeats that they leave out: events with `repeated` in, hours out."""
+    repeated = F.col("repeated")
+    again_buy = repeated & (F.col("kind") == "buy")
+    counted = events.select(
+        "event_time",
+        "item_price",
+        "repeated",
+        F.when(~repeated, F.col("event_type")).alias("event_type"),
+        F.when(~repeated, F.col("uid")).alias("uid"),
+        F.col("event_type").alias("kind"),
+        F.col("uid").alias("visitor"),
+    )
+    return hourly_metrics(
+        counted,
+        offset_seconds,
+        F.count_distinct("uid").alias("unique_visitors"),
+        F.count(F.when(repeated, 1)).alias("repeats"),
+        F.coalesce(F.sum(F.when(again_buy, F.col("item_price")).cast(EXACT)), F.lit(0))
+        .cast("decimal(38,0)")
+        .alias("repeats_revenue"),
+        F.count(F.when(repeated, F.col("visitor"))).alias("repeats_visitors"),
+        F.count(F.when(again_buy, 1)).alias("repeats_purchases"),
     )
 
 

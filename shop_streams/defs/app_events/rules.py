@@ -1,0 +1,41 @@
+"""What a product event must be: as a body of `POST /track`, and as the record that the collector makes of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from shop_streams.rules import Int32, Rules, Text, Times, Uuid, check_time, microseconds
+
+
+class TrackedEvent(msgspec.Struct):
+    """Body of `POST /track`."""
+
+    user_id: Int32
+    app_name: Text
+    event_category: Text
+    event_action: str | None = None
+    event_value: Int32 | None = None
+    event_id: Uuid | None = None
+
+
+class StoredEvent(msgspec.Struct):
+    """A record of the topic `events`."""
+
+    event_time: datetime
+    user_id: Int32
+    app_name: Text
+    event_category: Text
+    event_action: str | None = None
+    event_value: Int32 | None = None
+    event_id: Uuid | None = None
+
+
+def check_event_time(moment: datetime, times: Times) -> str | None:
+    """The collector's own time; another producer's may be anything."""
+    return check_time(microseconds(moment), times)
+
+
+TRACKED_EVENT = Rules(TrackedEvent, ids=("event_id",))
+STORED_EVENT = Rules(StoredEvent, {"event_time": check_event_time}, ids=("event_id",))

@@ -1,0 +1,35 @@
+"""What a shop event must be, over HTTP and out of Kafka alike. What decides a metric must be sound; what describes may be null."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from shop_streams.rules import Rules, Times, Uuid, check_time
+
+MAX_PRICE = 10**12
+LATEST_MILLISECONDS = 253_402_300_799_999  # the end of the year 9999: beyond it Spark's conversion overflows
+
+Price = Annotated[int, msgspec.Meta(ge=0, le=MAX_PRICE)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=LATEST_MILLISECONDS)]
+
+
+class ShopEvent(msgspec.Struct):
+    """Body of `POST /shop-events`, and a record of the topic `shop_events`."""
+
+    event_type: Literal["view", "buy"]
+    item_price: Price
+    timestamp: Milliseconds
+    category: str | None = None
+    item_id: str | None = None
+    uid: str | None = None
+    event_id: Uuid | None = None
+
+
+def check_timestamp(milliseconds: int, times: Times) -> str | None:
+    """The timestamp is from the data: a mistake in its units is a time long ago, or far ahead."""
+    return check_time(milliseconds * 1000, times)
+
+
+SHOP_EVENT = Rules(ShopEvent, {"timestamp": check_timestamp}, ids=("event_id",))

@@ -1,0 +1,173 @@
+"""The rules for a record, written once: the collector judges a body with them, and the streams what Kafka brings.
+
+A domain says what its record is (a msgspec Struct, which never turns one type into another) and what types can't say.
+Needs msgspec and nothing else: Spark's workers import this, and plain `spark-submit` too.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any
+
+import msgspec
+
+MAX_VALUE_BYTES = 1_048_576  # no event is that large; Kafka's own default is 12 bytes more
+MAX_DEPTH = 100  # of braces and brackets; Python's own limit depends on who calls
+MAX_AHEAD = timedelta(hours=1)  # one event from the future would make everybody late
+MAX_REASON = 500  # characters: a reason is read by people
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+Uuid = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")]
+
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[\]{}]', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Between which times an event may lie, both in microseconds since 1970."""
+
+    first: int
+    latest: int
+
+
+Check = Callable[[Any, Times], str | None]
+"""(value, times) -> what is wrong with it, in words that follow the field's name; None when nothing is."""
+
+
+class Refused(Exception):
+    """A record that breaks rules; `problems` are (field, words), the field `body` when it is about the whole."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        self.problems = problems
+        reason = "; ".join(f"{name} {words}" if name != "body" else words for name, words in problems)
+        super().__init__(reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 2]} …")
+
+
+def _nothing(_event: Any) -> tuple[str, str] | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a record of one kind must be.
+
+    Attributes:
+        model: its fields and their types.
+        checks: what a type can't say of a field; null fields are not checked.
+        whole: what can't be said of one field: (record) -> (field, words) or None.
+        ids: UUIDs, which are kept in lower case (RFC 9562).
+    """
+
+    model: type[msgspec.Struct]
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    whole: Callable[[Any], tuple[str, str] | None] = _nothing
+    ids: tuple[str, ...] = ()
+
+    def judge(self, value: bytes | None, times: Times, decode: Callable[[bytes], Any] | None = None) -> Any:
+        """The record in `value`. `decode` is a msgspec decoder of the model, kept by who judges many.
+
+        Raises:
+            Refused: with every rule that the value breaks.
+        """
+        _check_body(value)
+        assert value is not None
+        try:
+            record = decode(value) if decode else msgspec.json.decode(value, type=self.model)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise Refused(self._explain(value, times, error)) from error
+        problems = [
+            (name, words)
+            for name, check in self.checks.items()
+            if (found := getattr(record, name)) is not None and (words := check(found, times))
+        ]
+        if problem := self.whole(record):
+            problems.append(problem)
+        if problems:
+            raise Refused(problems)
+        for name in self.ids:
+            if (found := getattr(record, name)) is not None:
+                setattr(record, name, found.lower())
+        return record
+
+    def _explain(self, value: bytes, times: Times, error: Exception) -> list[tuple[str, str]]:
+        """All that is wrong with a value that the decoder refused at the first mistake."""
+        try:
+            raw = msgspec.json.decode(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as broken:
+            return [("body", f"not JSON: {broken}"[:200])]
+        if not isinstance(raw, dict):
+            return [("body", "not a JSON object")]
+        problems = []
+        for one in msgspec.structs.fields(self.model):
+            if raw.get(one.encode_name) is None:
+                if one.required:
+                    problems.append((one.name, "is missing"))
+                continue
+            try:
+                found = msgspec.convert(raw[one.encode_name], one.type, strict=True)
+            except (msgspec.ValidationError, OverflowError) as wrong:
+                problems.append((one.name, _words(str(wrong), one.type)))
+                continue
+            if one.name in self.checks and (words := self.checks[one.name](found, times)):
+                problems.append((one.name, words))
+        # A field that is there twice is judged twice, and only the second is in `raw`.
+        return problems or [("body", str(error)[:200])]
+
+
+def _words(message: str, kind: Any) -> str:
+    """msgspec's message without the value, which may be anything and of any length."""
+    if message.startswith("Invalid enum value"):
+        return f"is none of {', '.join(map(str, typing.get_args(kind)))}"
+    if "regex" in message:
+        return "is not a UUID"
+    if "length >= 1" in message:
+        return "is empty"
+    return f"is wrong: {message.replace('`', '')}"[:120]
+
+
+def _check_body(value: bytes | None) -> None:
+    if not value:
+        raise Refused([("body", "empty value")])
+    if len(value) > MAX_VALUE_BYTES:
+        raise Refused([("body", f"value larger than {MAX_VALUE_BYTES} bytes")])
+    if not value.isascii():
+        try:
+            value.decode()
+        except UnicodeDecodeError as error:
+            raise Refused([("body", "invalid UTF-8")]) from error
+    if value.count(b"{") + value.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise Refused([("body", f"nested more than {MAX_DEPTH} deep")])
+
+
+def _depth(value: bytes) -> int:
+    depth = deepest = 0
+    for match in _BRACKETS.finditer(value):
+        sign = match.group()
+        depth += (sign in b"{[") - (sign in b"]}") if len(sign) == 1 and sign != b'"' else 0
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def microseconds(moment: datetime) -> int:
+    """Since 1970. A time without a zone is taken for UTC."""
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // timedelta(microseconds=1)
+
+
+def times_at(first_day: date | str, now: datetime) -> Times:
+    """The times that are right at `now`: the clock of the door, or the broker's time of a record."""
+    day = date.fromisoformat(first_day) if isinstance(first_day, str) else first_day
+    return Times(microseconds(datetime(day.year, day.month, day.day)), microseconds(now + MAX_AHEAD))
+
+
+def check_time(moment: int, times: Times) -> str | None:
+    """The check of a time in microseconds since 1970."""
+    if moment < times.first:
+        first_day = (EPOCH + timedelta(microseconds=times.first)).date()
+        return f"is before {first_day}, the setting FIRST_DAY; are the units right?"
+    return "is more than an hour ahead" if moment > times.latest else None
