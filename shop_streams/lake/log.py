@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -88,8 +89,14 @@ def head(uri: str, limit: int) -> Head | None:
         return None
     actions = _actions(table)
     count = int(pc.sum(actions["num_records"]).as_py() or 0) if actions.num_rows else 0
-    rows = table.to_pyarrow_dataset().head(limit).to_pylist() if count else []
+    found = table.to_pyarrow_dataset().head(limit).to_pylist() if count else []
+    rows = [{name: _plain(value) for name, value in row.items()} for row in found]
     return Head(rows, count, schema(table), table.version())
+
+
+def _plain(value: Any) -> Any:
+    """A whole decimal as the number that it is."""
+    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
 
 
 def schema(table: DeltaTable) -> list[tuple[str, str]]:

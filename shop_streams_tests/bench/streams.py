@@ -52,6 +52,10 @@ def compare(name: str, count: int, ours: Callable[[], Any], bare: Callable[[], A
     return [name, f"{mine:,.0f}/s", f"bare Spark {theirs:,.0f}/s", f"ratio {ratio:.2f}", "ratio 0.8"]
 
 
+def _ddl(fields: dict[str, str]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in fields.items())
+
+
 def bench_ingest(spark: SparkSession, settings: Settings, count: int, rounds: int) -> list[str]:
     """Topic to Delta with every promise kept, against from_json and Delta's own sink."""
     topic = Topic("bench_events", "")
@@ -68,7 +72,7 @@ def bench_ingest(spark: SparkSession, settings: Settings, count: int, rounds: in
         folder = f"{settings.lake}/bench/{uuid.uuid4().hex}"
         parsed = (
             _kafka(spark, settings, topic.name)
-            .select(F.from_json(F.col("value").cast("string"), RECORD_FIELDS).alias("e"))
+            .select(F.from_json(F.col("value").cast("string"), _ddl(RECORD_FIELDS)).alias("e"))
             .select("e.*")
         )
         writer = parsed.writeStream.format("delta").option("checkpointLocation", f"{folder}-checkpoint")
@@ -89,7 +93,9 @@ def bench_aggregate(spark: SparkSession, settings: Settings, count: int, rounds:
 
     def ours() -> Any:
         name, checkpoint = out()
-        return aggregate.start(spark, settings.kafka, topic, name, checkpoint, "hour", True)
+        return aggregate.start(
+            spark, settings.kafka, topic, name, checkpoint, "hour", True, settings.first_day.isoformat()
+        )
 
     def bare() -> Any:
         name, checkpoint = out()

@@ -1,5 +1,6 @@
 """Every answer of the collector's doors, from the real process with the real Kafka behind it."""
 
+import time
 import uuid
 from typing import Any
 
@@ -80,3 +81,14 @@ def test_other_refusals(stack: Stack) -> None:
 @given(st.text())
 def test_the_field_of_any_message_is_a_name(message: str) -> None:
     assert field_of(message)
+
+
+def test_a_shop_event_obeys_the_stream_s_rules_at_the_door(stack: Stack) -> None:
+    now = int(time.time() * 1000)
+    event = {"event_type": "buy", "item_price": 5, "timestamp": now}
+    chosen = str(uuid.uuid4())
+    answer = stack.post("/shop-events", json=event | {"event_id": chosen.upper()})
+    assert (answer.status_code, answer.json()["event_id"]) == (200, chosen)
+    for change in ({"timestamp": now + 3_700_000}, {"timestamp": now // 1000}, {"item_price": 10**12 + 1}, {"uid": 5}):
+        answer = stack.post("/shop-events", json=event | change)
+        assert (answer.status_code, answer.json()["field"]) == (422, next(iter(change)))

@@ -186,7 +186,6 @@ def test_what_is_no_campaign_is_a_dead_letter(stack: Stack) -> None:
     def without(name: str) -> Row:
         return {key: value for key, value in message().items() if key != name}
 
-    wrong_type = "not JSON, or a field of the wrong type"
     now = int(time.time())
     cases: list[tuple[Any, str]] = [
         *[(without(name), f"{name} is missing") for name in message()],
@@ -194,21 +193,21 @@ def test_what_is_no_campaign_is_a_dead_letter(stack: Stack) -> None:
         (message(adv_campaign_id="123e4567-e89b-12d3-a456-42661417400"), "adv_campaign_id is not a UUID"),
         (
             message(adv_campaign_datetime_end=now - 60, adv_campaign_datetime_start=now - 60),
-            "the campaign ends before it starts",
+            "adv_campaign_datetime_end is not after adv_campaign_datetime_start",
         ),
         (
             message(adv_campaign_datetime_end=now - 61, adv_campaign_datetime_start=now - 60),
-            "the campaign ends before it starts",
+            "adv_campaign_datetime_end is not after adv_campaign_datetime_start",
         ),
-        (message(datetime_created=now + 0.5), wrong_type),
-        (message(datetime_created=str(now)), wrong_type),
-        (message(adv_campaign_datetime_end=2**63), wrong_type),
+        (message(datetime_created=now + 0.5), "datetime_created is wrong: Expected int, got float"),
+        (message(datetime_created=str(now)), "datetime_created is wrong: Expected int, got str"),
+        (message(adv_campaign_datetime_end=2**63), "adv_campaign_datetime_end is wrong: Expected int <= 253402300799"),
         (
             message(adv_campaign_datetime_end=now * 1000),
-            "adv_campaign_datetime_end is not epoch seconds up to the year 9999",
+            "adv_campaign_datetime_end is wrong: Expected int <= 253402300799",
         ),
         (message(adv_campaign_content="a\0b"), "adv_campaign_content holds a NUL character"),
-        ("first_message", wrong_type),
+        ("first_message", "not a JSON object"),
     ]
     tag = uuid.uuid4().hex
     values = [json.dumps(one | {"tag": tag} if isinstance(one, dict) else f"{one} {tag}").encode() for one, _ in cases]
@@ -220,6 +219,42 @@ def test_what_is_no_campaign_is_a_dead_letter(stack: Stack) -> None:
         if tag.encode() in letter["raw"]
     }
     assert found == {value: reason for value, (_, reason) in zip(values, cases, strict=True)}
+
+
+def test_capitals_make_no_other_campaign_and_no_other_restaurant(stack: Stack) -> None:
+    campaign = message()
+    capitals = {name: campaign[name].upper() for name in ("adv_campaign_id", "restaurant_id")}
+    subscribe(stack.settings.postgres, campaign["restaurant_id"].upper(), "in capitals")
+    subscribe(stack.settings.postgres, campaign["restaurant_id"], "in small letters")
+    send(
+        stack,
+        campaign | capitals,
+        campaign,
+        campaign | capitals | {"datetime_created": campaign["datetime_created"] + 1},
+    )
+    wait_notified(stack, campaign, "in capitals", "in small letters")
+    wait_for("all messages to be read", lambda: exact(STREAM, stack))
+    wait_notified(stack, campaign, "in capitals", "in small letters")
+    assert rows(stack.settings.postgres, capitals["adv_campaign_id"]) == []
+
+
+def test_capitals_of_an_earlier_version_are_not_notified_again(stack: Stack) -> None:
+    campaign = message()
+    subscribe(stack.settings.postgres, campaign["restaurant_id"], "once")
+    send(stack, campaign)
+    wait_notified(stack, campaign, "once")
+    with tables.transaction(stack.settings.postgres) as cursor:  # as the earlier version left them
+        for table in ("promotion_campaigns", "subscribers_feedback"):
+            cursor.execute(
+                f"update {table} set adv_campaign_id = upper(adv_campaign_id), restaurant_id = upper(restaurant_id)"
+                " where adv_campaign_id = %s",
+                (campaign["adv_campaign_id"],),
+            )
+    tables.create_tables(stack.settings.postgres)
+    send(stack, campaign | {"datetime_created": campaign["datetime_created"] + 1})
+    wait_for("the message to be read", lambda: exact(STREAM, stack))
+    assert clients_of(rows(stack.settings.postgres, campaign["adv_campaign_id"])) == ["once"]
+    assert rows(stack.settings.postgres, campaign["adv_campaign_id"].upper()) == []
 
 
 def test_a_campaign_of_a_megabyte_is_sent(stack: Stack) -> None:

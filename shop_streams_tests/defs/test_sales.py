@@ -1,5 +1,6 @@
 """sales against DuckDB over the same events: the aggregate command, the mart, and its repair by late events."""
 
+import itertools
 import json
 import random
 import uuid
@@ -11,9 +12,12 @@ import duckdb
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
+from shop_streams.defs.sales import transforms
+from shop_streams.defs.sales.assets import day_metrics, day_versions, source_rows_by_day
 from shop_streams.defs.sales.checks import parity
-from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
+from shop_streams.defs.sales.schema import HOURLY
 from shop_streams.lake import log
+from shop_streams.spark import open_session
 from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.harness import Stack, wait_for
 
@@ -69,8 +73,11 @@ def values(stack: Stack, topic: str) -> list[dict[str, Any]]:
     return sorted((value for _, value in found), key=lambda value: value["start_ts"])
 
 
-def without(rows: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key != name} for row in rows]
+def without(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key not in names} for row in rows]
+
+
+REPEATS = ("repeats", "repeats_revenue", "repeats_visitors", "repeats_purchases")
 
 
 @pytest.mark.parametrize("anchor", ["hour", "first_event"])
@@ -92,7 +99,8 @@ def test_aggregate_sends_each_window_once_and_equals_duckdb(stack: Stack, tmp_pa
         "--window-anchor",
         anchor,
     )
-    stack.cli(*words)
+    told = stack.cli(*words).stdout
+    assert "3,003 events read, 3,000 taken, 3 refused." in told and "1 refused: empty value" in told
     offset = 0 if anchor == "hour" else min(event["timestamp"] for event in events) // 1000 % 3600
     expected = without(oracle(events, tmp_path, offset), "unique_visitors")
     sent = values(stack, out)
@@ -106,7 +114,7 @@ def test_aggregate_sends_each_window_once_and_equals_duckdb(stack: Stack, tmp_pa
 def mart(stack: Stack, day: str) -> list[dict[str, Any]]:
     rows = log.scan(HOURLY.uri(stack.settings), [column.name for column in HOURLY.columns])
     days = [row for row in (rows.to_pylist() if rows.num_columns else []) if str(row["event_date"]) == day]
-    return sorted(without(without(days, "event_date"), "source_rows"), key=lambda row: row["start_ts"])
+    return sorted(without(days, "event_date", "source_rows", *REPEATS), key=lambda row: row["start_ts"])
 
 
 def partitions_run(stack: Stack) -> list[list[str]]:
@@ -128,7 +136,7 @@ def wait_for_rest(stack: Stack) -> None:
     def settled() -> bool:
         recorded = log.recorded_versions(HOURLY.uri(stack.settings), "event_date")
         idle = all(run for run in partitions_run(stack))  # a run under way has not materialized anything yet
-        return idle and recorded == log.row_counts(SHOP_EVENTS.uri(stack.settings), "event_date")
+        return idle and recorded == source_rows_by_day(stack.settings)
 
     wait_for("the repair sensor to come to rest", settled)
 
@@ -177,3 +185,72 @@ def test_parity_finds_what_differs_and_waits_for_what_is_open() -> None:
     assert parity({}, [row], day, 10_000).differences and parity({"3600": row}, [], day, 10_000).differences
     assert parity({"3600": row | {"revenue": 6}}, [row], day, 7_000).pending == 1
     assert parity({"3600": row | {"revenue": 6}}, [row], {"1970-01-01": False}, 10_000).pending == 1
+    more = {"repeats_revenue": 10, "repeats_visitors": 2, "repeats_purchases": 1}
+    topic = row | {"revenue": 15, "visitors": 3, "purchases": 2, "aov": 7.5}
+    assert parity({"3600": topic}, [row | more], day, 10_000).differences == []
+    assert parity({"3600": row}, [row | more], day, 10_000).differences, "the topic counts records"
+    assert parity({"3600": topic | {"visitors": 2}}, [row | more], day, 10_000).differences
+
+
+def test_the_version_of_a_day_covers_what_may_make_repeats_of_its_events() -> None:
+    rows, with_id = {"2020-01-01": 5, "2020-01-08": 3, "2020-01-09": 2}, {"2020-01-01": 4, "2020-01-08": 1}
+    assert day_versions(rows, with_id, True) == {"2020-01-01": 5, "2020-01-08": 3 + 4, "2020-01-09": 2 + 1}
+    assert day_versions(rows, with_id, False)["2020-01-07"] == 0 + 4 + 3, "its last hour reaches into the next day"
+
+
+ID = "123e4567-e89b-12d3-a456-426614174000"
+MIDNIGHT = 1_600_041_600_000  # 2020-09-14
+
+
+def metrics_of(stack: Stack, events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What topic and mart make of records, through every expression of the stream and the mart."""
+    spark = open_session(stack.settings)
+    values = [(bytearray(json.dumps(event).encode()), number) for number, event in enumerate(events)]
+    records = spark.createDataFrame(values, "value binary, offset bigint").selectExpr(
+        "'t' as topic", "0 as partition", "offset", "current_timestamp() as timestamp", "value"
+    )
+    judged = transforms.judge(records, "2015-01-01")
+    assert judged.where("reason is not null").count() == 0
+    sent = transforms.as_records(transforms.hourly_metrics(transforms.good_events(judged))).collect()
+    rows = [row.asDict() for row in day_metrics(transforms.rows(judged), date(2020, 9, 14), 0).collect()]
+    return sorted((json.loads(one.value) for one in sent), key=lambda hour: hour["start_ts"]), rows
+
+
+def test_an_id_counts_once_within_7_days_in_the_mart_and_each_time_in_the_topic(stack: Stack) -> None:
+    day = 86_400_000
+    buy = {"event_type": "buy", "item_price": 10, "uid": "u", "timestamp": MIDNIGHT}
+    other = "00000000-0000-4000-8000-000000000001"
+    old = "00000000-0000-4000-8000-000000000002"
+    events = [
+        buy | {"event_id": ID.upper()}, buy | {"event_id": ID}, buy | {"uid": None},
+        buy | {"event_id": other, "timestamp": MIDNIGHT - 7 * day}, buy | {"event_id": other, "uid": "v"},
+        buy | {"event_id": old, "timestamp": MIDNIGHT - 8 * day}, buy | {"event_id": old, "uid": "w"},
+    ]  # fmt: skip
+    sent, [row] = metrics_of(stack, events)
+    assert (row["revenue"], row["visitors"], row["purchases"], row["unique_visitors"]) == (30, 2, 3, 2)
+    assert [row[name] for name in REPEATS] == [2, 20, 2, 2]
+    topic = {str(hour["start_ts"]): hour for hour in sent if hour["start_ts"] * 1000 == MIDNIGHT}
+    assert parity(topic, [row], {"2020-09-14": True}, 2e9).differences == []
+
+
+def test_totals_of_the_largest_prices_are_exact(stack: Stack) -> None:
+    """The state's type is the point: beyond 9 million of them in an hour a bigint overflows."""
+    spark = open_session(stack.settings)
+    events = spark.range(20_000_000).selectExpr(
+        "'buy' as event_type",
+        "1000000000000 - (id % 2) as item_price",
+        "null as uid",
+        "timestamp_millis(0) as event_time",
+    )
+    [record] = transforms.as_records(transforms.hourly_metrics(events)).collect()
+    assert f'"revenue":{20_000_000 * 10**12 - 10_000_000},' in record.value
+
+
+def test_nothing_that_is_accepted_throws_later(stack: Stack) -> None:
+    ends = {
+        "event_type": ["view", "buy"], "item_price": [0, 10**12], "uid": [None, "", "a\0b", "x" * 100_000],
+        "category": [None, "", "\U0001f600"], "event_id": [None, ID], "timestamp": [1_420_070_400_000, MIDNIGHT, MIDNIGHT + 1],
+    }  # fmt: skip
+    events = [dict(zip(ends, values, strict=True)) for values in itertools.product(*ends.values())]
+    sent, rows = metrics_of(stack, events)
+    assert len(sent) == 2 and len(rows) == 1

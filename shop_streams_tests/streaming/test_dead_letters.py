@@ -27,53 +27,40 @@ SHOP: dict[str, Any] = {
     "timestamp": NOW,
 }
 EVENT: dict[str, Any] = {
-    "event_id": "x", "event_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "user_id": 1, "app_name": "a", "event_category": "c",
+    "event_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "user_id": 1, "app_name": "a", "event_category": "c",
 }  # fmt: skip
 YEAR_2100 = 4_102_444_800_000
 
 SHOP_CASES: list[tuple[bytes | None, str]] = [
-    (b'{"event_type":"view","cat', "not JSON, or a field of the wrong type"),
+    (b'{"event_type":"view","cat', "not JSON"),
     (b"", "empty value"),
     (None, "empty value"),
     (b"\xff\xfe\xfd", "invalid UTF-8"),
-    (b"   ", "not a JSON object"),
-    (b"hello", "not JSON, or a field of the wrong type"),
-    (b"5", "not JSON, or a field of the wrong type"),
-    (json.dumps([SHOP]).encode(), "not JSON, or a field of the wrong type"),
-    (json.dumps(SHOP).encode() + b"\n" + json.dumps(SHOP).encode(), "not exactly one JSON object"),
-    (json.dumps(SHOP).encode() + b" and more", "not exactly one JSON object"),
-    (json.dumps(SHOP | {"item_price": "5"}).encode(), "not JSON, or a field of the wrong type"),
-    (json.dumps(SHOP | {"item_price": 5.5}).encode(), "not JSON, or a field of the wrong type"),
+    (b"   ", "not JSON"),
+    (b"5", "not a JSON object"),
+    (json.dumps([SHOP]).encode(), "not a JSON object"),
+    (json.dumps(SHOP).encode() + b"\n" + json.dumps(SHOP).encode(), "not JSON"),
+    (json.dumps(SHOP | {"item_price": "5"}).encode(), "item_price is wrong"),
+    (json.dumps(SHOP | {"item_price": 10**12 + 1}).encode(), "item_price is wrong"),
     (json.dumps(SHOP | {"item_price": None}).encode(), "item_price is missing"),
-    (json.dumps(SHOP | {"event_type": "look"}).encode(), "event_type is neither view nor buy"),
-    (
-        json.dumps({key: value for key, value in SHOP.items() if key != "item_id"}).encode(),
-        "item_id is missing",
-    ),
-    (
-        json.dumps(SHOP | {"timestamp": NOW // 1000}).encode(),
-        "event time before 2015-01-01; are the units right?",
-    ),
-    (
-        json.dumps(SHOP | {"timestamp": YEAR_2100}).encode(),
-        "event time more than an hour ahead of the broker's",
-    ),
-    (json.dumps(SHOP | {"timestamp": 2**62}).encode(), "timestamp is no time in milliseconds"),
-    (json.dumps(SHOP | {"timestamp": -5}).encode(), "timestamp is no time in milliseconds"),
+    (json.dumps(SHOP | {"uid": 12345}).encode(), "uid is wrong"),
+    (json.dumps(SHOP | {"event_type": "look"}).encode(), "event_type is none of view, buy"),
+    (json.dumps(SHOP | {"timestamp": NOW // 1000}).encode(), "timestamp is before 2015-01-01"),
+    (json.dumps(SHOP | {"timestamp": YEAR_2100}).encode(), "timestamp is more than an hour ahead"),
+    (json.dumps(SHOP | {"timestamp": 2**62}).encode(), "timestamp is wrong"),
 ]
 EVENT_CASES: list[tuple[bytes | None, str]] = [
-    (json.dumps(EVENT | {"user_id": 2**31}).encode(), "not JSON, or a field of the wrong type"),
-    (json.dumps(EVENT | {"user_id": None}).encode(), "user_id is missing"),
-    (json.dumps(EVENT | {"app_name": ""}).encode(), "app_name is missing"),
-    (
-        json.dumps(EVENT | {"event_time": "2100-01-01T00:00:00Z"}).encode(),
-        "event time more than an hour ahead of the broker's",
-    ),
-    (json.dumps(EVENT | {"event_time": "yesterday"}).encode(), "not JSON, or a field of the wrong type"),
+    (json.dumps(EVENT | {"user_id": 2**31}).encode(), "user_id is wrong"),
+    (json.dumps(EVENT | {"user_id": None, "app_name": ""}).encode(), "user_id is missing; app_name is empty"),
+    (json.dumps(EVENT | {"event_id": "x"}).encode(), "event_id is not a UUID"),
+    (json.dumps(EVENT | {"event_time": "2100-01-01T00:00:00Z"}).encode(), "event_time is more than an hour ahead"),
+    (json.dumps(EVENT | {"event_time": "yesterday"}).encode(), "event_time is wrong"),
 ]
 GOOD_BUT_UNUSUAL: list[bytes] = [
     b"  " + json.dumps(SHOP).encode() + b"\n",
     json.dumps(SHOP | {"item_id": "a } and { b"}).encode(),
+    json.dumps({name: value for name, value in SHOP.items() if name not in ("uid", "category", "item_id")}).encode(),
+    json.dumps(SHOP | {"category": "", "item_price": 10**12}).encode(),
     json.dumps(SHOP | {"uid": None, "more": {"nested": [1, {}]}}).encode(),
     json.dumps(SHOP | {"category": "тёплое"}, ensure_ascii=False).encode(),
 ]
@@ -93,8 +80,9 @@ def test_every_bad_record_is_a_dead_letter_with_its_reason(
     before = len(find(stack.settings, spec.domain))
     stack.produce(spec.topic.name, [value for value, _ in cases])
     wait_for("the dead letters", lambda: len(find(stack.settings, spec.domain)) >= before + len(cases))
-    reasons = {(letter["raw"], letter["reason"]) for letter in find(stack.settings, spec.domain)}
-    assert set(cases) <= reasons
+    letters = [(letter["raw"], letter["reason"]) for letter in find(stack.settings, spec.domain)]
+    for value, reason in cases:
+        assert any(raw == value and reason in words for raw, words in letters), (value, reason)
     wait_for("the accounting to be exact", lambda: exact(spec, stack))
 
 
@@ -149,18 +137,18 @@ def send_broken(stack: Stack, item_id: str) -> dict[str, Any]:
 def test_a_letter_is_shown_mended_and_replayed_from_the_command_line_once(stack: Stack) -> None:
     letter = send_broken(stack, "replayed")
     listed = json.loads(
-        stack.cli("dead-letters", "list", "--domain", "sales", "--reason", "neither view", "--json").stdout
+        stack.cli("dead-letters", "list", "--domain", "sales", "--reason", "none of view", "--json").stdout
     )
     assert letter["raw"].decode() in [one["raw"] for one in listed]
     shown = stack.cli("dead-letters", "show", origin_of(letter))
-    assert shown.stdout == letter["raw"].decode() and "neither view nor buy" in shown.stderr
+    assert shown.stdout == letter["raw"].decode() and "none of view, buy" in shown.stderr
     words = (
         "dead-letters",
         "replay",
         "--domain",
         "sales",
         "--reason",
-        "neither view",
+        "none of view",
         "--fix",
         "sed s/bux/buy/",
         "--yes",
@@ -194,7 +182,7 @@ def test_a_replay_that_was_cut_off_is_looked_for_in_the_topic(stack: Stack) -> N
 def test_the_replay_job_of_the_ui_does_the_same(stack: Stack) -> None:
     send_broken(stack, "by-job")
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
-    config = {"domain": "sales", "reason": "neither view", "fix": "sed s/bux/buy/"}
+    config = {"domain": "sales", "reason": "none of view", "fix": "sed s/bux/buy/"}
     client.submit_job_execution(
         "replay_dead_letters", run_config={"ops": {"replay_open_dead_letters": {"config": config}}}
     )

@@ -16,6 +16,7 @@ from shop_streams.kafka import read_topic
 from shop_streams.lake import log
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Column, SchemaMismatch, Table
+from shop_streams.lake.write import overwrite_partition
 from shop_streams.spark import open_session
 from shop_streams.streaming.checkpoint import CheckpointMismatch, CheckpointNotes
 from shop_streams.streaming.managed import start_query
@@ -90,12 +91,30 @@ def test_a_setting_that_the_checkpoint_cannot_follow_is_refused(stack: Stack) ->
         notes.pin({"state_partitions": "4"})
 
 
-def test_a_table_with_other_columns_is_refused_with_the_way_out(stack: Stack) -> None:
+def test_a_table_of_an_earlier_version_gets_the_columns_that_it_lacks(stack: Stack) -> None:
     spark = open_session(stack.settings)
     table = Table(f"tests/{uuid.uuid4().hex}", (Column("a", "int"), Column("b", "bigint")), (), "")
     table.create(spark, stack.settings)
+    spark.sql(f"insert into delta.`{table.uri(stack.settings)}` values (1, 2)")
+    wider = replace(table, columns=(*table.columns, Column("c", "string"), Column("d", "decimal(38,0)")))
+    wider.create(spark, stack.settings)
+    wider.create(spark, stack.settings)
+    rows = log.scan(table.uri(stack.settings), ["a", "b", "c", "d"]).to_pylist()
+    assert rows == [{"a": 1, "b": 2, "c": None, "d": None}]
+
+
+def test_a_mart_of_an_earlier_version_keeps_its_narrower_column(stack: Stack) -> None:
+    spark = open_session(stack.settings)
+    table = Table(f"tests/{uuid.uuid4().hex}", (Column("a", "bigint"),), (), "")
     table.create(spark, stack.settings)
-    with pytest.raises(SchemaMismatch, match=r"ADD COLUMN c string"):
-        replace(table, columns=(*table.columns, Column("c", "string"))).create(spark, stack.settings)
+    wider = replace(table, columns=(Column("a", "decimal(38,0)"), Column("b", "int")))
+    overwrite_partition(spark.sql("select cast(5 as decimal(38,0)) as a, 1 as b"), wider, stack.settings, "true")
+    assert log.scan(table.uri(stack.settings), ["a", "b"]).to_pylist() == [{"a": 5, "b": 1}]
+
+
+def test_a_table_with_a_column_of_another_type_is_refused_with_the_way_out(stack: Stack) -> None:
+    spark = open_session(stack.settings)
+    table = Table(f"tests/{uuid.uuid4().hex}", (Column("a", "int"), Column("b", "bigint")), (), "")
+    table.create(spark, stack.settings)
     with pytest.raises(SchemaMismatch, match=r"Column b .* is long, and this version writes string"):
         replace(table, columns=(Column("a", "int"), Column("b", "string"))).create(spark, stack.settings)

@@ -128,7 +128,8 @@ class Tally:
             self.read += int(judged["records"])
             self.refused += int(judged["refused"])
             for reason in json.loads(judged["reasons"] or "[]"):
-                self.reasons[reason["item"]] += int(reason["count"])
+                if reason.get("item") is not None:  # null: the good records
+                    self.reasons[reason["item"]] += int(reason["count"])
 
     def lines(self) -> list[str]:
         """In words: the sum, and a line for each reason, the most frequent first."""
