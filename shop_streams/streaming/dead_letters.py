@@ -15,7 +15,7 @@ DEAD_LETTERS = Table(
         Column("kafka_partition", "int"),
         Column("kafka_offset", "bigint"),
         Column("raw", "binary", "the record's value, byte by byte; null when it had none"),
-        Column("reason", "string", "the first rule that refused it"),
+        Column("reason", "string", "every rule that it breaks, with the field"),
         Column("at", "timestamp", "the broker's time of the record"),
     ),
     partition_by=("domain",),

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from shop_streams.defs.promotions import database, tables
 from shop_streams.defs.promotions import outbox as outbox_module
-from shop_streams.defs.promotions.assets import MART, day_totals
+from shop_streams.defs.promotions.assets import MART, day_totals, report_rows
 from shop_streams.defs.promotions.checks import build_checks, disagreements
 from shop_streams.defs.promotions.outbox import Outbox, OutboxForgotten, OutboxStuck
 from shop_streams.defs.promotions.schema import CAMPAIGNS, REPORT
@@ -29,6 +29,7 @@ from shop_streams.defs.promotions.topic import RECENT_OFFSETS, last_number, prod
 from shop_streams.kafka import read_topic
 from shop_streams.lake import log
 from shop_streams.settings import Settings
+from shop_streams.spark import open_session
 from shop_streams.streaming.factory import topic_key
 from shop_streams.streaming.lease import Leases, Superseded
 from shop_streams.streaming.replay import find
@@ -219,6 +220,23 @@ def test_what_is_no_campaign_is_a_dead_letter(stack: Stack) -> None:
         if tag.encode() in letter["raw"]
     }
     assert found == {value: reason for value, (_, reason) in zip(values, cases, strict=True)}
+
+
+def test_the_extremes_of_a_campaign_are_taken_and_reported(stack: Stack) -> None:
+    last = 253_402_300_799
+    long = message(adv_campaign_datetime_start=0, adv_campaign_datetime_end=last, datetime_created=last)
+    empty = message(adv_campaign_datetime_start=last - 1, adv_campaign_datetime_end=last, adv_campaign_owner="")
+    long |= {"adv_campaign_content": "😀\x7f\\u0000 \n" * 1000, "adv_campaign_owner_contact": ""}
+    subscribe(stack.settings.postgres, long["restaurant_id"], "a")
+    subscribe(stack.settings.postgres, empty["restaurant_id"], "b")
+    send(stack, long, empty)
+    wait_notified(stack, long, "a")
+    wait_for("the messages to be read", lambda: exact(STREAM, stack))
+    [sent_row] = sent(stack.settings, long["adv_campaign_id"])
+    assert sent_row["adv_campaign_content"] == long["adv_campaign_content"]
+    today = datetime.now(UTC).date().isoformat()
+    report = report_rows(CAMPAIGNS.read(open_session(stack.settings), stack.settings), today).collect()
+    assert long["adv_campaign_id"] in {row.adv_campaign_id for row in report}
 
 
 def test_capitals_make_no_other_campaign_and_no_other_restaurant(stack: Stack) -> None:
