@@ -198,7 +198,9 @@ def aggregate(
     ] = "hour",
     first_day: Annotated[
         datetime | None,
-        typer.Option("--first-day", formats=["%Y-%m-%d"], help="older events are refused; default: SHOP_STREAMS_FIRST_DAY"),
+        typer.Option(
+            "--first-day", formats=["%Y-%m-%d"], help="older events are refused; default: SHOP_STREAMS_FIRST_DAY"
+        ),
     ] = None,
 ) -> None:
     """Hourly metrics of one topic into another: the managed stream's own aggregation, for past days or by hand."""
