@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from shop_streams.errors import ShopStreamsError
@@ -34,7 +34,13 @@ class Record(NamedTuple):
 def _consumer(servers: str) -> Iterator[Consumer]:
     # The group is never committed to nor joined: assignments are made by hand.
     consumer = Consumer(
-        {"bootstrap.servers": servers, "group.id": "shop_streams_reader", "enable.partition.eof": True, "log_level": 0}
+        {
+            "bootstrap.servers": servers,
+            "group.id": "shop_streams_reader",
+            "isolation.level": "read_committed",  # what an aborted transaction left was never said
+            "enable.partition.eof": True,
+            "log_level": 0,
+        }
     )
     try:
         yield consumer
@@ -72,11 +78,44 @@ def offsets_at(servers: str, topic: str, moments: Sequence[float]) -> list[dict[
         return found
 
 
-def retention_seconds(servers: str, topic: str) -> float | None:
-    """How long the topic keeps a record; None when for ever."""
+def topic_identity(servers: str, topic: str, seconds: float = ANSWER_SECONDS) -> str | None:
+    """`cluster id/topic id`, which tell this topic from another one of the same name; None when there is no such topic.
+
+    Raises:
+        KafkaException: the broker does not answer within `seconds`.
+    """
+    client = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    cluster = client.describe_cluster(request_timeout=seconds).result().cluster_id
+    try:
+        (described,) = client.describe_topics(TopicCollection([topic]), request_timeout=seconds).values()
+        return f"{cluster}/{described.result().topic_id}"
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise
+
+
+def topic_settings(servers: str, topic: str) -> dict[str, str]:
+    """The topic's settings on the broker, defaults included."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
     client = AdminClient({"bootstrap.servers": servers, "log_level": 0})  # must outlive its answer
-    milliseconds = int(client.describe_configs([resource], request_timeout=10)[resource].result()["retention.ms"].value)
+    found = client.describe_configs([resource], request_timeout=ANSWER_SECONDS)[resource].result()
+    return {name: entry.value for name, entry in found.items()}
+
+
+def copies(servers: str, topics: Sequence[str], seconds: float = ANSWER_SECONDS) -> dict[str, int]:
+    """How many brokers keep each of those topics that exist: the fewest of any of its partitions."""
+    known = AdminClient({"bootstrap.servers": servers, "log_level": 0}).list_topics(timeout=seconds).topics
+    return {
+        name: min((len(partition.replicas) for partition in known[name].partitions.values()), default=0)
+        for name in topics
+        if name in known
+    }
+
+
+def retention_seconds(servers: str, topic: str) -> float | None:
+    """How long the topic keeps a record; None when for ever."""
+    milliseconds = int(topic_settings(servers, topic)["retention.ms"])
     return None if milliseconds < 0 else milliseconds / 1000
 
 
@@ -107,6 +146,17 @@ def read_topic(servers: str, topic: str, first: Mapping[int, int] | None = None)
 def count_with_header(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]], header: str) -> int:
     """How many records with this header the topic holds within `ranges`, offsets [first, end) for each partition."""
     return sum(header in dict(message.headers() or []) for _, _, message in _messages(servers, topic, ranges))
+
+
+def held_offsets(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -> dict[int, list[int]]:
+    """For each partition, the offsets of `ranges` that hold a record, in order.
+
+    The mark of a transaction, what it aborted, and records that compaction or somebody deleted leave offsets without one.
+    """
+    found: dict[int, list[int]] = {number: [] for number in ranges}
+    for number, offset, _ in _messages(servers, topic, ranges):
+        found[number].append(offset)
+    return found
 
 
 def _messages(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, int, Message]]:

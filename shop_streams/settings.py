@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     body_limit_bytes: int = Field(1_048_576, ge=1024)
 
     topic_partitions: int = Field(2, ge=1)
+    topic_replication: int = Field(3, ge=1)  # copies of a new topic, where the cluster has as many brokers
     max_offsets_per_trigger: int = Field(3_000_000, ge=1)
     state_partitions: int = Field(2, ge=1)
     ingest_interval_seconds: int = Field(60, ge=1)

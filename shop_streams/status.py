@@ -9,13 +9,14 @@ from confluent_kafka import KafkaException
 
 from shop_streams.defs import streams as defined
 from shop_streams.defs.streams import LAKE_STREAMS
-from shop_streams.kafka import watermarks
+from shop_streams.kafka import copies
 from shop_streams.lake import log
 from shop_streams.local.stack import service_states
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.keep_alive import stream_state
 from shop_streams.streaming.lease import Lease, Leases
+from shop_streams.streaming.progress import consumer_lag
 from shop_streams.streaming.spec import StreamSpec
 
 STREAMS = tuple(spec.name for spec in defined.STREAMS)
@@ -35,22 +36,35 @@ def collect(settings: Settings) -> dict[str, Any]:
             "lake_uri": settings.lake,
         },
         "streams": streams(settings),
-        "topics": {spec.topic.name: _totals(spec, settings) for spec in LAKE_STREAMS},
+        "topics": _topics(settings),
     }
 
 
-def _totals(spec: StreamSpec, settings: Settings) -> dict[str, int | None]:
-    """Where everything of a topic is, out of Kafka's offsets and the Delta log; None for what does not answer."""
+def _topics(settings: Settings) -> dict[str, dict[str, int | None]]:
+    """Where everything of each topic is, out of the Delta log, Kafka's offsets and the stream's; None for what does not answer."""
+    try:
+        leases = Leases(settings.postgres).read()
+    except psycopg2.Error:
+        leases = {}
+    try:
+        kept = copies(settings.kafka, [spec.topic.name for spec in LAKE_STREAMS], seconds=2)
+    except KafkaException:
+        kept = {}
+    return {
+        spec.topic.name: _totals(spec, settings, leases.get(spec.name)) | {"copies": kept.get(spec.topic.name)}
+        for spec in LAKE_STREAMS
+    }
+
+
+def _totals(spec: StreamSpec, settings: Settings, lease: Lease | None) -> dict[str, int | None]:
     table = spec.sink.table
     assert table is not None
     rows = sum(log.row_counts(table.uri(settings), table.partition_by[0]).values())
     letters = log.row_counts(DEAD_LETTERS.uri(settings), "domain").get(spec.domain, 0)
-    try:
-        marks = watermarks(settings.kafka, spec.topic.name, seconds=2)
-    except (KafkaException, KeyError):
-        return {"offsets": None, "rows": rows, "dead_letters": letters, "in_flight": None}
-    offsets = sum(high for _, high in marks.values())
-    return {"offsets": offsets, "rows": rows, "dead_letters": letters, "in_flight": offsets - rows - letters}
+    ends = {str(number): end for number, end in lease.end_offsets.items()} if lease else {}
+    in_flight = consumer_lag(settings.kafka, spec.topic.name, ends)
+    records = None if in_flight is None else rows + letters + in_flight
+    return {"offsets": records, "rows": rows, "dead_letters": letters, "in_flight": in_flight}
 
 
 def streams(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -72,6 +86,7 @@ def _stream(lease: Lease | None, settings: Settings) -> dict[str, Any]:
             "epoch": None,
             "lag": None,
             "beat_age_seconds": None,
+            "problem": None,
         }
     return {
         "state": state,
@@ -80,4 +95,5 @@ def _stream(lease: Lease | None, settings: Settings) -> dict[str, Any]:
         "epoch": lease.epoch,
         "lag": lease.lag,
         "beat_age_seconds": round(lease.beat_age, 1),
+        "problem": lease.problem,
     }

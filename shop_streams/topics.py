@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 from shop_streams.settings import Settings
 
@@ -20,8 +20,15 @@ class Topic:
     partitions: int | None = None
 
 
-EVENTS = Topic("events", "One record is one tracked product event, as the collector accepted it; key = user_id.")
-SHOP_EVENTS = Topic("shop_events", "One record is one view or purchase in the shop; any producer may write it.")
+# The broker's time, not the producer's: retention, the accounts' hours and the rules about the future go by it, and a
+# producer's clock may be days off.
+APPEND_TIME = {"message.timestamp.type": "LogAppendTime"}
+EVENTS = Topic(
+    "events", "One record is one tracked product event, as the collector accepted it; key = user_id.", APPEND_TIME
+)
+SHOP_EVENTS = Topic(
+    "shop_events", "One record is one view or purchase in the shop; any producer may write it.", APPEND_TIME
+)
 HOURLY_METRICS = Topic(
     "hourly_metrics",
     "One record is an hour's revenue, visitors, purchases and average order value; key = start_ts, the last record of a key is the truth.",
@@ -30,7 +37,7 @@ HOURLY_METRICS = Topic(
 PROMOTIONS = Topic(
     "promotions",
     "One record is one message of a restaurant about its campaign; the key means nothing.",
-    {"message.timestamp.type": "LogAppendTime"},  # of two messages about a campaign, the later to arrive may count
+    APPEND_TIME,  # and of two messages about a campaign, the later to arrive may count
 )
 NOTIFICATION_BYTES = 2_097_152  # a campaign of Kafka's usual limit of 1 MiB, and its client
 PROMOTION_NOTIFICATIONS = Topic(
@@ -60,18 +67,64 @@ ALL = (
 )
 
 
+def durability(brokers: int, wished: int) -> tuple[int, int]:
+    """(copies, copies that must be there before a record counts as acknowledged) of a new topic."""
+    count = max(1, min(brokers, wished))
+    return count, max(1, count - 1)  # one broker may be away
+
+
 def create_topics(settings: Settings, topics: tuple[Topic, ...] = ALL) -> None:
-    """Create those of `topics` that the broker does not have.
+    """Create those of `topics` that the broker does not have; the embedded broker's are given the broker's time too.
 
     Raises:
         KafkaException: the broker refused, for another reason than that the topic exists.
     """
     client = AdminClient({"bootstrap.servers": settings.kafka})
-    usual = settings.topic_partitions
-    new = [NewTopic(topic.name, topic.partitions or usual, config=topic.config) for topic in topics]
-    for future in client.create_topics(new, request_timeout=20).values():
+    known = client.list_topics(timeout=20)
+    copies, in_sync = durability(len(known.brokers), settings.topic_replication)
+    new = [
+        NewTopic(
+            topic.name,
+            topic.partitions or settings.topic_partitions,
+            replication_factor=copies,
+            config={"min.insync.replicas": str(in_sync)} | topic.config,
+        )
+        for topic in topics
+        if topic.name not in known.topics
+    ]
+    for future in client.create_topics(new, request_timeout=20).values() if new else ():
         try:
             future.result()
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    if settings.embedded["kafka"]:
+        _give_broker_time(client, [topic for topic in topics if topic.name in known.topics])
+
+
+def _give_broker_time(client: AdminClient, existing: list[Topic]) -> None:
+    """Topics of an earlier version take the producer's time; records that they hold keep theirs."""
+    entries = [
+        ConfigResource(
+            ResourceType.TOPIC,
+            topic.name,
+            incremental_configs=[ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)],
+        )
+        for topic in existing
+        for name, value in topic.config.items()
+        if topic.config is APPEND_TIME
+    ]
+    for future in client.incremental_alter_configs(entries, request_timeout=20).values() if entries else ():
+        future.result()
+
+
+def broker_time_problem(topic: str, found: dict[str, str]) -> str | None:
+    """Why a topic that we read has not the broker's time, with the command that changes it; None when it has."""
+    kind = found.get("message.timestamp.type")
+    if kind == "LogAppendTime":
+        return None
+    return (
+        f"Topic {topic} keeps the producer's time ({kind}): a producer with a wrong clock has its records deleted early, refused, "
+        f"or counted in another hour. Change it: kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name "
+        f"{topic} --add-config message.timestamp.type=LogAppendTime (records that are there keep their times)."
+    )

@@ -29,7 +29,7 @@ def hour_account(spec: StreamSpec, settings: Settings, ranges: Ranges) -> dict[s
     assert spec.sink.table is not None
     return {
         "accepted_by_collector": count_with_header(settings.kafka, spec.topic.name, ranges, VIA_COLLECTOR),
-        "offsets": sum(account.high - account.low for account in per_partition),
+        "records": sum(account.records for account in per_partition),
         "rows": sum(account.rows for account in per_partition),
         "duplicates": duplicates(spec.sink.table, settings, ranges),
         "dead_letters": sum(account.dead_letters for account in per_partition),
@@ -62,10 +62,10 @@ def build_accounting(spec: StreamSpec) -> dg.AssetsDefinition:
         group_name=spec.domain,
         kinds={"kafka", "delta"},
         owners=list(spec.owners),
-        description=f"One row of the plots is one hour of the topic {spec.topic.name}: offsets = rows + dead letters + in flight. "
+        description=f"One row of the plots is one hour of the topic {spec.topic.name}: records = rows + dead letters + in flight. "
         "Duplicates are rows whose event had arrived before; they count once in what is computed.",
         check_specs=[
-            dg.AssetCheckSpec("sum_is_exact", asset=key, description="offsets = rows + dead letters + in flight")
+            dg.AssetCheckSpec("sum_is_exact", asset=key, description="records = rows + dead letters + in flight")
         ],
     )
     def account(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from shop_streams.kafka import offsets_at, oldest_timestamp, retention_seconds, watermarks
+from shop_streams.kafka import offsets_at, oldest_timestamp, retention_seconds, topic_settings, watermarks
 from shop_streams.settings import get_settings
 from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.lease import Leases
 from shop_streams.streaming.spec import StreamSpec
+from shop_streams.topics import broker_time_problem
 
 RECENT_HOURS = 24  # a check every quarter of an hour must not read the whole table
 RETENTION_ALARM = 0.5  # of the retention: half of it is left to act
@@ -26,6 +27,8 @@ def build_checks(spec: StreamSpec) -> Sequence[dg.AssetChecksDefinition]:
         lease = Leases(settings.postgres).read().get(spec.name)
         if lease is None:
             return dg.AssetCheckResult(passed=False, description="The stream has never run; switch its sensor on.")
+        if lease.problem is not None:
+            return dg.AssetCheckResult(passed=False, description=lease.problem)
         alive = lease.fresh(settings.lease_seconds)
         keeps_up = lease.lag is not None and lease.lag <= settings.lag_alarm_offsets
         return dg.AssetCheckResult(
@@ -42,7 +45,7 @@ def build_checks(spec: StreamSpec) -> Sequence[dg.AssetChecksDefinition]:
         asset=spec.output,
         name="accounting",
         blocking=False,
-        description=f"Offsets read = rows + dead letters, for each partition of the topic, of the last {RECENT_HOURS} hours: none "
+        description=f"Records read = rows + dead letters, for each partition of the topic, of the last {RECENT_HOURS} hours: none "
         "missing, none twice. The accounting of the topic has the hours before.",
     )
     def accounting() -> dg.AssetCheckResult:
@@ -63,7 +66,7 @@ def build_checks(spec: StreamSpec) -> Sequence[dg.AssetChecksDefinition]:
                             {
                                 "partition": account.partition, "low": account.low, "high": account.high,
                                 "rows": account.rows, "dead_letters": account.dead_letters,
-                                "distinct_offsets": account.distinct, "in_flight": account.in_flight,
+                                "missing": account.missing, "in_flight": account.in_flight,
                                 "exact": account.exact,
                             }
                         )
@@ -102,4 +105,18 @@ def build_checks(spec: StreamSpec) -> Sequence[dg.AssetChecksDefinition]:
             },
         )
 
-    return [lag, accounting, retention] if spec.sink.table else [lag, retention]
+    @dg.asset_check(
+        asset=spec.output,
+        name="broker_time",
+        description=f"Topic {spec.topic.name} keeps the broker's time of each record, not the producer's.",
+    )
+    def broker_time() -> dg.AssetCheckResult:
+        found = topic_settings(get_settings().kafka, spec.topic.name)
+        problem = broker_time_problem(spec.topic.name, found)
+        return dg.AssetCheckResult(
+            passed=problem is None,
+            description=problem,
+            metadata={"message.timestamp.type": found.get("message.timestamp.type", "unknown")},
+        )
+
+    return [lag, accounting, retention, broker_time] if spec.sink.table else [lag, retention]

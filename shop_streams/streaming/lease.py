@@ -30,7 +30,8 @@ create table if not exists stream_leases (
     released_at timestamptz,
     lag         bigint,
     progress    jsonb not null default '{}',
-    failures    integer not null default 0
+    failures    integer not null default 0,
+    problem     text
 )
 """
 
@@ -46,7 +47,7 @@ returning epoch
 """
 
 READ = """
-select stream, run_id, pid, host, epoch, lag, progress, failures, released_at is not null as released,
+select stream, run_id, pid, host, epoch, lag, progress, failures, problem, released_at is not null as released,
        extract(epoch from clock_timestamp() - beat_at)::float8 as beat_age,
        extract(epoch from clock_timestamp() - acquired_at)::float8 as held_for
   from stream_leases
@@ -65,7 +66,7 @@ class Superseded(Exception):
 class Lease:
     """One stream's lease as the database sees it now; ages in seconds, lag in offsets.
 
-    `failures` is what the keep-alive sensor noted: runs in a row that failed before they had run soundly.
+    `problem` is why the last run failed, until another one beats. `failures` is what the keep-alive sensor noted: runs in a row that failed before they had run soundly.
     """
 
     stream: str
@@ -79,6 +80,12 @@ class Lease:
     released: bool
     beat_age: float
     held_for: float
+    problem: str | None = None
+
+    @property
+    def topic_identity(self) -> str | None:
+        """The topic whose offsets these are, as `cluster id/topic id`; None before the first batch."""
+        return self.progress.get("topic_identity")
 
     @property
     def end_offsets(self) -> dict[int, int]:
@@ -123,6 +130,7 @@ class Leases:
             )  # DDL races are errors in PostgreSQL
             cursor.execute(DDL)
             cursor.execute("alter table stream_leases add column if not exists failures integer not null default 0")
+            cursor.execute("alter table stream_leases add column if not exists problem text")
 
     @contextmanager
     def hold(self, stream: str, run_id: str, ttl: float, say: Callable[[str], None]) -> Iterator[HeldLease]:
@@ -166,7 +174,7 @@ class Leases:
         Raises:
             Superseded: a newer holder exists.
         """
-        self._touch(stream, epoch, ", lag = %s, progress = %s", (lag, json.dumps(progress)))
+        self._touch(stream, epoch, ", lag = %s, progress = %s, problem = null", (lag, json.dumps(progress)))
 
     def keep(self, stream: str, epoch: int) -> None:
         """Say that the holder of `epoch` is alive, and leave its numbers as they are.
@@ -208,6 +216,13 @@ class Leases:
         """Write down the sensor's count of failures, for `shop-streams status`."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute("update stream_leases set failures = %s where stream = %s", (failures, stream))
+
+    def note_problem(self, stream: str, run_id: str, problem: str) -> None:
+        """Write down why a run failed, for `shop-streams status`, unless a newer run has the stream."""
+        with short_transaction(self.dsn) as cursor:
+            cursor.execute(
+                "update stream_leases set problem = %s where stream = %s and run_id = %s", (problem, stream, run_id)
+            )
 
     def read(self) -> dict[str, Lease]:
         """Every stream's lease by the stream's name."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import dagster as dg
@@ -19,9 +19,10 @@ from pyspark.sql import SparkSession
 from tenacity import retry, retry_if_exception, stop_after_delay
 
 from shop_streams.errors import ShopStreamsError
+from shop_streams.kafka import topic_identity
 from shop_streams.lake.table import SchemaMismatch
 from shop_streams.settings import Settings
-from shop_streams.streaming import records
+from shop_streams.streaming import identity, records
 from shop_streams.streaming.checkpoint import CheckpointMismatch, CheckpointNotes
 from shop_streams.streaming.lease import HeldLease, LeaseHeld, Leases, Superseded
 from shop_streams.streaming.patience import DATABASE_ERRORS, DatabaseAway, Patience, wait_until_it_answers
@@ -32,7 +33,9 @@ from shop_streams.streaming.spec import Companion, StreamContext, StreamSpec
 from shop_streams.streaming.switch import KeepAliveSwitch
 
 START_SECONDS = 120.0
+ASK_SECONDS = 2.0
 TOLD_SECONDS = 600.0
+PROBLEM_CHARACTERS = 2000
 BEATS_TO_LOOK_FOR_THE_RUN = 3
 
 
@@ -50,10 +53,21 @@ def run_stream(
         StreamRun(context, spec, settings, spark_of).run()
 
 
-def start_query(spec: StreamSpec, settings: Settings, spark: SparkSession, **trigger: Any) -> Any:
-    """Prepare the sink and start the query on its checkpoint. `trigger` as in `DataStreamWriter.trigger`."""
+def start_query(
+    spec: StreamSpec,
+    settings: Settings,
+    spark: SparkSession,
+    committed: Mapping[int, int] | None = None,
+    **trigger: Any,
+) -> Any:
+    """Prepare the sink and start the query on its checkpoint. `trigger` as in `DataStreamWriter.trigger`.
+
+    `committed` are the offsets that the stream has come to, if it has run before.
+    """
     stream = StreamContext(spark, settings, spec.name, spec.topic.name, spec.checkpoint(settings))
-    CheckpointNotes(spark, stream.checkpoint).pin(spec.pinned(settings))
+    notes = CheckpointNotes(spark, stream.checkpoint)
+    notes.pin(spec.pinned(settings))
+    identity.pin(notes, settings.kafka, spec.topic.name, committed or {})
     spec.sink.prepare(stream)
     source = records.read_stream(spark, settings.kafka, spec.topic.name, spec.max_offsets(settings))
     return (
@@ -71,8 +85,8 @@ def start_query(spec: StreamSpec, settings: Settings, spark: SparkSession, **tri
     stop=stop_after_delay(START_SECONDS),
     reraise=True,
 )
-def _start(spec: StreamSpec, settings: Settings, spark: SparkSession) -> Any:
-    return start_query(spec, settings, spark, processingTime=f"{spec.interval_seconds(settings)} seconds")
+def _start(spec: StreamSpec, settings: Settings, spark: SparkSession, committed: Mapping[int, int]) -> Any:
+    return start_query(spec, settings, spark, committed, processingTime=f"{spec.interval_seconds(settings)} seconds")
 
 
 class StreamRun:
@@ -92,6 +106,7 @@ class StreamRun:
         self._due: list[dg.AssetMaterialization] = []
         self._last_report = time.monotonic() - settings.report_seconds
         self._beats = 0
+        self._identity: str | None = None
 
     def run(self) -> None:
         """Take the lease, start the query and watch it. The query is stopped on every way out."""
@@ -107,7 +122,9 @@ class StreamRun:
                 spark = self._spark_of()
             with self._stopping_queries(spark, lease):
                 with lease.beating(settings.beat_seconds, START_SECONDS):
-                    query = _start(spec, settings, spark)
+                    committed = lease.leases.read()[spec.name].end_offsets
+                    query = _start(spec, settings, spark, committed)
+                    self._identity = topic_identity(settings.kafka, spec.topic.name)
                 with spec.beside.run(settings, spec.name, lease.epoch) if spec.beside else nullcontext() as companion:
                     self._watch(query, lease, companion)
 
@@ -140,7 +157,8 @@ class StreamRun:
             reason = None
             with patience():  # what talks to PostgreSQL, the beat first
                 batch = self._sample.batch_id if self._sample else None
-                lease.beat(lag, {"end_offsets": self._ends, "batch_id": batch})
+                progress = {"end_offsets": self._ends, "batch_id": batch, "topic_identity": self._identity}
+                lease.beat(lag, progress)
                 self._require_run()
                 self._report(reporter, lag)
                 reason = self._reason_to_rest()
@@ -159,7 +177,16 @@ class StreamRun:
         if newest is not None and (self._sample is None or newest.num_input_rows):  # Spark reports idle moments too
             self._sample = newest
         self._ends = (newest.end_offsets if newest else {}) or self._ends
+        self._require_topic()
         return consumer_lag(self._settings.kafka, topic, self._ends) if self._ends else None
+
+    def _require_topic(self) -> None:
+        """Fail when the topic was made again, or the cluster is another one, while the query goes on from its old offsets."""
+        if self._identity is None or self._beats % BEATS_TO_LOOK_FOR_THE_RUN:
+            return
+        topic = self._spec.topic.name
+        with suppress(KafkaException):  # a broker that is away is waited for
+            identity.require_same(topic, self._identity, topic_identity(self._settings.kafka, topic, ASK_SECONDS))
 
     def _require_run(self) -> None:
         """End, as if terminated, when Dagster knows the run no more or calls it finished: nobody could stop it in the UI.
@@ -232,6 +259,10 @@ def _failing_with_advice(context: dg.OpExecutionContext, spec: StreamSpec, setti
         next_step = next(text for kind, text in advice.items() if isinstance(error, kind))
         # Dagster writes the failure down, so it must be there again: otherwise the run would end without a word.
         wait_until_it_answers(lambda: context.instance.get_run_by_id(context.run_id), TOLD_SECONDS)
+        with suppress(*DATABASE_ERRORS):
+            Leases(settings.postgres).note_problem(
+                spec.name, context.run_id, f"{error} {next_step}"[:PROBLEM_CHARACTERS]
+            )
         raise dg.Failure(
             description=f"{spec.name}: {error}",
             metadata={

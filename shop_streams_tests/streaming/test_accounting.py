@@ -1,5 +1,7 @@
 """The accounting of offsets finds whatever is missing or twice."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -8,10 +10,16 @@ from hypothesis import strategies as st
 from shop_streams.streaming.accounting import PartitionAccount, account_of
 
 
-def account(low: int, high: int, rows: list[int], letters: list[int], committed: int = 0) -> PartitionAccount:
-    return account_of(
-        0, low, high, pa.chunked_array([rows], pa.int64()), pa.chunked_array([letters], pa.int64()), committed
-    )
+def account(
+    low: int, high: int, rows: list[int], letters: list[int], committed: int = 0, without: Sequence[int] = ()
+) -> PartitionAccount:
+    """The account of a partition that holds a record at each offset but those `without`."""
+
+    def holds(_partition: int, first: int, end: int) -> list[int]:
+        return [offset for offset in range(first, end) if offset not in without]
+
+    arrived = (pa.chunked_array([rows], pa.int64()), pa.chunked_array([letters], pa.int64()))
+    return account_of(0, low, high, *arrived, committed, holds)
 
 
 TEN = list(range(10))
@@ -27,6 +35,11 @@ CASES = {
     "the first two were passed over": (account(0, 10, TEN[2:], []), False, 0),
     "retention took the first five from the topic": (account(5, 10, TEN[5:], []), True, 0),
     "committed, but never arrived": (account(0, 10, TEN[:8], [], committed=10), False, 0),
+    "a transaction's mark at the end": (account(0, 10, TEN[:9], [], without=[9]), True, 0),
+    "compaction took three in the middle": (account(0, 10, [*TEN[:3], *TEN[6:]], [], without=[3, 4, 5]), True, 0),
+    "a mark, and one missing": (account(0, 10, [*TEN[:3], *TEN[5:]], [], without=[3]), False, 0),
+    "a mark among those on their way": (account(0, 10, TEN[:5], [], without=[7]), True, 4),
+    "nothing but marks": (account(0, 3, [], [], committed=3, without=[0, 1, 2]), True, 0),
 }
 
 

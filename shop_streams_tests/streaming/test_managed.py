@@ -37,6 +37,8 @@ class World:
         )
         self.stopped: list[bool] = []  # at a batch boundary?
         self.released = False
+        self.topic = "cluster/topic"
+        self.noted = ""
         self.said: list[str] = []
         self.settings = get_settings().model_copy(update={"lease_seconds": 0.2, "beat_seconds": 0.01})
         instance = SimpleNamespace(get_run_by_id=lambda _id: self.run, all_instigator_state=self._switches)
@@ -48,6 +50,7 @@ class World:
         monkeypatch.setattr(managed, "wait_for_spark", lambda _settings: None)
         monkeypatch.setattr(managed, "probe_spark", lambda _settings: None)
         monkeypatch.setattr(managed, "_start", self._start)
+        monkeypatch.setattr(managed, "topic_identity", lambda *_: self.topic)
         monkeypatch.setattr(managed, "stop_queries", self._stop)
         monkeypatch.setattr(managed, "Reporter", lambda *_: SimpleNamespace(start=print, events=lambda *_: []))
 
@@ -71,6 +74,16 @@ class World:
 
     def made(self) -> bool:
         return self.rests
+
+    def read(self) -> dict[str, Any]:
+        return {INGEST.name: SimpleNamespace(end_offsets={})}
+
+    def note_problem(self, _stream: str, _run_id: str, problem: str) -> None:
+        self.noted = problem
+
+    @property
+    def leases(self) -> "World":
+        return self
 
     epoch = 1
 
@@ -167,3 +180,12 @@ def test_a_stack_that_is_stopped_ends_the_run_in_peace(world: World, monkeypatch
     world.stopped.clear()
     world.execute()  # one that was starting meanwhile does not begin at all
     assert world.stopped == []
+
+
+def test_a_topic_that_is_made_again_while_its_stream_runs_ends_the_run(world: World) -> None:
+    identities = iter(["cluster/first", "cluster/first"])
+    managed.topic_identity = lambda *_: next(identities, "cluster/second")  # type: ignore[assignment]  # World puts it back
+    with pytest.raises(dg.Failure, match="was deleted and made again: its id is second, not first"):
+        world.execute()
+    assert world.stopped == [True] and world.released
+    assert "Switch the stream off" in world.noted  # for `shop-streams status`

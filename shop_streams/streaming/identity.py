@@ -1,0 +1,78 @@
+"""An offset means nothing without its cluster and topic: both ids are kept in the checkpoint, and compared.
+
+A topic that was deleted and made again, or another cluster at the same address, starts at offset 0. A query that goes on
+from its old offsets would leave out what lies before them, and nobody would see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from shop_streams.errors import ShopStreamsError
+from shop_streams.kafka import topic_identity, watermarks
+from shop_streams.streaming.checkpoint import CheckpointNotes
+
+NOTE = "topic_identity"
+WAY_OUT = (
+    "Switch the stream off, move its checkpoint away together with the table that it fills (else its old rows would stand in "
+    "for the new records), and switch it on: it begins anew at the earliest record."
+)
+
+
+class TopicChanged(ShopStreamsError):
+    """The topic, or the cluster, is not the one that the stream's offsets belong to."""
+
+
+class RecordsLost(ShopStreamsError):
+    """Kafka has deleted records that the stream had not read."""
+
+
+def require_same(topic: str, pinned: str, found: str | None) -> None:
+    """Compare two identities, each `cluster id/topic id`; `found` is None for a topic that is not there.
+
+    Raises:
+        TopicChanged: they differ; says which of the two ids, and what to do.
+    """
+    if found == pinned:
+        return
+    if found is None:
+        what = f"topic {topic} does not exist any more"
+    elif found.split("/")[0] != pinned.split("/")[0]:
+        what = f"this is another Kafka cluster: {found.split('/')[0]}, not {pinned.split('/')[0]}"
+    else:
+        what = f"topic {topic} was deleted and made again: its id is {found.split('/')[1]}, not {pinned.split('/')[1]}"
+    raise TopicChanged(f"{what}. The stream's offsets mean nothing there, and it would leave records out. {WAY_OUT}")
+
+
+def pin(notes: CheckpointNotes, servers: str, topic: str, committed: Mapping[int, int]) -> str:
+    """Keep the topic's identity at the checkpoint's first start, compare it at each later one, and return it.
+
+    `committed` are the offsets [partition] that the stream has come to, if any.
+
+    Raises:
+        TopicChanged: the topic or the cluster is another one.
+        RecordsLost: the topic begins behind an offset that the stream has come to.
+    """
+    pinned, found = notes.find(NOTE), topic_identity(servers, topic)
+    if pinned is None:
+        if found is None:
+            raise TopicChanged(f"topic {topic} does not exist at {servers}. Create it: `shop-streams prepare` does.")
+        return notes.get(NOTE, lambda: found)
+    require_same(topic, pinned, found)
+    require_all_held(topic, committed, {number: low for number, (low, _) in watermarks(servers, topic).items()})
+    return pinned
+
+
+def require_all_held(topic: str, committed: Mapping[int, int], earliest: Mapping[int, int]) -> None:
+    """Refuse to pass over records that were deleted before the stream had read them; offsets for each partition.
+
+    Raises:
+        RecordsLost: how many offsets of which partition, and what to do.
+    """
+    lost = {number: low - committed[number] for number, low in earliest.items() if low > committed.get(number, low)}
+    if lost:
+        where = ", ".join(f"{offsets} of partition {number}" for number, offsets in sorted(lost.items()))
+        raise RecordsLost(
+            f"Kafka's retention has deleted offsets of topic {topic} that the stream had not read: {where}. They are gone. "
+            f"Raise the topic's retention.ms. To go on with what is left: {WAY_OUT}"
+        )

@@ -1,0 +1,148 @@
+"""A stream's offsets belong to one topic of one cluster: another one is refused in words, and so are records that are gone."""
+
+import json
+import uuid
+from dataclasses import replace
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from shop_streams.defs.sales import transforms
+from shop_streams.defs.sales.schema import SHOP_EVENTS
+from shop_streams.defs.sales.streams import INGEST
+from shop_streams.kafka import copies, held_offsets, read_topic, topic_identity, topic_settings
+from shop_streams.lake import log
+from shop_streams.spark import open_session
+from shop_streams.streaming.identity import RecordsLost, TopicChanged, require_all_held, require_same
+from shop_streams.streaming.managed import start_query
+from shop_streams.streaming.sinks import LakeSink
+from shop_streams.streaming.spec import StreamSpec
+from shop_streams.topics import APPEND_TIME, Topic, broker_time_problem, create_topics, durability
+from shop_streams_tests.harness import Stack, wait_for
+
+SALE = {"event_type": "buy", "category": "c", "item_id": "i", "item_price": 64, "uid": None, "timestamp": 1577865600000}
+
+
+def stream_of(topic: Topic) -> StreamSpec:
+    table = replace(SHOP_EVENTS, path=f"tests/{topic.name}")
+    return replace(
+        INGEST, name=topic.name, topic=topic, sink=LakeSink(table, "sales", transforms.judge, transforms.rows)
+    )
+
+
+def catch_up(stack: Stack, stream: StreamSpec, committed: dict[int, int] | None = None) -> int:
+    """Run the stream until it has read its topic; the rows of its table."""
+    query = start_query(stream, stack.settings, open_session(stack.settings), committed, availableNow=True)
+    while query.isActive:
+        query.awaitTermination(1)
+    assert query.exception() is None
+    assert stream.sink.table is not None
+    return log.scan(stream.sink.table.uri(stack.settings), ["item_id"]).num_rows
+
+
+def new_topic(stack: Stack, **config: str) -> Topic:
+    topic = Topic(f"identity-{uuid.uuid4().hex}", "", config, partitions=1)
+    create_topics(stack.settings, (topic,))
+    return topic
+
+
+def make_again(stack: Stack, topic: Topic) -> None:
+    before = topic_identity(stack.settings.kafka, topic.name)
+    admin = AdminClient({"bootstrap.servers": stack.settings.kafka})
+    admin.delete_topics([topic.name])[topic.name].result()
+    wait_for("the topic to be gone", lambda: topic_identity(stack.settings.kafka, topic.name) is None)
+    with pytest.raises(TopicChanged, match="does not exist any more"):
+        require_same(topic.name, str(before), topic_identity(stack.settings.kafka, topic.name))
+    create_topics(stack.settings, (topic,))
+
+
+def test_a_topic_that_was_made_again_is_refused(stack: Stack) -> None:
+    topic = new_topic(stack)
+    stream = stream_of(topic)
+    stack.produce(topic.name, [json.dumps(SALE).encode()] * 3)
+    assert catch_up(stack, stream) == 3
+    assert catch_up(stack, stream, {0: 3}) == 3
+    make_again(stack, topic)
+    stack.produce(topic.name, [json.dumps(SALE).encode()] * 3)
+    with pytest.raises(TopicChanged, match=r"was deleted and made again.*Switch the stream off.*move its checkpoint"):
+        catch_up(stack, stream, {0: 3})
+
+
+def test_records_that_retention_took_before_they_were_read_are_told(stack: Stack) -> None:
+    topic = new_topic(stack)
+    stream = stream_of(topic)
+    stack.produce(topic.name, [json.dumps(SALE).encode()] * 2)
+    assert catch_up(stack, stream) == 2
+    stack.produce(topic.name, [json.dumps(SALE).encode()] * 5)
+    admin = AdminClient({"bootstrap.servers": stack.settings.kafka})
+    for deleted in admin.delete_records([TopicPartition(topic.name, 0, 6)]).values():
+        deleted.result()
+    with pytest.raises(RecordsLost, match=r"4 of partition 0.*retention\.ms.*Switch the stream off"):
+        catch_up(stack, stream, {0: 2})
+
+
+@pytest.mark.parametrize(
+    ("pinned", "found", "words"),
+    [
+        ("A/1", "A/1", None),
+        ("A/1", "B/1", "another Kafka cluster: B, not A"),
+        ("A/1", "A/2", "made again: its id is 2, not 1"),
+        ("A/1", None, "does not exist any more"),
+    ],
+)
+def test_identities(pinned: str, found: str | None, words: str | None) -> None:
+    if words is None:
+        require_same("t", pinned, found)
+        return
+    with pytest.raises(TopicChanged, match=words):
+        require_same("t", pinned, found)
+
+
+@pytest.mark.parametrize(
+    ("committed", "earliest", "lost"),
+    [({}, {0: 9}, None), ({0: 5}, {0: 5, 1: 7}, None), ({0: 5, 1: 2}, {0: 0, 1: 3}, "1 of partition 1")],
+)
+def test_what_counts_as_lost(committed: dict[int, int], earliest: dict[int, int], lost: str | None) -> None:
+    if lost is None:
+        require_all_held("t", committed, earliest)
+        return
+    with pytest.raises(RecordsLost, match=lost):
+        require_all_held("t", committed, earliest)
+
+
+def test_only_what_was_committed_counts(stack: Stack) -> None:
+    """Five committed purchases of 64, and four aborted ones of a million: five rows, and the rest is no record."""
+    topic = new_topic(stack)
+    name = uuid.uuid4().hex
+    producer = Producer({"bootstrap.servers": stack.settings.kafka, "transactional.id": name})
+    producer.init_transactions(30)
+    for price, times, commit in ((64, 5, True), (1_000_000, 4, False)):
+        producer.begin_transaction()
+        for _ in range(times):
+            producer.produce(topic.name, json.dumps(SALE | {"item_price": price}))
+        producer.flush(30)
+        producer.commit_transaction(30) if commit else producer.abort_transaction(30)
+    assert [json.loads(record.value)["item_price"] for record in read_topic(stack.settings.kafka, topic.name)] == [
+        64
+    ] * 5
+    assert held_offsets(stack.settings.kafka, topic.name, {0: (0, 11)}) == {0: [0, 1, 2, 3, 4]}
+    assert catch_up(stack, stream_of(topic)) == 5
+
+
+def test_a_topic_of_an_earlier_version_is_given_the_brokers_time(stack: Stack) -> None:
+    topic = Topic(f"identity-{uuid.uuid4().hex}", "", APPEND_TIME)
+    admin = AdminClient({"bootstrap.servers": stack.settings.kafka})
+    admin.create_topics([NewTopic(topic.name, 1, 1)])[topic.name].result()
+    before = broker_time_problem(topic.name, topic_settings(stack.settings.kafka, topic.name))
+    assert before is not None and "--add-config message.timestamp.type=LogAppendTime" in before
+    create_topics(stack.settings, (topic,))
+    assert broker_time_problem(topic.name, topic_settings(stack.settings.kafka, topic.name)) is None
+    assert copies(stack.settings.kafka, [topic.name, "no such topic"]) == {topic.name: 1}
+
+
+@pytest.mark.parametrize(
+    ("brokers", "wished", "expected"), [(1, 3, (1, 1)), (2, 3, (2, 1)), (3, 3, (3, 2)), (9, 3, (3, 2)), (3, 1, (1, 1))]
+)
+def test_copies_of_a_new_topic(brokers: int, wished: int, expected: tuple[int, int]) -> None:
+    assert durability(brokers, wished) == expected
