@@ -148,6 +148,12 @@ def count_with_header(servers: str, topic: str, ranges: Mapping[int, tuple[int, 
     return sum(header in dict(message.headers() or []) for _, _, message in _messages(servers, topic, ranges))
 
 
+def record_at(servers: str, topic: str, partition: int, offset: int) -> tuple[int, bytes | None]:
+    """The broker's time (epoch milliseconds) and the value of one record."""
+    ((_, _, message),) = _messages(servers, topic, {partition: (offset, offset + 1)})
+    return message.timestamp()[1], message.value()
+
+
 def held_offsets(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -> dict[int, list[int]]:
     """For each partition, the offsets of `ranges` that hold a record, in order.
 

@@ -11,7 +11,9 @@ from functools import partial
 
 import dagster as dg
 
+from shop_streams.defs.mart_failures import MartFailures
 from shop_streams.defs.marts import (
+    FAILED_PARTITIONS_TAG,
     MART_TAG,
     MAX_RUNTIME_SECONDS,
     PROCESS_TAG,
@@ -64,7 +66,7 @@ def plan(
     why = f"compared {len(current)} partitions: {len(differing)} differ" + (f" ({shown}{more})" if differing else "")
     if waiting:
         nearest = min(pauses[key] for key in waiting)
-        why += f"; {len(waiting)} still live or just computed, the next is due in {nearest:.0f} s"
+        why += f"; {len(waiting)} still live, just computed or failed, the next is due in {nearest:.0f} s"
     return Plan(due, waiting, why)
 
 
@@ -85,12 +87,16 @@ def contiguous(keys: Sequence[str], ordered: Sequence[str]) -> list[tuple[str, s
 
 @dataclass(frozen=True)
 class MartRun:
-    """A run of the mart: its status, the process that it claimed, and seconds since it ended (None while it has not)."""
+    """A run of the mart: its status, the process that it claimed, and seconds since it ended (None while it has not).
+
+    `partial`: it failed for some partitions only, which back off by themselves.
+    """
 
     run_id: str
     status: str
     process: str | None = None
     ended: float | None = None
+    partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ def readiness(runs: Sequence[MartRun], gone: Callable[[str], bool]) -> Readiness
         return Readiness(f"run {busy[0].run_id[:8]} of this mart is {busy[0].status}", dead)
     failures = 0
     for run in runs:
-        if run.run_id not in dead and run.status != dg.DagsterRunStatus.FAILURE.value:
+        if run.run_id not in dead and (run.partial or run.status != dg.DagsterRunStatus.FAILURE.value):
             break
         failures += 1
     pause = backoff_seconds(failures)
@@ -151,6 +157,7 @@ def _runs(instance: dg.DagsterInstance, mart: Mart) -> list[MartRun]:
             record.dagster_run.status.value,
             record.dagster_run.tags.get(PROCESS_TAG),
             now - record.end_time if record.end_time else None,
+            FAILED_PARTITIONS_TAG in record.dagster_run.tags,
         )
         for record in instance.get_run_records(dg.RunsFilter(tags={MART_TAG: mart.name}), limit=20)
     ]
@@ -222,10 +229,11 @@ def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDe
             mart.recorded(settings),
             mart.written_at(settings),
         )
+        failed = MartFailures(settings.postgres, mart.name).pauses()
         todo = plan(
             current,
             recorded | computed_empty(context.instance, mart, current.keys() - recorded.keys()),
-            lambda key: mart.pause(settings, key, written.get(key), now),
+            lambda key: max(mart.pause(settings, key, written.get(key), now), failed.get(key, 0.0)),
             set(keys).__contains__,
         )
         if not todo.partitions:

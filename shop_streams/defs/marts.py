@@ -16,6 +16,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from shop_streams.defs.mart_failures import MartFailures
 from shop_streams.defs.metadata import partition_metadata
 from shop_streams.lake import log
 from shop_streams.lake.asset import asset_key, column_schema
@@ -28,8 +29,13 @@ from shop_streams.streaming.managed import probe_spark
 
 MART_TAG = "shop_streams/mart"
 PROCESS_TAG = "shop_streams/process"
+FAILED_PARTITIONS_TAG = "shop_streams/failed_partitions"  # on a run that failed for some of its partitions only
 CLOSING_GRACE_SECONDS = 120.0  # the stream's interval and a batch: a window's last events are in the table by then
 MAX_RUNTIME_SECONDS = 3600  # Dagster's monitoring ends a mart's run after this, should nobody else notice that it hangs
+
+
+class PartitionsFailed(dg.Failure):
+    """Some partitions can't be computed; all others of the run are written."""
 
 
 def _nothing_more(_settings: Settings, _key: str) -> dict[str, Any]:
@@ -94,7 +100,8 @@ class Mart:
         """Compute and replace each partition in turn; yields its key and metadata once it is written.
 
         Raises:
-            dg.Failure: the source does not exist yet; or, once all others are written, a partition can't be computed.
+            dg.Failure: the source does not exist yet.
+            PartitionsFailed: once all others are written, a partition can't be computed.
             SparkGone: Spark's server does not answer any more.
         """
         settings = get_settings()
@@ -108,6 +115,7 @@ class Mart:
         source = self.source.read(spark.spark_session, settings, version)
         counts = self.source_rows(settings, version)
         failed: dict[str, PySparkException] = {}
+        failures = MartFailures(settings.postgres, self.name)
         for key in keys:
             source_rows = counts.get(key, 0)
             try:
@@ -116,16 +124,19 @@ class Mart:
             except PySparkException as error:
                 probe_spark(settings)  # without a server there is no use in trying the others
                 failed[key] = error
+                failures.count(key)
                 continue
+            failures.forget(key)
             metadata = partition_metadata(self.table, settings, self.partition_column, key)
             yield key, {**self.totals(settings, key), "source_rows": source_rows, **metadata}
         if failed:
             first, reason = next(iter(failed.items()))
-            raise dg.Failure(
+            raise PartitionsFailed(
                 f"{len(failed)} partitions of {self.table.path} can't be computed, the first: {first}: {reason}",
                 metadata={
                     "partitions": ", ".join(failed),
-                    "next_step": "All others of this run are written. Mend the cause; the repair sensor tries these again.",
+                    "next_step": "All others of this run are written. Mend the cause; the repair sensor tries these again, each with "
+                    "growing pauses of its own.",
                 },
                 allow_retries=False,
             ) from reason
@@ -153,9 +164,12 @@ def build_asset(mart: Mart) -> dg.AssetsDefinition:
             for key, metadata in mart.recompute(spark, context.partition_keys):
                 context.add_asset_metadata(metadata, partition_key=key)
                 written[key] = metadata
-        except dg.Failure:  # Dagster records nothing of a step that fails; these partitions are there all the same
+        except (
+            PartitionsFailed
+        ):  # Dagster records nothing of a step that fails; these partitions are there all the same
             for key, metadata in written.items():
                 context.log_event(dg.AssetMaterialization(asset_key(mart.table), partition=key, metadata=metadata))
+            context.instance.add_run_tags(context.run.run_id, {FAILED_PARTITIONS_TAG: "yes"})
             raise
 
     return mart_asset
@@ -173,8 +187,12 @@ def build_repair_job(mart: Mart) -> dg.JobDefinition:
     @dg.op(name=f"recompute_{mart.name}", pool=mart.name, tags={"dagster/compute_kind": "spark"})
     def recompute(context: dg.OpExecutionContext, config: RepairConfig, spark: SparkConnect) -> None:
         claim(context.instance, context.run_id, mart)
-        for key, metadata in mart.recompute(spark, config.partitions):
-            context.log_event(dg.AssetMaterialization(asset_key(mart.table), partition=key, metadata=metadata))
+        try:
+            for key, metadata in mart.recompute(spark, config.partitions):
+                context.log_event(dg.AssetMaterialization(asset_key(mart.table), partition=key, metadata=metadata))
+        except PartitionsFailed:
+            context.instance.add_run_tags(context.run_id, {FAILED_PARTITIONS_TAG: "yes"})
+            raise
 
     @dg.job(
         name=f"repair_{mart.name}",

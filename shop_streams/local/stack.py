@@ -186,14 +186,18 @@ def prepare_stores(settings: Settings) -> None:
     """Create topics and our tables, and let Dagster create its own before three of its processes race to do so."""
     from dagster import DagsterInstance
 
+    from shop_streams.defs.mart_failures import MartFailures
     from shop_streams.defs.promotions.tables import create_subscribers
     from shop_streams.streaming.beats import ProcessBeats
     from shop_streams.streaming.lease import Leases
+    from shop_streams.streaming.narrowing import Narrowing
     from shop_streams.topics import create_topics
 
     create_topics(settings)
     Leases(settings.postgres).create_table()
     ProcessBeats(settings.postgres).create_table()
+    Narrowing(settings.postgres).create_tables()
+    MartFailures(settings.postgres, "").create_table()
     RestRequest.of(settings).create_table()
     RestRequest.of(settings).clear()
     if settings.embedded["postgres"]:

@@ -16,7 +16,7 @@ from shop_streams.kafka import held_offsets, topic_identity, watermarks
 from shop_streams.lake import log
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
-from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.dead_letters import DEAD_LETTERS, POISONED, poisoned_in
 from shop_streams.streaming.identity import require_same
 from shop_streams.streaming.lease import Leases
 from shop_streams.streaming.spec import StreamSpec
@@ -75,7 +75,10 @@ def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None)
     place = ["kafka_partition", "kafka_offset"]
     inside = _inside(ranges)
     rows = log.scan(table.uri(settings), place, inside)
-    letters = log.scan(DEAD_LETTERS.uri(settings), place, inside & (pc.field("topic") == topic))
+    # Another stream of the topic may have stumbled over a record that is a row here.
+    reason = pc.field("reason")
+    ours = ~pc.starts_with(reason, POISONED) | pc.starts_with(reason, poisoned_in(spec.name))
+    letters = log.scan(DEAD_LETTERS.uri(settings), place, inside & (pc.field("topic") == topic) & ours)
     committed = lease.end_offsets if lease else {}
 
     def holds(partition: int, first: int, end: int) -> list[int]:

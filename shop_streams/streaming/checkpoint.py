@@ -5,9 +5,11 @@ They are written through Spark, so they live wherever the checkpoint does, and v
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
@@ -64,3 +66,41 @@ class CheckpointNotes:
                     f"Set SHOP_STREAMS_{name.upper()}={noted} again; or let the stream begin anew: switch it off, move "
                     "the checkpoint away together with what the stream wrote, and switch it on."
                 )
+
+
+@dataclass(frozen=True)
+class PlannedBatch:
+    """A batch that Spark has planned and not committed: its offsets [start, end) for each partition.
+
+    A partition that no earlier batch has read has no `start`.
+    """
+
+    batch_id: int
+    start: dict[int, int]
+    end: dict[int, int]
+
+
+def committed_offsets(folder: str, topic: str) -> dict[int, int]:
+    """For each partition, the first offset that the checkpoint has not committed; {} before its first batch."""
+    last = _last_batch(Path(folder, "commits"))
+    return {} if last is None else _offsets(folder, last, topic)
+
+
+def planned_batch(folder: str, topic: str) -> PlannedBatch | None:
+    """The batch that the checkpoint's next start repeats; None when its last one is committed."""
+    planned, committed = _last_batch(Path(folder, "offsets")), _last_batch(Path(folder, "commits"))
+    if planned is None or planned == committed:
+        return None
+    start = {} if committed is None else _offsets(folder, committed, topic)
+    return PlannedBatch(planned, start, _offsets(folder, planned, topic))
+
+
+def _last_batch(folder: Path) -> int | None:
+    names = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
+    return max(names, default=None)
+
+
+def _offsets(folder: str, batch_id: int, topic: str) -> dict[int, int]:
+    """Spark's offset log: a version, the batch's settings, and a line of offsets for each source; ours have one."""
+    source = json.loads(Path(folder, "offsets", str(batch_id)).read_text().splitlines()[2])
+    return {int(number): offset for number, offset in source.get(topic, {}).items()}

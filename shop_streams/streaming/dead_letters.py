@@ -23,6 +23,14 @@ DEAD_LETTERS = Table(
 )
 
 
+POISONED = "poisoned in "
+
+
+def poisoned_in(stream: str) -> str:
+    """How the reason begins of a record that no rule refused, but that `stream` could not get past."""
+    return f"{POISONED}{stream}: "
+
+
 def as_dead_letters(refused: DataFrame, domain: str) -> DataFrame:
     """Rows of the dead letters' table out of judged records whose `reason` is not null."""
     return refused.select(

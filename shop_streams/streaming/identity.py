@@ -44,23 +44,24 @@ def require_same(topic: str, pinned: str, found: str | None) -> None:
     raise TopicChanged(f"{what}. The stream's offsets mean nothing there, and it would leave records out. {WAY_OUT}")
 
 
-def pin(notes: CheckpointNotes, servers: str, topic: str, committed: Mapping[int, int]) -> str:
-    """Keep the topic's identity at the checkpoint's first start, compare it at each later one, and return it.
+def pin(notes: CheckpointNotes, servers: str, topic: str, committed: Mapping[int, int]) -> dict[int, int]:
+    """Keep the topic's identity at the checkpoint's first start, and compare it at each later one.
 
-    `committed` are the offsets [partition] that the stream has come to, if any.
+    `committed` are the offsets that the stream has come to, for each partition; the topic's earliest ones are returned.
 
     Raises:
         TopicChanged: the topic or the cluster is another one.
         RecordsLost: the topic begins behind an offset that the stream has come to.
     """
-    pinned, found = notes.find(NOTE), topic_identity(servers, topic)
-    if pinned is None:
-        if found is None:
-            raise TopicChanged(f"topic {topic} does not exist at {servers}. Create it: `shop-streams prepare` does.")
-        return notes.get(NOTE, lambda: found)
-    require_same(topic, pinned, found)
-    require_all_held(topic, committed, {number: low for number, (low, _) in watermarks(servers, topic).items()})
-    return pinned
+    found = topic_identity(servers, topic)
+    if found is None:
+        raise TopicChanged(
+            f"topic {topic} does not exist at {servers}. Create it: `shop-streams prepare` does. {WAY_OUT}"
+        )
+    require_same(topic, notes.get(NOTE, lambda: found), found)
+    earliest = {number: low for number, (low, _) in watermarks(servers, topic).items()}
+    require_all_held(topic, committed, earliest)
+    return earliest
 
 
 def require_all_held(topic: str, committed: Mapping[int, int], earliest: Mapping[int, int]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -23,8 +23,9 @@ from shop_streams.kafka import topic_identity
 from shop_streams.lake.table import SchemaMismatch
 from shop_streams.settings import Settings
 from shop_streams.streaming import identity, records
-from shop_streams.streaming.checkpoint import CheckpointMismatch, CheckpointNotes
+from shop_streams.streaming.checkpoint import CheckpointMismatch, CheckpointNotes, committed_offsets, planned_batch
 from shop_streams.streaming.lease import HeldLease, LeaseHeld, Leases, Superseded
+from shop_streams.streaming.narrowing import Narrowing, leave_out, narrow
 from shop_streams.streaming.patience import DATABASE_ERRORS, DatabaseAway, Patience, wait_until_it_answers
 from shop_streams.streaming.progress import Reporter, Sample, consumer_lag
 from shop_streams.streaming.query import STOP_SECONDS, SparkGone, probe_spark, stop_queries, wait_for_spark
@@ -54,22 +55,19 @@ def run_stream(
 
 
 def start_query(
-    spec: StreamSpec,
-    settings: Settings,
-    spark: SparkSession,
-    committed: Mapping[int, int] | None = None,
-    **trigger: Any,
+    spec: StreamSpec, settings: Settings, spark: SparkSession, say: Callable[[str], None] = print, **trigger: Any
 ) -> Any:
-    """Prepare the sink and start the query on its checkpoint. `trigger` as in `DataStreamWriter.trigger`.
-
-    `committed` are the offsets that the stream has come to, if it has run before.
-    """
+    """Prepare the sink and start the query on its checkpoint. `trigger` as in `DataStreamWriter.trigger`."""
     stream = StreamContext(spark, settings, spec.name, spec.topic.name, spec.checkpoint(settings))
     notes = CheckpointNotes(spark, stream.checkpoint)
     notes.pin(spec.pinned(settings))
-    identity.pin(notes, settings.kafka, spec.topic.name, committed or {})
+    earliest = identity.pin(
+        notes, settings.kafka, spec.topic.name, committed_offsets(stream.checkpoint, spec.topic.name)
+    )
     spec.sink.prepare(stream)
+    narrow(spec, stream, earliest, say)
     source = records.read_stream(spark, settings.kafka, spec.topic.name, spec.max_offsets(settings))
+    source = leave_out(source, Narrowing(settings.postgres).poisoned(spec.name))
     return (
         spec.sink.writer(source, stream)
         .queryName(spec.name)
@@ -85,8 +83,8 @@ def start_query(
     stop=stop_after_delay(START_SECONDS),
     reraise=True,
 )
-def _start(spec: StreamSpec, settings: Settings, spark: SparkSession, committed: Mapping[int, int]) -> Any:
-    return start_query(spec, settings, spark, committed, processingTime=f"{spec.interval_seconds(settings)} seconds")
+def _start(spec: StreamSpec, settings: Settings, spark: SparkSession, say: Callable[[str], None]) -> Any:
+    return start_query(spec, settings, spark, say, processingTime=f"{spec.interval_seconds(settings)} seconds")
 
 
 class StreamRun:
@@ -122,8 +120,7 @@ class StreamRun:
                 spark = self._spark_of()
             with self._stopping_queries(spark, lease):
                 with lease.beating(settings.beat_seconds, START_SECONDS):
-                    committed = lease.leases.read()[spec.name].end_offsets
-                    query = _start(spec, settings, spark, committed)
+                    query = _start(spec, settings, spark, self._say)
                     self._identity = topic_identity(settings.kafka, spec.topic.name)
                 with spec.beside.run(settings, spec.name, lease.epoch) if spec.beside else nullcontext() as companion:
                     self._watch(query, lease, companion)
@@ -171,6 +168,7 @@ class StreamRun:
         """Take in what the query has done; its lag in offsets, None while the broker or the first batch is missing."""
         if not query.isActive:
             problem = query.exception()
+            self._count_failure()
             raise QueryEnded(str(problem) if problem else "the query was stopped from outside of its run")
         topic = self._spec.topic.name
         newest = Sample.of(query.lastProgress, topic)
@@ -179,6 +177,14 @@ class StreamRun:
         self._ends = (newest.end_offsets if newest else {}) or self._ends
         self._require_topic()
         return consumer_lag(self._settings.kafka, topic, self._ends) if self._ends else None
+
+    def _count_failure(self) -> None:
+        """A batch that fails again and again is narrowed down at a later start."""
+        batch = planned_batch(self._spec.checkpoint(self._settings), self._spec.topic.name)
+        if batch is not None:
+            with suppress(*DATABASE_ERRORS):
+                times = Narrowing(self._settings.postgres).count(self._spec.name, batch.batch_id)
+                self._say(f"batch {batch.batch_id} has failed {times} times")
 
     def _require_topic(self) -> None:
         """Fail when the topic was made again, or the cluster is another one, while the query goes on from its old offsets."""

@@ -7,9 +7,11 @@ Measured with 500,000 shop events on two cores, warm: this 3.3 s, `from_json` an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,11 +39,21 @@ def read_batch(spark: SparkSession, servers: str, topic: str) -> DataFrame:
     return _source(spark.read, servers, topic).load().select(*RECORD_COLUMNS)
 
 
-def _source(reader, servers: str, topic: str):  # DataFrameReader or DataStreamReader
+def read_offsets(spark: SparkSession, servers: str, topic: str, spans: Sequence[tuple[int, int, int]]) -> DataFrame:
+    """The records of some (partition, first offset, end offset), columns as `RECORD_COLUMNS`."""
+    parts = []
+    for partition, first, end in spans:
+        reader = _source(spark.read, servers, json.dumps({topic: [partition]}), "assign")
+        reader = reader.option("startingOffsets", json.dumps({topic: {partition: first}}))
+        parts.append(reader.option("endingOffsets", json.dumps({topic: {partition: end}})).load())
+    return reduce(DataFrame.unionAll, parts).select(*RECORD_COLUMNS)
+
+
+def _source(reader, servers: str, topic: str, how: str = "subscribe"):  # DataFrameReader or DataStreamReader
     return (
         reader.format("kafka")
         .option("kafka.bootstrap.servers", servers)
-        .option("subscribe", topic)
+        .option(how, topic)
         .option("startingOffsets", "earliest")
         .option("failOnDataLoss", "true")
         .option("kafka.isolation.level", "read_committed")

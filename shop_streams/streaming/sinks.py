@@ -58,6 +58,15 @@ class LakeSink:
         # A bound method, not the object itself: pyspark asks a function for its signature.
         return records.writeStream.foreachBatch(batches.write)
 
+    def attempt(self, records: DataFrame, context: StreamContext) -> None:
+        judged = self.judge(records, context.settings.first_day.isoformat())
+        write_nowhere(self.rows(judged.where("reason is null")))
+
+
+def write_nowhere(rows: DataFrame) -> None:
+    """Compute every row and column, and keep none."""
+    rows.write.format("noop").mode("overwrite").save()
+
 
 @dataclass(frozen=True)
 class BatchWriter:
@@ -112,3 +121,6 @@ class TopicSink:
             .option("topic", self.topic)
             .outputMode("update")
         )
+
+    def attempt(self, records: DataFrame, context: StreamContext) -> None:
+        write_nowhere(self.transform(records, context))

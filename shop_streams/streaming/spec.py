@@ -45,6 +45,13 @@ class Sink(Protocol):
         """Attach the sink to the streaming records (see `records.RECORD_COLUMNS`)."""
         ...
 
+    def attempt(self, records: DataFrame, context: StreamContext) -> None:
+        """Do with some records, read as a batch, all that a stream's batch does, and leave nothing behind.
+
+        Raises whatever a stream's batch would.
+        """
+        ...
+
 
 class Companion(Protocol):
     """What works beside a stream's query, in the stream's own run and under its lease."""

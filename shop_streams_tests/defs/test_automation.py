@@ -112,6 +112,11 @@ READINESS: dict[str, tuple[list[MartRun], str | None, tuple[str, ...]]] = {
         "backing off: 3 failures in a row, 15 of 20 s to wait",
         (),
     ),
+    "it failed for some partitions, which back off by themselves": (
+        [MartRun(run, FAILED, "x", 1, partial=True) for run in "dcba"],
+        None,
+        (),
+    ),
     "a success ends the series": ([MartRun("c", FAILED, "x", 5), MartRun("b", SUCCESS, "x", 9)], None, ()),
 }
 

@@ -5,10 +5,12 @@ from dataclasses import replace
 from uuid import uuid4
 
 import dagster as dg
+import pytest
 from pyspark.sql import DataFrame
 
 from shop_streams.defs.automation import RANGE_END, RANGE_START
-from shop_streams.defs.marts import build_asset
+from shop_streams.defs.mart_failures import MartFailures, pause_after
+from shop_streams.defs.marts import FAILED_PARTITIONS_TAG, build_asset
 from shop_streams.defs.sales.assets import MART, partition_rows
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.lake import log
@@ -46,8 +48,22 @@ def test_a_partition_that_fails_holds_up_no_other(stack: Stack) -> None:
     good = set(DAYS) - {BROKEN}
     assert set(mart.recorded(stack.settings)) == good
     assert instance.get_materialized_partitions(asset_key(table)) == good
+    failures = MartFailures(stack.settings.postgres, mart.name)
+    assert failures.pauses().keys() == {BROKEN} and failures.pauses()[BROKEN] > 0  # its backing off is its own
+    assert (
+        FAILED_PARTITIONS_TAG in instance.get_run_by_id(result.run_id).tags
+    )  # which the mart as a whole does not share
+    failures.forget(BROKEN)
+    assert failures.pauses() == {}
     # The shop's own mart follows the same sales: not in the middle of somebody else's test.
     wait_for("the shop's own mart to follow", lambda: set(DAYS) <= set(MART.recorded(stack.settings)))
+
+
+@pytest.mark.parametrize(
+    ("failures", "age", "pause"), [(1, 0, 10), (1, 4, 6), (1, 11, 0), (2, 0, 20), (4, 10, 70), (50, 100, 200)]
+)
+def test_pauses_grow_and_end(failures: int, age: float, pause: float) -> None:
+    assert pause_after(failures, age) == pause
 
 
 def _counts(stack: Stack) -> dict[str, int] | None:

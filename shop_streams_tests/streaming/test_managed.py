@@ -75,15 +75,8 @@ class World:
     def made(self) -> bool:
         return self.rests
 
-    def read(self) -> dict[str, Any]:
-        return {INGEST.name: SimpleNamespace(end_offsets={})}
-
     def note_problem(self, _stream: str, _run_id: str, problem: str) -> None:
         self.noted = problem
-
-    @property
-    def leases(self) -> "World":
-        return self
 
     epoch = 1
 

@@ -138,15 +138,28 @@ def take_campaigns(dsn: str, campaigns: Sequence[tuple[Any, ...]]) -> int:
     Each campaign is a tuple in the order of CAMPAIGN_COLUMNS, datetime_created, PLACE_COLUMNS. Doing it twice, or an
     older message after a newer one, changes nothing.
     """
+    with transaction(dsn) as cursor:
+        return _take(cursor, campaigns)
+
+
+def try_campaigns(dsn: str, campaigns: Sequence[tuple[Any, ...]]) -> None:
+    """`take_campaigns`, and take it all back."""
+    with transaction(dsn) as cursor:
+        _take(cursor, campaigns)
+        cursor.connection.rollback()
+
+
+def _take(cursor: Any, campaigns: Sequence[tuple[Any, ...]]) -> int:
     newest: dict[str, tuple[Any, ...]] = {}
     for campaign in campaigns:  # one statement must not update a row twice
         known = newest.get(campaign[1])
         if known is None or known[AGE] < campaign[AGE]:
             newest[campaign[1]] = campaign
-    with transaction(dsn) as cursor:
-        turn = Turn.take(cursor)
-        psycopg2.extras.execute_values(cursor, UPSERT, list(newest.values()))
-        return turn.notify(list(newest))
+    if not newest:
+        return 0
+    turn = Turn.take(cursor)
+    psycopg2.extras.execute_values(cursor, UPSERT, list(newest.values()))
+    return turn.notify(list(newest))
 
 
 def sweep(dsn: str, interval: float) -> int | None:

@@ -7,7 +7,7 @@ Spark's own for a few rows would take longer than everything else. Spark's worke
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
@@ -23,6 +23,7 @@ from shop_streams.streaming.dead_letters import DEAD_LETTERS, as_dead_letters
 from shop_streams.streaming.sinks import JudgeRecords
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
     from shop_streams.streaming.spec import StreamContext
@@ -52,6 +53,21 @@ class CampaignSink:
         )
         return records.writeStream.foreachBatch(batches.write)
 
+    def attempt(self, records: DataFrame, context: StreamContext) -> None:
+        collected = rows(judge(records, context.settings.first_day.isoformat())).toArrow()
+        database.try_campaigns(context.settings.postgres, campaigns_of(collected))
+
+
+def accepted(collected: pa.Table) -> pa.Table:
+    """The rows of a collected batch that no rule refused, without `reason`."""
+    return collected.filter(pc.is_null(collected["reason"])).drop_columns("reason")
+
+
+def campaigns_of(collected: pa.Table) -> list[tuple[Any, ...]]:
+    """The accepted campaigns of a collected batch as `database.take_campaigns` takes them."""
+    wanted = accepted(collected).select([*CAMPAIGN_COLUMNS, "datetime_created", *PLACE_COLUMNS])
+    return [tuple(row.values()) for row in wanted.to_pylist()]
+
 
 @dataclass(frozen=True)
 class CampaignBatches:
@@ -67,10 +83,9 @@ class CampaignBatches:
         """Write one batch: PostgreSQL first, since somebody waits; then the lake. Each of it may be repeated."""
         judged = judge(records, self.first_day)
         collected = rows(judged).toArrow()
-        campaigns = collected.filter(pc.is_null(collected["reason"])).drop_columns("reason")
+        campaigns = accepted(collected)
         if campaigns.num_rows:
-            wanted = campaigns.select([*CAMPAIGN_COLUMNS, "datetime_created", *PLACE_COLUMNS])
-            database.take_campaigns(self.dsn, [tuple(row.values()) for row in wanted.to_pylist()])
+            database.take_campaigns(self.dsn, campaigns_of(collected))
             append_small_batch(campaigns, self.uri, self.writer_id, batch_id)
         if campaigns.num_rows < collected.num_rows:
             refused = as_dead_letters(judged.where("reason is not null"), DOMAIN)
