@@ -46,7 +46,7 @@ def test_only_what_differs_is_recomputed_and_the_words_say_so() -> None:
 def test_a_partition_with_a_pause_waits_and_holds_up_no_other() -> None:
     todo = plan({"a": 5, "b": 7, "c": 1}, {}, {"a": 0.0, "b": 40.0, "c": 12.4}.__getitem__)
     assert (todo.partitions, todo.waiting) == (["a"], ["b", "c"])
-    assert todo.why.endswith("; 2 still live or just computed, the next is due in 12 s")
+    assert todo.why.endswith("; 2 still live, just computed or failed, the next is due in 12 s")
 
 
 NOON = 1_775_044_800  # 2026-04-01T12:00Z
