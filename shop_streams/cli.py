@@ -17,6 +17,7 @@ from rich.table import Table as RichTable
 from shop_streams.cli_dead_letters import dead_letters_app
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings, get_settings
+from shop_streams.terminal import cell, escaped
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,7 +28,7 @@ app = typer.Typer(
     "Settings are environment variables SHOP_STREAMS_…; the README lists them.",
 )
 app.add_typer(dead_letters_app, name="dead-letters")
-console = Console()
+console = Console(emoji=False)  # an event's `:warning:` stays what it is
 STOPPING = "Stopping: streams first, at a batch boundary; the first time also half a minute for an archive that speeds up starts …"
 
 Domain = Annotated[str, typer.Argument(help="app_events, sales or promotions")]
@@ -43,7 +44,9 @@ def up(
 
     settings = get_settings()
     stack.up(settings, console)
-    console.print(f"Dagster: http://127.0.0.1:{settings.dagster_port}   logs: {settings.home}/logs", highlight=False)
+    console.print(
+        f"Dagster: http://127.0.0.1:{settings.dagster_port}   logs: {escaped(settings.home)}/logs", highlight=False
+    )
     if not detach:
         stay_until_interrupted(settings)
 
@@ -95,7 +98,7 @@ def down() -> None:
     settings = get_settings()
     with console.status(STOPPING):
         was_up = stack.down(settings, console.print)
-    console.print("Stopped." if was_up else f"Nothing of {settings.home} was running.")
+    console.print("Stopped." if was_up else f"Nothing of {escaped(settings.home)} was running.")
 
 
 @app.command()
@@ -117,7 +120,9 @@ def _print_status(state: dict[str, Any]) -> None:
     services = RichTable("service", "state", "pid", "reason")
     for name, service in state["services"].items():
         colour = colours.get(service["state"], "red")
-        services.add_row(name, f"[{colour}]{service['state']}[/]", str(service["pid"] or ""), service.get("reason", ""))
+        services.add_row(
+            name, f"[{colour}]{service['state']}[/]", str(service["pid"] or ""), cell(service.get("reason", ""))
+        )
     streams = RichTable("stream", "state", "run", "epoch", "lag", "beat s ago")
     for name, stream in state["streams"].items():
         colour = colours.get(stream["state"], "red")
@@ -131,7 +136,7 @@ def _print_status(state: dict[str, Any]) -> None:
         topics.add_row(name, *["?" if number is None else f"{number:,}" for number in totals.values()])
     console.print(services, streams, topics)
     for name, address in state["endpoints"].items():
-        console.print(f"{name:26}{address}", highlight=False)
+        console.print(f"{name:26}{escaped(address)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -238,14 +243,14 @@ def show(
         return
     grid = RichTable(box=box.SIMPLE)
     for name, _ in found.schema:
-        grid.add_column(name, no_wrap=True)
+        grid.add_column(cell(name), no_wrap=True)
     for row in found.rows:
-        grid.add_row(*["null" if row[name] is None else str(row[name]) for name, _ in found.schema])
+        grid.add_row(*[cell("null" if row[name] is None else row[name]) for name, _ in found.schema])
     Console(width=max(console.width, 400), soft_wrap=True).print(
         grid
     )  # whole values: they are there to be read or piped
     console.print(f"{found.row_count} rows, version {found.version}")
-    console.print("\n".join(f" |-- {name}: {kind}" for name, kind in found.schema), highlight=False)
+    console.print("\n".join(f" |-- {escaped(name)}: {escaped(kind)}" for name, kind in found.schema), highlight=False)
 
 
 def main() -> None:
@@ -253,7 +258,8 @@ def main() -> None:
     try:
         app()
     except ShopStreamsError as problem:
-        Console(stderr=True).print(f"[red]error:[/] {problem}", highlight=False, soft_wrap=True)
+        text = escaped(problem, lines=True)
+        Console(stderr=True, emoji=False).print(f"[red]error:[/] {text}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
