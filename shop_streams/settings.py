@@ -7,15 +7,29 @@ service of that kind is not started. A running stack leaves its settings in `<ho
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
+import time
+from collections.abc import Iterable, Mapping, MutableMapping
 from datetime import date
 from pathlib import Path
-from typing import Literal
-from urllib.parse import urlparse
+from typing import Any, Literal
+from urllib.parse import quote, urlparse
 
-from pydantic import Field, field_validator
+from dotenv import dotenv_values
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shop_streams.errors import ShopStreamsError
+
+PREFIX = "SHOP_STREAMS_"
+DAGSTER_POSTGRES = "SHOP_STREAMS_DAGSTER_POSTGRES"  # what Dagster's own dagster.yaml reads; not a setting
+# Dagster stores naive times, which PostgreSQL turns by its session's zone: every process and each session is in UTC.
+UTC_ENVIRONMENT = {"TZ": "UTC", "PGTZ": "UTC"}
+# libpq prefers these to the address and the passfile of a DSN: they belong to a database that is not this home's own.
+FOREIGN_DATABASE = ("PGPASSWORD", "PGHOSTADDR", "PGSERVICE", "PGOPTIONS", "PGSSLMODE")
+SECRET_SETTINGS = ("track_token", "postgres_dsn", "spark_remote")
 SUPERVISED_MARK = "SHOP_STREAMS_SUPERVISED_BY"  # tells a home's own processes from a developer's shell
 # On two cores the JVM's optimizing compiler takes a quarter of Spark's start-up, which everything else waits for. Without it
 # streams are back a quarter sooner, and take in less at the most.
@@ -27,7 +41,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 class Settings(BaseSettings):
     """Everything that a person can set. Ports are TCP ports on 127.0.0.1, durations are seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="SHOP_STREAMS_", extra="ignore", validate_default=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", validate_default=True)
 
     home: Path = Path(".shop_streams")
     jars: Path = REPOSITORY / ".jars"
@@ -77,6 +91,17 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
 
+    @field_validator("home")
+    @classmethod
+    def _plain(cls, value: Path) -> Path:
+        # Kafka splits its folders at commas; supervisord has no way to write the others down.
+        wrong = sorted({character for character in str(value) if character in ',"\\' or not character.isprintable()})
+        # delta-rs takes such a percent sign for an encoded character, and looks for the table in another folder.
+        wrong += re.findall("%[0-9A-Fa-f]{2}", str(value))
+        if wrong:
+            raise ValueError(f"the path of a home can't have {' '.join(map(repr, wrong))}; choose another folder")
+        return value
+
     @property
     def kafka(self) -> str:
         """Bootstrap servers of the broker in use."""
@@ -84,13 +109,31 @@ class Settings(BaseSettings):
 
     @property
     def postgres(self) -> str:
-        """libpq connection URI of the database in use."""
-        return self.postgres_dsn or f"postgresql://postgres@127.0.0.1:{self.postgres_port}/postgres"
+        """libpq connection URI of the database in use. The embedded one's holds no secret: libpq reads it from a file."""
+        passfile = quote(str(self.postgres_passfile), safe="")
+        return self.postgres_dsn or f"postgresql://postgres@127.0.0.1:{self.postgres_port}/postgres?passfile={passfile}"
+
+    @property
+    def postgres_passfile(self) -> Path:
+        """The embedded database's secret, as libpq reads it."""
+        return self.home / "postgres.pass"
 
     @property
     def spark(self) -> str:
-        """Spark Connect address in use."""
-        return self.spark_remote or f"sc://127.0.0.1:{self.spark_port}"
+        """Spark Connect address in use. Its client sends a token without TLS to `localhost` only, by this name."""
+        return self.spark_remote or f"sc://localhost:{self.spark_port}"
+
+    @property
+    def spark_token_file(self) -> Path:
+        """The embedded server's secret; clients read `SPARK_CONNECT_AUTHENTICATE_TOKEN` where the address has none."""
+        return self.home / "spark.token"
+
+    @property
+    def spark_with_token(self) -> str:
+        """`spark` with the secret of the embedded server: for a session, never for the screen."""
+        if not self.embedded["spark"] or not self.spark_token_file.exists():
+            return self.spark
+        return f"{self.spark}/;token={self.spark_token_file.read_text().strip()}"
 
     @property
     def spark_address(self) -> tuple[str, int]:
@@ -127,18 +170,67 @@ class Settings(BaseSettings):
 
 
 def get_settings() -> Settings:
-    """Read the settings: real environment first, then `.env` in this folder, then the running stack's own."""
-    home = Path(os.environ.get("SHOP_STREAMS_HOME", ".shop_streams")).expanduser()
-    return Settings(_env_file=(home / "stack.env", ".env"))  # type: ignore[call-arg]
+    """Read the settings: real environment first, then `.env` in this folder, then the running stack's own.
+
+    Puts this process's times and its database sessions into UTC, too.
+
+    Raises:
+        ShopStreamsError: a name that is no setting, or a value that does not fit; one line for all of them.
+    """
+    written = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    check_names([*os.environ, *written])
+    home = os.environ.get(f"{PREFIX}HOME") or written.get(f"{PREFIX}HOME") or ".shop_streams"
+    try:
+        # An older stack.env may have names that are gone: nobody wrote them by hand.
+        settings = Settings(_env_file=(Path(home).expanduser() / "stack.env", ".env"))  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise ShopStreamsError("; ".join(_problem(problem) for problem in error.errors())) from None
+    adapt(os.environ, settings)
+    time.tzset()
+    return settings
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse variables with our prefix that nobody reads.
+
+    Raises:
+        ShopStreamsError: names each of them, with the nearest setting.
+    """
+    known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields} | {SUPERVISED_MARK, DAGSTER_POSTGRES}
+    problems = []
+    for name in sorted({name.upper() for name in names}):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, 1, cutoff=0.8)
+            problems.append(f"{name} is no setting" + (f", did you mean {near[0]}?" if near else ""))
+    if problems:
+        raise ShopStreamsError(f"{'; '.join(problems)} Correct or unset it; the README lists the settings.")
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """One line for one of pydantic's errors; without the value where it may be a secret."""
+    field = str(error["loc"][0]) if error["loc"] else "settings"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    value = "" if field in SECRET_SETTINGS else f"={str(error['input'])!r}"
+    return f"{PREFIX}{field.upper()}{value}: {message[:1].lower()}{message[1:]}. Correct or unset it."
+
+
+def adapt(environment: MutableMapping[str, str], settings: Settings) -> None:
+    """Put a process's environment in order: UTC, and the embedded database's own address and secret."""
+    environment.update(UTC_ENVIRONMENT)
+    if settings.embedded["postgres"]:
+        for name in FOREIGN_DATABASE:
+            environment.pop(name, None)
 
 
 def process_environment(settings: Settings) -> dict[str, str]:
     """The whole environment for a service's process: this process's own, the settings, and Dagster's home."""
-    return {
+    environment = {
         **os.environ,
         **settings.environment(),
         "DAGSTER_HOME": str(settings.dagster_home),
-        "SHOP_STREAMS_DAGSTER_POSTGRES": settings.postgres,
+        DAGSTER_POSTGRES: settings.postgres,
         "PYTHONUNBUFFERED": "1",
         SUPERVISED_MARK: str(settings.home),
     }
+    adapt(environment, settings)
+    return environment

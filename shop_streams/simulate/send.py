@@ -20,6 +20,10 @@ class TryAgain(Exception):
     """The collector could not take the event: down, or 503."""
 
 
+class WrongToken(ShopStreamsError):
+    """The collector does not accept our token: no other request will fare better."""
+
+
 async def _post(client: aiohttp.ClientSession, path: str, event: dict[str, Any]) -> None:
     """One attempt; `TryAgain` where another may help."""
     try:
@@ -31,6 +35,11 @@ async def _post(client: aiohttp.ClientSession, path: str, event: dict[str, Any])
         raise TryAgain(f"{type(error).__name__}: {error}") from error
     if answer.status == 503:
         raise TryAgain(text)
+    if answer.status in (401, 403):
+        raise WrongToken(
+            f"The collector at {answer.url.origin()} refuses the token ({answer.status}). Set SHOP_STREAMS_TRACK_TOKEN to "
+            "the one that it was started with."
+        )
     raise ShopStreamsError(f"The collector answered {answer.status} to {event}: {text}")
 
 
@@ -79,6 +88,8 @@ async def _send_all(
                 for _ in range(CONNECTIONS):
                     group.create_task(worker(client))
                 group.create_task(feed())
+        except* WrongToken as refused:
+            raise ShopStreamsError(str(refused.exceptions[0])) from refused
         except* (TryAgain, ShopStreamsError) as problems:
             raise ShopStreamsError(
                 f"{acknowledged} of {total} events were acknowledged, then: {problems.exceptions[0]}\n"

@@ -65,6 +65,34 @@ def test_taken_port_names_its_variable(tmp_path: Path) -> None:
     assert "SHOP_STREAMS_COLLECTOR_PORT" in answer.stderr
 
 
+def test_all_taken_ports_are_named_at_once(tmp_path: Path) -> None:
+    with socket.socket() as one, socket.socket() as two:
+        ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        for taken, name in ((one, "kafka_controller"), (two, "dagster")):
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            ports[name] = taken.getsockname()[1]
+        ports["api"] = ports["collector"]
+        given = {f"SHOP_STREAMS_{name.upper()}_PORT": str(port) for name, port in ports.items()}
+        answer = run("up", "--detach", SHOP_STREAMS_HOME=str(tmp_path / "home"), **given)
+    assert answer.returncode == 1 and answer.stderr.count("\n") == 1
+    assert f"Port {ports['kafka_controller']} (kafka controller) is taken" in answer.stderr
+    assert f"Port {ports['dagster']} (dagster) is taken" in answer.stderr
+    variables = ("KAFKA_CONTROLLER", "DAGSTER", "API", "COLLECTOR")
+    assert all(f"SHOP_STREAMS_{name}_PORT" in answer.stderr.split("set ")[1] for name in variables)
+
+
+def test_a_wrong_token_is_one_line(stack: Stack) -> None:
+    words = ("simulate", "sales", "--count", "50")
+    answer = run(*words, SHOP_STREAMS_TRACK_TOKEN="not the collector's token, but as long")
+    assert answer.returncode == 1 and "SHOP_STREAMS_TRACK_TOKEN" in answer.stderr
+    assert (
+        answer.stderr.count("error:") == 1
+        and answer.stderr.strip().count("\n") == 0
+        and "ExceptionGroup" not in answer.stderr
+    )
+
+
 def test_home_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     answer = run("up", SHOP_STREAMS_HOME=str(tmp_path / "file" / "home"))

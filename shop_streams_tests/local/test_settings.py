@@ -1,0 +1,90 @@
+"""A setting that is misspelt or of a wrong type is one line that says what to write instead."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shop_streams.errors import ShopStreamsError
+from shop_streams.local.stack import stack_env
+from shop_streams.settings import Settings, get_settings
+
+COMMAND = str(Path(sys.executable).with_name("shop-streams"))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHOP_STREAMS_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SHOP_STREAMS_COLECTOR_PORT", "1", "SHOP_STREAMS_COLECTOR_PORT is no setting, did you mean SHOP_STREAMS_COLLECTOR_PORT?"),
+        ("SHOP_STREAMS_POSTGRES_DNS", "x", "did you mean SHOP_STREAMS_POSTGRES_DSN?"),
+        ("SHOP_STREAMS_QQQ", "x", "SHOP_STREAMS_QQQ is no setting"),
+        ("SHOP_STREAMS_KAFKA_PORT", "many", "SHOP_STREAMS_KAFKA_PORT='many': input should be a valid integer"),
+        ("SHOP_STREAMS_KAFKA_PORT", "70000", "SHOP_STREAMS_KAFKA_PORT='70000': input should be less than or equal to 65535"),
+        ("SHOP_STREAMS_LEASE_SECONDS", "soon", "SHOP_STREAMS_LEASE_SECONDS='soon': input should be a valid number"),
+        ("SHOP_STREAMS_SALES_WINDOW_ANCHOR", "day", "input should be 'hour' or 'first_event'"),
+        ("SHOP_STREAMS_HOME", "/tmp/a,b", "can't have ','; choose another folder"),
+        ("SHOP_STREAMS_HOME", "/tmp/100%25", "can't have '%25'; choose another folder"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_a_wrong_setting_is_one_line(
+    name: str, value: str, said: str, place: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place == ".env":
+        monkeypatch.delenv(name, raising=False)
+        (folder / ".env").write_text(f"{name}={value}\n")
+    else:
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ShopStreamsError) as problem:
+        get_settings()
+    text = str(problem.value)
+    assert said in text and "Correct or unset it" in text and "\n" not in text
+
+
+def test_all_wrong_settings_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_STREAMS_KAFKA_PORT", "a")
+    monkeypatch.setenv("SHOP_STREAMS_API_PORT", "b")
+    with pytest.raises(ShopStreamsError, match=r"SHOP_STREAMS_KAFKA_PORT='a'.*SHOP_STREAMS_API_PORT='b'"):
+        get_settings()
+
+
+def test_the_command_says_it_without_a_traceback() -> None:
+    environment = os.environ | {"SHOP_STREAMS_TRACK_TOKN": "secret"}
+    answer = subprocess.run([COMMAND, "status"], capture_output=True, text=True, env=environment, timeout=60)
+    assert answer.returncode == 1 and answer.stderr.startswith("error: SHOP_STREAMS_TRACK_TOKN is no setting")
+    assert answer.stderr.count("\n") == 1 and "secret" not in answer.stderr
+
+
+def test_a_running_stack_of_another_version_may_have_other_settings(folder: Path) -> None:
+    (folder / "home").mkdir()
+    (folder / "home" / "stack.env").write_text("SHOP_STREAMS_GONE=1\nSHOP_STREAMS_API_PORT='4711'\n")
+    assert get_settings().api_port == 4711
+
+
+def test_a_stack_leaves_its_settings_as_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = folder / "it's 100% #1 tést"
+    home.mkdir()
+    monkeypatch.setenv("SHOP_STREAMS_HOME", str(home))
+    settings = Settings(home=home, track_token="a'b\\c # $d", lake_uri=f"{home}/lake")
+    (home / "stack.env").write_text(stack_env(settings))
+    assert get_settings() == settings
+
+
+def test_a_database_elsewhere_keeps_its_password_and_ours_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    monkeypatch.setenv("PGPASSWORD", "of another database")
+    monkeypatch.setenv("SHOP_STREAMS_POSTGRES_DSN", "postgresql://shop@db/shop")
+    get_settings()
+    assert os.environ["PGPASSWORD"] and os.environ["PGTZ"] == os.environ["TZ"] == "UTC"
+    monkeypatch.delenv("SHOP_STREAMS_POSTGRES_DSN")
+    get_settings()
+    assert "PGPASSWORD" not in os.environ
