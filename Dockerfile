@@ -14,6 +14,8 @@ RUN pip install --no-cache-dir --constraint constraints.txt --editable . \
 # The pyspark wheel is a whole Spark distribution.
 ENV SPARK_HOME=/usr/local/lib/python3.11/site-packages/pyspark
 ENV PATH=$SPARK_HOME/bin:$PATH DAGSTER_HOME=/opt/dagster
+# Dagster stores naive times: every process and each database session is in UTC, whatever the machine's zone.
+ENV TZ=UTC PGTZ=UTC
 
 RUN mkdir -p $DAGSTER_HOME && cp shop_streams/local/dagster.yaml $DAGSTER_HOME/ \
     && printf 'load_from:\n  - grpc_server:\n      host: dagster-code\n      port: 4000\n      location_name: shop_streams\n' \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import grpc
@@ -10,7 +11,7 @@ import psycopg2
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from shop_streams.settings import Settings
+from shop_streams.settings import DAGSTER_POSTGRES, Settings
 
 PROBE_SECONDS = 2.0
 
@@ -71,15 +72,17 @@ def probe_code_server(address: str) -> None:
 
 
 def probe_daemon(settings: Settings, tolerance_seconds: float = 90) -> None:
-    """Expect a recent heartbeat of the sensor daemon in Dagster's storage (it beats every 30 s)."""
+    """Expect a recent heartbeat of the sensor daemon, by Dagster's own record of it (it beats every 30 s)."""
+    import dagster as dg
+    from sqlalchemy.exc import SQLAlchemyError
+
+    probe_postgres(settings)  # Dagster's storage would try again and again
+    os.environ[DAGSTER_POSTGRES] = settings.postgres  # dagster.yaml takes the address from there
     try:
-        connection = psycopg2.connect(settings.postgres, connect_timeout=int(PROBE_SECONDS))
-        with connection, connection.cursor() as cursor:
-            cursor.execute("select extract(epoch from timestamp) from daemon_heartbeats where daemon_type = 'SENSOR'")
-            row = cursor.fetchone()
-        connection.close()
-    except psycopg2.Error as error:
+        with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+            heartbeat = instance.get_daemon_heartbeats().get("SENSOR")
+    except (SQLAlchemyError, dg.DagsterError) as error:
         raise Unhealthy(str(error).strip()) from error
-    age = time.time() - float(row[0]) if row else None
+    age = time.time() - heartbeat.timestamp if heartbeat else None
     if age is None or age > tolerance_seconds:
         raise Unhealthy("no heartbeat yet" if age is None else f"last heartbeat {age:.0f} s ago")

@@ -147,13 +147,22 @@ def stream_state(lease: Lease | None, ttl: float) -> str:
     return "resting" if lease is None or lease.released else "stale"
 
 
+def created_at(instance: dg.DagsterInstance, record: dg.RunRecord) -> float:
+    """When a run was made, in seconds since 1970: by its first event, whose time is a number.
+
+    The record's own time is a naive column, which shifts where a session's zone is not UTC: only for a run without events.
+    """
+    first = instance.get_records_for_run(record.dagster_run.run_id, limit=1).records
+    return first[0].event_log_entry.timestamp if first else record.create_timestamp.timestamp()
+
+
 def _runs(instance: dg.DagsterInstance, job: str) -> tuple[list[Run], Run | None]:
     now = time.time()
     unfinished = [
         Run(
             record.dagster_run.run_id,
             record.dagster_run.status.value,
-            now - record.create_timestamp.timestamp(),
+            now - created_at(instance, record),
         )
         for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=UNFINISHED))
     ]
@@ -164,7 +173,7 @@ def _runs(instance: dg.DagsterInstance, job: str) -> tuple[list[Run], Run | None
         finished = Run(
             record.dagster_run.run_id,
             record.dagster_run.status.value,
-            now - record.create_timestamp.timestamp(),
+            now - created_at(instance, record),
             now - (record.end_time or now),
         )
     return unfinished, finished

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +25,20 @@ def test_every_setting_has_a_reader(name: str) -> None:
     environment = SERVICES[name].get("environment", {})
     ours = {key.removeprefix("SHOP_STREAMS_") for key in environment if key.startswith("SHOP_STREAMS_")}
     assert ours - others <= {field.upper() for field in Settings.model_fields}
+
+
+def test_every_part_is_in_utc() -> None:
+    image = (REPOSITORY / "Dockerfile").read_text()
+    assert re.search(r"^ENV TZ=UTC PGTZ=UTC$", image, re.MULTILINE), "for all that are made of our image"
+    assert "timezone=UTC" in SERVICES["postgres"]["command"] and SERVICES["kafka"]["environment"]["TZ"] == "UTC"
+    for service in SERVICES.values():
+        assert service.get("environment", {}).get("TZ", "UTC") == "UTC"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_only_the_collector_and_the_api_are_open_to_others(name: str) -> None:
+    published = [port for port in SERVICES[name].get("ports", []) if not str(port).startswith("127.0.0.1:")]
+    assert not published or name in ("collector", "api")
 
 
 @pytest.mark.parametrize("name", SERVICES)

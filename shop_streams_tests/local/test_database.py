@@ -1,0 +1,155 @@
+"""The embedded PostgreSQL on machines west and east of UTC, and one with half hours: real server, real Dagster daemon."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import psycopg2
+import pytest
+
+from shop_streams.errors import ShopStreamsError
+from shop_streams.local import prepare
+from shop_streams.local.database_zone import require_utc
+from shop_streams.local.probes import Unhealthy, probe_daemon, probe_postgres
+from shop_streams.local.services import services
+from shop_streams.settings import DAGSTER_POSTGRES, Settings, process_environment
+from shop_streams.streaming.keep_alive import created_at
+from shop_streams_tests.harness import free_ports, wait_for
+
+ZONES = ("America/New_York", "Asia/Tokyo", "Asia/Kolkata")
+
+
+@contextmanager
+def server(settings: Settings) -> Iterator[None]:
+    """The database as `up` prepares and starts it."""
+    service = next(service for service in services(settings) if service.name == "postgres")
+    service.prepare()
+    process = subprocess.Popen(
+        service.command, user=service.user, env=process_environment(settings), cwd="/", stderr=subprocess.DEVNULL
+    )
+
+    def answers() -> bool:
+        try:
+            probe_postgres(settings)
+        except Unhealthy:
+            return False
+        return True
+
+    try:
+        wait_for("PostgreSQL to answer", answers, 60)
+        yield
+    finally:
+        process.send_signal(2)
+        process.wait(30)
+
+
+@contextmanager
+def machine(zone: str) -> Iterator[Settings]:
+    """A new home on a machine in this zone."""
+    before = dict(os.environ)
+    os.environ["TZ"] = zone
+    os.environ.pop("PGTZ", None)
+    time.tzset()
+    try:
+        with tempfile.TemporaryDirectory(prefix="shop streams 5% ") as folder:
+            yield Settings(home=Path(folder), postgres_port=free_ports(1)[0])
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        time.tzset()
+
+
+def execute(dsn: str, statement: str) -> list[tuple[object, ...]]:
+    connection = psycopg2.connect(dsn)
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_times_are_right_wherever_the_machine_is(zone: str) -> None:
+    with machine(zone) as settings, server(settings):
+        conf = (settings.home / "postgres" / "postgresql.conf").read_text()
+        assert f"timezone = '{zone}'" in conf, "initdb took the machine's zone: this is the case"
+        assert execute(settings.postgres, "show timezone") == [("UTC",)], "a session that says nothing"
+        require_utc(settings)
+
+        prepare.prepare_dagster(settings)
+        os.environ[DAGSTER_POSTGRES] = settings.postgres
+        with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+            instance.create_run_for_job(dg.job(name="nothing")(lambda: None))
+            (record,) = instance.get_run_records()
+            assert abs(time.time() - record.create_timestamp.timestamp()) < 60
+            assert abs(time.time() - created_at(instance, record)) < 60
+            instance.report_engine_event("hello", record.dagster_run)
+            # Sessions of another zone shift the column: the age does not come from it.
+            execute(settings.postgres, "update runs set create_timestamp = create_timestamp + interval '9 hours'")
+            (record,) = instance.get_run_records()
+            assert abs(time.time() - created_at(instance, record)) < 60
+
+            daemon = subprocess.Popen(
+                [str(Path(sys.executable).with_name("dagster-daemon")), "run", "--empty-workspace"],
+                env=process_environment(settings), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+            try:
+                wait_for("a heartbeat", lambda: instance.get_daemon_heartbeats().get("SENSOR"), 90)
+                probe_daemon(settings)
+                # Written by a session of another zone, as in a home of an earlier version.
+                execute(settings.postgres, "update daemon_heartbeats set timestamp = timestamp - interval '5 hours'")
+                probe_daemon(settings)
+                with pytest.raises(Unhealthy, match="last heartbeat"):
+                    probe_daemon(settings, tolerance_seconds=-60)
+            finally:
+                daemon.terminate()
+                daemon.wait(60)
+
+
+def test_somebody_elses_database_is_checked_and_the_advice_helps() -> None:
+    with machine("Asia/Kolkata") as settings, server(settings):
+        os.environ["PGTZ"] = "UTC"  # as every process of ours has it: it must not hide the database's own zone
+        execute(settings.postgres, 'create database "Shop\'s"')
+        dsn = settings.postgres.replace("/postgres?", "/Shop's?")
+        theirs = settings.model_copy(update={"postgres_dsn": dsn})
+        require_utc(theirs)
+        execute(settings.postgres, "alter database \"Shop's\" set timezone to 'Asia/Kolkata'")
+        with pytest.raises(
+            ShopStreamsError, match=r"'Asia/Kolkata'.*ALTER DATABASE \"Shop's\" SET timezone TO"
+        ) as told:
+            require_utc(theirs)
+        execute(settings.postgres, str(told.value).split("`")[1])
+        require_utc(theirs)
+        execute(settings.postgres, "alter role postgres set timezone to 'Europe/London'")  # UTC in winter only
+        with pytest.raises(ShopStreamsError, match="ALTER ROLE postgres SET timezone") as told:
+            require_utc(theirs)
+        execute(settings.postgres, str(told.value).split("`")[1])
+        require_utc(theirs)
+        assert os.environ["PGTZ"] == "UTC"
+
+
+def test_the_database_asks_for_its_secret_also_in_an_older_home() -> None:
+    with machine("UTC") as settings:
+        bare = f"postgresql://postgres@127.0.0.1:{settings.postgres_port}/postgres"
+        with server(settings):
+            first = settings.postgres_passfile.read_text()
+            assert settings.postgres_passfile.stat().st_mode & 0o777 == 0o600
+            execute(settings.postgres, "create table kept as select 1 as one")
+            with pytest.raises(psycopg2.OperationalError, match="password"):
+                execute(bare, "select 1")
+        # What an earlier version left: everybody on the machine may come in, and there is no secret.
+        settings.postgres_passfile.unlink()
+        (settings.home / "postgres" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
+        with server(settings):
+            assert execute(settings.postgres, "select one from kept") == [(1,)]
+            assert settings.postgres_passfile.read_text() != first
+            with pytest.raises(psycopg2.OperationalError, match="password"):
+                execute(bare, "select 1")
