@@ -1,0 +1,52 @@
+"""The UI answers its own pages and programs on this machine, and no page of anybody else."""
+
+import httpx
+import pytest
+from starlette.datastructures import Headers
+
+from shop_streams.local.webserver import is_ours
+from shop_streams_tests.harness import Stack
+
+HOSTS = ("127.0.0.1:3000", "localhost:3000")
+
+
+@pytest.mark.parametrize(
+    ("right", "kind", "method", "path", "query", "headers"),
+    [
+        (True, "http", "GET", "/runs", b"", {"host": "127.0.0.1:3000"}),
+        (True, "http", "GET", "/assets/x", b"view=overview", {"host": "localhost:3000"}),
+        (True, "http", "POST", "/graphql", b"", {"host": "127.0.0.1:3000"}),
+        (True, "http", "POST", "/graphql", b"", {"host": "127.0.0.1:3000", "origin": "http://127.0.0.1:3000"}),
+        (True, "http", "GET", "/graphql", b"", {"host": "127.0.0.1:3000"}),
+        (True, "websocket", "GET", "/graphql", b"", {"host": "127.0.0.1:3000", "origin": "http://localhost:3000"}),
+        (False, "http", "GET", "/runs", b"", {"host": "evil.example:3000"}),
+        (False, "http", "GET", "/runs", b"", {"host": "127.0.0.1:4000"}),
+        (False, "http", "GET", "/runs", b"", {}),
+        (False, "http", "POST", "/graphql", b"", {"host": "127.0.0.1:3000", "origin": "http://evil.example"}),
+        (False, "http", "POST", "/graphql", b"", {"host": "127.0.0.1:3000", "origin": "null"}),
+        (False, "http", "POST", "/graphql", b"", {"host": "127.0.0.1:3000", "origin": "http://127.0.0.1:8000"}),
+        (False, "http", "POST", "/graphql", b"query=mutation", {"host": "127.0.0.1:3000"}),
+        (False, "http", "GET", "/graphql", b"query=mutation", {"host": "127.0.0.1:3000"}),
+        (False, "http", "GET", "/graphql/", b"query=mutation", {"host": "127.0.0.1:3000"}),
+        (False, "websocket", "GET", "/graphql", b"", {"host": "127.0.0.1:3000", "origin": "http://evil.example"}),
+        (False, "websocket", "GET", "/graphql", b"", {"host": "evil.example", "origin": "http://127.0.0.1:3000"}),
+    ],
+)
+def test_what_is_ours(right: bool, kind: str, method: str, path: str, query: bytes, headers: dict[str, str]) -> None:
+    assert is_ours(kind, method, path, query, Headers(headers), HOSTS) is right
+
+
+def test_the_running_ui_refuses_pages_of_others(stack: Stack) -> None:
+    url = f"http://127.0.0.1:{stack.settings.dagster_port}"
+    question = {"query": "{ version }"}
+
+    def status(method: str, path: str, **more: object) -> int:
+        return httpx.request(method, url + path, timeout=30, trust_env=False, **more).status_code  # type: ignore[arg-type]
+
+    assert status("GET", "/") == 200
+    assert status("POST", "/graphql", json=question) == 200
+    assert status("POST", "/graphql", json=question, headers={"Origin": url}) == 200
+    assert status("POST", "/graphql", json=question, headers={"Origin": "http://evil.example"}) == 403
+    assert status("POST", "/graphql", json=question, headers={"Host": "evil.example"}) == 403
+    assert status("GET", "/graphql", params=question) == 403
+    assert status("GET", "/", headers={"Host": f"evil.example:{stack.settings.dagster_port}"}) == 403
