@@ -23,7 +23,7 @@ def open_session(settings: Settings) -> SparkSession:
 
     session: SparkSession = LazyPySparkResource(
         spark_config={
-            "spark.remote": settings.spark,
+            "spark.remote": settings.spark_with_token,
             "spark.sql.session.timeZone": "UTC",
             "spark.sql.shuffle.partitions": str(settings.state_partitions),
             "spark.sql.streaming.stateStore.providerClass": (

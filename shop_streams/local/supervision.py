@@ -12,6 +12,7 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from shop_streams.local.prepare import runtime_folder
+from shop_streams.local.private import write_private
 from shop_streams.local.services import Service
 from shop_streams.settings import SUPERVISED_MARK, Settings
 
@@ -42,13 +43,18 @@ def is_up(settings: Settings) -> bool:
     return True
 
 
-def _escaped(text: str) -> str:
-    return text.replace("%", "%%").replace('"', '\\"')
+def _escaped(text: str, settings: Settings) -> str:
+    """A word inside double quotes. The home goes in by supervisord's own `%(here)s`: its path may look like a comment."""
+    parts = text.split(str(settings.home))
+    return "%(here)s".join(part.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"') for part in parts)
 
 
 def _program(service: Service, settings: Settings) -> str:
-    environment = ",".join(f'{key}="{_escaped(value)}"' for key, value in service.environment.items())
-    command = " ".join(f'"{_escaped(word)}"' for word in service.command)
+    # `%%(here)s`: supervisord expands the name of a program's log twice.
+    secret = {name: path.read_text().strip() for name, path in service.secrets.items()}
+    variables = (service.environment | secret).items()
+    environment = ",".join(f'{key}="{_escaped(value, settings)}"' for key, value in variables)
+    command = " ".join(f'"{_escaped(word, settings)}"' for word in service.command)
     return f"""
 [program:{service.name}]
 command={command}
@@ -63,7 +69,7 @@ stopwaitsecs={service.stop_seconds}
 stopasgroup={"false" if service.name == "postgres" else "true"}
 killasgroup=true
 redirect_stderr=true
-stdout_logfile={settings.home}/logs/{service.name}.log
+stdout_logfile=%%(here)s/logs/{service.name}.log
 stdout_logfile_maxbytes={LOG_LIMIT}
 stdout_logfile_backups=1
 """
@@ -72,10 +78,11 @@ stdout_logfile_backups=1
 def write_configuration(settings: Settings, all_services: list[Service]) -> None:
     """Write supervisord's configuration for these services."""
     head = f"""[supervisord]
-logfile={settings.home}/logs/supervisord.log
+logfile=%(here)s/logs/supervisord.log
 logfile_maxbytes={LOG_LIMIT}
 logfile_backups=1
-pidfile={settings.home}/supervisord.pid
+umask=077
+pidfile=%(here)s/supervisord.pid
 {"user=root" if os.geteuid() == 0 else ""}
 
 [unix_http_server]
@@ -85,7 +92,8 @@ chmod=0700
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 """
-    configuration(settings).write_text(head + "".join(_program(service, settings) for service in all_services))
+    programs = "".join(_program(service, settings) for service in all_services)
+    write_private(configuration(settings), head + programs)
 
 
 def supervisor_process(settings: Settings) -> psutil.Process | None:

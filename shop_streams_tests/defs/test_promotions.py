@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
@@ -392,7 +393,7 @@ def own_database(stack: Stack) -> Iterator[Settings]:
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(f"create database {name}")
-    dsn = stack.settings.postgres.rsplit("/", 1)[0] + f"/{name}"
+    dsn = urlsplit(stack.settings.postgres)._replace(path=f"/{name}").geturl()
     try:
         yield stack.settings.model_copy(update={"postgres_dsn": dsn})
     finally:
