@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.progress import track
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from shop_streams.errors import ShopStreamsError
+from shop_streams.plain import plain, plain_pair
 from shop_streams.settings import get_settings
+
+if TYPE_CHECKING:
+    from shop_streams.streaming.drafts import Draft, Fix, State
+    from shop_streams.streaming.replay import Result
+
+Item = TypeVar("Item")
+
+SHOWN = 50
+VALUE_WIDTH = 48
+REASON_WIDTH = 200
 
 dead_letters_app = typer.Typer(
     no_args_is_help=True, help="What the streams refused, and why; send it again once fixed."
@@ -27,61 +40,172 @@ ReasonOption = Annotated[str | None, typer.Option("--reason", help="only those w
 def list_dead_letters(
     domain: DomainOption = None,
     reason: ReasonOption = None,
-    limit: Annotated[int, typer.Option(min=1)] = 50,
+    limit: Annotated[int, typer.Option(min=1)] = SHOWN,
     everything: Annotated[bool, typer.Option("--all", help="those that were replayed, too")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs")] = False,
 ) -> None:
-    """Print what was refused and not yet replayed: its place in the topic, the reason, and the beginning of its value."""
-    from shop_streams.streaming.replay import find, find_open, origin_of
+    """Print what was refused and not yet replayed: its place in the topic, the reason, the beginning of its value.
 
-    letters = (find if everything else find_open)(get_settings(), domain, reason)
+    `came from` is the letter that a replayed record was made of.
+    """
+    from shop_streams.defs.streams import LAKE_STREAMS
+    from shop_streams.streaming.drafts import place_of
+    from shop_streams.streaming.replay import Choice, find_chosen
+
+    domains = [spec.domain for spec in LAKE_STREAMS]
+    found = find_chosen(get_settings(), Choice(domain, reason), domains, everything)
     if as_json:
-        plain = [{**letter, "raw": (letter["raw"] or b"").decode(errors="replace")} for letter in letters]
-        typer.echo(json.dumps(plain, indent=2, default=str))
+        rows = [
+            {
+                **letter,
+                "raw": (letter["raw"] or b"").decode(errors="replace"),
+                "place": place_of(letter),
+                "replayed": place_of(letter) in found.replayed,
+                "came_from": found.origins.get(place_of(letter)),
+            }
+            for letter in found.letters
+        ]
+        typer.echo(json.dumps(rows, indent=2, default=str))
         return
-    grid = RichTable("at", "place", "reason", "value")
-    for letter in letters[:limit]:
-        raw = (letter["raw"] or b"")[:60].decode(errors="replace")
-        grid.add_row(f"{letter['at']:%Y-%m-%d %H:%M:%S}", origin_of(letter), letter["reason"], escape(raw))
+    grid = RichTable("at", "place", "reason", "value", "came from")
+    for letter in found.letters[:limit]:
+        place = place_of(letter)
+        cells = (plain(place, 200), plain(letter["reason"], REASON_WIDTH), plain(letter["raw"]))
+        grid.add_row(f"{letter['at']:%Y-%m-%d %H:%M:%S}", *map(Text, cells), Text(found.origins.get(place, "")))
     console.print(grid)
-    console.print(f"{len(letters)} dead letters" + (f", {limit} shown" if len(letters) > limit else ""))
+    count = len(found.letters)
+    console.print(f"{count} dead letters" + (f", {limit} shown" if count > limit else ""))
 
 
 @dead_letters_app.command("show")
 def show_dead_letter(place: Annotated[str, typer.Argument(help="topic:partition:offset, as `list` prints it")]) -> None:
-    """Print one dead letter's value byte by byte on standard output, and why it was refused on standard error."""
-    from shop_streams.streaming.replay import find, origin_of
+    """Print one dead letter's value on standard output, why it was refused and where it came from on standard error.
 
-    letter = next((letter for letter in find(get_settings()) if origin_of(letter) == place), None)
-    if letter is None:
-        raise ShopStreamsError(
-            f"There is no dead letter {place!r}. `shop-streams dead-letters list --all` prints them."
-        )
-    typer.echo(f"{letter['at']:%Y-%m-%d %H:%M:%S}  {letter['domain']}  {letter['reason']}", err=True)
-    sys.stdout.buffer.write(letter["raw"] or b"")
+    The value is printed byte by byte, but on a terminal without control characters.
+    """
+    from shop_streams.streaming.drafts import place_of
+    from shop_streams.streaming.replay import Choice, find, find_chosen
+    from shop_streams.streaming.replay_ledger import origin_chain
+
+    settings = get_settings()
+    found = find_chosen(settings, Choice(places=(place,)), [])
+    letter = found.letters[0]
+    replayed = "  replayed" if found.replayed else ""
+    typer.echo(
+        f"{letter['at']:%Y-%m-%d %H:%M:%S}  {letter['domain']}  {plain(letter['reason'], 1000)}{replayed}", err=True
+    )
+    if chain := origin_chain(place, found.origins):
+        reasons = {place_of(one): one["reason"] for one in find(settings, letter["domain"])}
+        for origin in chain:
+            typer.echo(f"came from {origin}: {plain(reasons.get(origin, 'not kept any more'), 1000)}", err=True)
+    raw: bytes = letter["raw"] or b""
+    if sys.stdout.isatty():
+        typer.echo(plain(raw, max(60, 4 * len(raw))))
+    else:
+        sys.stdout.buffer.write(raw)
 
 
 @dead_letters_app.command("replay")
 def replay_dead_letters(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PLACE", help="topic:partition:offset; without any, all open letters"),
+    ] = None,
     domain: DomainOption = None,
     reason: ReasonOption = None,
     fix: Annotated[
         str | None,
         typer.Option("--fix", help="a shell command that reads a value and writes the mended one, such as 'jq -c .'"),
     ] = None,
+    named_fix: Annotated[
+        str | None, typer.Option("--named-fix", help="one of the fixes above, as in the job replay_dead_letters")
+    ] = None,
+    fix_seconds: Annotated[float, typer.Option("--fix-seconds", min=0.1, help="time for --fix, for each letter")] = 10,
+    from_origin: Annotated[
+        bool,
+        typer.Option("--from-origin", help="start from the value that was refused first, not from an earlier fix's"),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="send nothing; show values before and after, and the rules' verdict")
+    ] = False,
+    send_refused: Annotated[
+        bool, typer.Option("--send-refused", help="also send what the rules would refuse again, or is empty")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
-    """Send dead letters to their topic again, each once. What still breaks a rule comes back as a new dead letter."""
-    from rich.progress import track
+    """Mend dead letters and send them to their topic again, each once.
 
-    from shop_streams.streaming.replay import find_open, mend_with, replay
+    The rules of the domain judge first: what they would refuse again is not sent. Exit status 1 if a letter is left over.
+
+    Fixes for --named-fix: as_is, trim (white space, NULs), texts_to_numbers (prices, times, user_id), numbers_to_texts
+    (category, item_id, uid), seconds_to_milliseconds (sales), milliseconds_to_seconds (promotions), unwrap_array.
+    """
+    from shop_streams.defs.streams import LAKE_STREAMS
+    from shop_streams.spark import open_session
+    from shop_streams.streaming.drafts import State, judge_with, make_drafts
+    from shop_streams.streaming.replay import Choice, Result, find_chosen, replay, summary
 
     settings = get_settings()
-    letters = find_open(settings, domain, reason)
-    if not letters:
-        console.print("No dead letters.")
-        return
-    if not yes:
-        typer.confirm(f"Send {len(letters)} records to their topics again?", abort=True)
-    sent = sum(1 for _ in track(replay(letters, settings, mend_with(fix)), "replaying", len(letters)))
-    console.print(f"{sent} records sent again.")
+    mend = _fix(fix, named_fix, fix_seconds)
+    found = find_chosen(settings, Choice(domain, reason, tuple(places or ())), [spec.domain for spec in LAKE_STREAMS])
+    judge = judge_with(LAKE_STREAMS, settings, lambda: open_session(settings))
+    making = make_drafts(found.open, mend, judge, found.firsts if from_origin else None)
+    drafts: list[Draft] = list(_tracked(making, "mending and judging", len(found.open)))
+    again = [State.ALREADY] * len(found.replayed)
+    results = [Result(draft, draft.state(send_refused), draft.verdict) for draft in drafts]
+    if drafts:
+        _print_results(results)
+    ready = sum(result.state is State.READY for result in results)
+    if not dry_run and ready:
+        console.print(summary([result.state for result in results] + again))
+        if not yes:
+            typer.confirm(f"Send {ready} records to their topics again?", abort=True)
+        results = list(_tracked(replay(drafts, settings, send_refused), "sending", len(drafts)))
+        if untaken := [result for result in results if result.state is State.NOT_TAKEN]:
+            _print_results(untaken)
+    _finish([result.state for result in results] + again, bool(found.origins.keys() & {one.place for one in drafts}))
+
+
+def _fix(command: str | None, name: str | None, seconds: float) -> Fix:
+    from shop_streams.defs.fixes import FIXES, as_is
+    from shop_streams.shell_fix import shell_fix
+
+    if command is not None and name is not None:
+        raise ShopStreamsError("--fix and --named-fix are both given; choose one.")
+    if command is not None:
+        return shell_fix(command, seconds)
+    named = {fix.value: function for fix, function in FIXES.items()}
+    if name is not None and name not in named:
+        raise ShopStreamsError(f"There is no named fix {name!r}. There are: {', '.join(named)}.")
+    return as_is if name is None else named[name]
+
+
+def _tracked(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
+    return track(items, what, total, console=Console(stderr=True), disable=not total)
+
+
+def _print_results(results: list[Result]) -> None:
+    """Each letter before and after, with the verdict; texts, not markup, and bounded: values come from anywhere."""
+    grid = RichTable("place", "before", "after", "verdict")
+    for result in results[:SHOWN]:
+        before, after = plain_pair(result.draft.before, result.draft.after, VALUE_WIDTH)
+        cells = (plain(result.draft.place, 200), before, after, plain(result.detail, REASON_WIDTH))
+        grid.add_row(*map(Text, cells))
+    console.print(grid)
+    if len(results) > SHOWN:
+        console.print(f"{len(results)} letters, {SHOWN} shown")
+
+
+def _finish(states: list[State], replayed_before: bool) -> None:
+    """Print the sum and, where something is left over, the next step; exit status 1 then."""
+    from shop_streams.streaming.drafts import DONE, State
+    from shop_streams.streaming.replay import summary
+
+    console.print(f"{summary(states)}.")
+    if State.REFUSED in states:
+        hint = "`--from-origin` starts from the value that was refused first; " if replayed_before else ""
+        console.print(
+            f"A `--fix` mends what would be refused; {hint}`--send-refused` sends it all the same.", markup=False
+        )
+    if any(state not in DONE for state in states):
+        raise typer.Exit(1)

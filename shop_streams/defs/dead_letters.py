@@ -1,15 +1,27 @@
 """The dead letters in the graph, and the job that sends them again."""
 
-import dagster as dg
+from enum import Enum
+from typing import Any
 
+import dagster as dg
+from pydantic import Field
+
+from shop_streams.defs.fixes import DESCRIPTIONS, FIXES, Fix
 from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.lake.asset import asset_key, column_schema
+from shop_streams.plain import plain, plain_pair
 from shop_streams.settings import get_settings
+from shop_streams.spark import SparkConnect
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
-from shop_streams.streaming.replay import find_open, mend_with, origin_of, replay
+from shop_streams.streaming.drafts import DONE, State, judge_with, make_drafts
+from shop_streams.streaming.replay import Choice, Result, find_chosen, replay, summary
 from shop_streams.streaming.spec import stream_key
 
 SHOWN = 100
+VALUE_WIDTH = 120
+REASON_WIDTH = 300
+EVERY = "every_domain"
+Domain = Enum("Domain", {name: name for name in (EVERY, *(spec.domain for spec in LAKE_STREAMS))})  # type: ignore[misc]
 
 dead_letters = dg.AssetSpec(
     asset_key(DEAD_LETTERS),
@@ -23,27 +35,62 @@ dead_letters = dg.AssetSpec(
 
 
 class ReplayConfig(dg.Config):
-    """Which dead letters to send again, and how to mend them; nothing given means all that are open, as they are."""
+    """Which dead letters to send again, and how to mend them. A dry run, unless told otherwise."""
 
-    domain: str = ""
-    reason: str = ""
-    fix: str = ""
+    domain: Domain = Field(default=Domain[EVERY], description="only letters of this domain")
+    reason: str = Field(default="", description="only letters whose reason contains this text; empty: any reason")
+    places: list[str] = Field(
+        default=[], description="only the letters at these places, topic:partition:offset; empty: all open ones"
+    )
+    fix: Fix = Field(default=Fix.as_is, description=f"how a value is mended before it is sent. {DESCRIPTIONS}")
+    from_origin: bool = Field(
+        default=False,
+        description="start from the value that was refused first, not from what an earlier replay made of it",
+    )
+    dry_run: bool = Field(
+        default=True, description="send nothing; show each value before and after the fix, and the rules' verdict"
+    )
+    send_refused: bool = Field(
+        default=False, description="also send what the rules would refuse again, empty values among them"
+    )
 
 
 @dg.op(
-    description="Sends dead letters to their topics again, each once. `fix` is a shell command, from value to value."
+    description="Mends dead letters, lets the rules of their domain judge the result, and sends what is good to its topic "
+    "again, each letter once."
 )
-def replay_open_dead_letters(context: dg.OpExecutionContext, config: ReplayConfig) -> None:
+def replay_open_dead_letters(context: dg.OpExecutionContext, config: ReplayConfig, spark: SparkConnect) -> None:
     settings = get_settings()
-    letters = find_open(settings, config.domain or None, config.reason or None)
-    sent = list(replay(letters, settings, mend_with(config.fix or None)))
-    table = [dg.TableRecord({"place": origin_of(letter), "reason": letter["reason"]}) for letter in sent[:SHOWN]]
-    metadata = {"replayed": len(sent), "dead_letters": dg.MetadataValue.table(table)} if table else {"replayed": 0}
+    judge = judge_with(LAKE_STREAMS, settings, lambda: spark.spark_session)
+    domain = None if config.domain.value == EVERY else config.domain.value
+    choice = Choice(domain, config.reason or None, tuple(config.places))
+    found = find_chosen(settings, choice, [spec.domain for spec in LAKE_STREAMS])
+    drafts = list(make_drafts(found.open, FIXES[config.fix], judge, found.firsts if config.from_origin else None))
+    if config.dry_run:
+        results = [Result(draft, draft.state(config.send_refused), draft.verdict) for draft in drafts]
+    else:
+        results = list(replay(drafts, settings, config.send_refused))
+    told = summary([result.state for result in results] + [State.ALREADY] * len(found.replayed))
+    context.log.info(told)
+    not_sent = sum(result.state not in DONE for result in results)
+    metadata: dict[str, Any] = {"summary": told, "dry_run": config.dry_run, "not_sent": not_sent} | _table(results)
+    if not_sent and not config.dry_run:
+        raise dg.Failure(f"{told}. The table says why, letter by letter.", metadata=metadata, allow_retries=False)
     context.add_output_metadata(metadata)
 
 
+def _table(results: list[Result]) -> dict[str, dg.MetadataValue]:
+    rows = []
+    for result in results[:SHOWN]:
+        before, after = plain_pair(result.draft.before, result.draft.after, VALUE_WIDTH)
+        cells = {"place": result.draft.place, "before": before, "after": after, "state": result.state.value}
+        rows.append(dg.TableRecord({**cells, "verdict": plain(result.detail or result.draft.verdict, REASON_WIDTH)}))
+    return {"dead_letters": dg.MetadataValue.table(rows)} if rows else {}
+
+
 @dg.job(
-    description="Replays what was refused: pick a domain or a reason, give a fix, launch.",
+    description="Replays what was refused: pick a domain, a reason or places, and a fix; look at the dry run; then launch it "
+    "again without dry_run.",
     # The launchpad begins with this, for a person to fill in.
     config=dg.RunConfig({"replay_open_dead_letters": ReplayConfig()}),
 )

@@ -6,13 +6,11 @@ topic itself, by the header that every replayed record carries, before anything 
 
 from __future__ import annotations
 
-import json
-import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg2
 import pyarrow.compute as pc
 from confluent_kafka import KafkaException, Producer
 
@@ -21,165 +19,214 @@ from shop_streams.kafka import read_topic, watermarks
 from shop_streams.lake import log
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.drafts import Draft, Letter, State, chunks, place_of
+from shop_streams.streaming.replay_ledger import Ledger, open_ledger, origin_chain
 
 HEADER = "replay_of"
 MAX_REPLAY_BYTES = 100_000_000
-CHUNK = 500
-DDL = """
-create table if not exists dead_letter_replays (
-    origin  text primary key,          -- topic:partition:offset of the dead letter
-    sent    boolean not null,          -- false: begun, and perhaps cut off
-    marks   jsonb not null,            -- the topic's high watermarks before it was sent: look for it from here on
-    at      timestamptz not null default clock_timestamp()
-)
-"""
-
-Letter = dict[str, Any]
+REASONS_TOLD = 20
 
 
-def origin_of(letter: Letter) -> str:
-    """The letter's place in its topic: topic:partition:offset."""
-    return f"{letter['topic']}:{letter['kafka_partition']}:{letter['kafka_offset']}"
+@dataclass(frozen=True)
+class Choice:
+    """Which letters: of one domain, with a reason that contains a text, at these places; None and () choose all."""
+
+    domain: str | None = None
+    reason: str | None = None
+    places: tuple[str, ...] = ()
 
 
-def mend_with(command: str | None) -> Callable[[bytes], bytes]:
-    """A shell command that reads a value and writes the mended one, as the `fix` of `replay`; None changes nothing."""
+@dataclass(frozen=True)
+class Found:
+    """The chosen letters, oldest first; of these the places that were replayed; and where replayed records came from."""
 
-    def mend(raw: bytes) -> bytes:
-        if command is None:
-            return raw
-        answer = subprocess.run(command, shell=True, input=raw, capture_output=True, check=False)
-        if answer.returncode:
-            raise ShopStreamsError(f"The fix failed on {raw[:80]!r}: {answer.stderr.decode(errors='replace')}")
-        return answer.stdout.rstrip(b"\n")
+    letters: list[Letter]
+    replayed: set[str] = field(default_factory=set)
+    origins: dict[str, str] = field(default_factory=dict)
+    firsts: dict[str, bytes | None] = field(default_factory=dict)
 
-    return mend
+    @property
+    def open(self) -> list[Letter]:
+        """Those that were not replayed."""
+        return [letter for letter in self.letters if place_of(letter) not in self.replayed]
 
 
-def find(settings: Settings, domain: str | None = None, reason: str | None = None) -> list[Letter]:
-    """Dead letters, oldest first, of one domain or of all; `reason` is a part of the reason's text."""
+@dataclass(frozen=True)
+class Result:
+    """What became of a letter; `detail` says more where there is more."""
+
+    draft: Draft
+    state: State
+    detail: str = ""
+
+
+def find(settings: Settings, domain: str | None = None) -> list[Letter]:
+    """All dead letters, oldest first, of one domain or of all."""
     table = log.scan(
         DEAD_LETTERS.uri(settings),
         [column.name for column in DEAD_LETTERS.columns],
         pc.field("domain") == domain if domain else None,
     )
-    letters = table.sort_by("at").to_pylist() if table.num_rows else []
-    return [letter for letter in letters if reason is None or reason in letter["reason"]]
+    return table.sort_by("at").to_pylist() if table.num_rows else []
 
 
-def find_open(settings: Settings, domain: str | None = None, reason: str | None = None) -> list[Letter]:
-    """Those of `find` that have not been replayed."""
-    with _ledger(settings) as cursor:
-        cursor.execute("select origin from dead_letter_replays where sent")
-        sent = {row[0] for row in cursor.fetchall()}
-    return [letter for letter in find(settings, domain, reason) if origin_of(letter) not in sent]
+def find_chosen(settings: Settings, choice: Choice, domains: Sequence[str], everything: bool = False) -> Found:
+    """The letters of a choice: the open ones; also those replayed before when places name them, or for `everything`.
 
-
-@contextmanager
-def _ledger(settings: Settings) -> Iterator[Any]:
-    """A cursor whose every statement is committed at once, on a connection of its own."""
-    try:
-        connection = psycopg2.connect(settings.postgres, connect_timeout=5)
-    except psycopg2.OperationalError as error:
-        raise ShopStreamsError(f"PostgreSQL knows what was replayed and does not answer: {error}") from error
-    connection.autocommit = True
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("select pg_advisory_lock(hashtext('dead_letter_replays_ddl'))")
-            cursor.execute(DDL)
-            cursor.execute("select pg_advisory_unlock(hashtext('dead_letter_replays_ddl'))")
-            yield cursor
-    finally:
-        connection.close()
-
-
-def replay(
-    letters: Sequence[Letter], settings: Settings, fix: Callable[[bytes], bytes] = lambda raw: raw
-) -> Iterator[Letter]:
-    """Send each letter's value, after `fix`, to its topic again; yields each once the broker has acknowledged it.
-
-    A letter that was replayed before is passed over.
+    `firsts` of the answer has, for each letter, the value of the letter that was refused first and led to it.
 
     Raises:
-        ShopStreamsError: another replay is under way, or the broker did not take a record; those yielded are safe, and
-            the rest can be replayed again.
+        ShopStreamsError: the choice names a domain, reason or place that does not exist; or a server is away.
     """
-    with _ledger(settings) as cursor:
-        cursor.execute("select pg_try_advisory_lock(hashtext('dead_letter_replays'))")
-        if not cursor.fetchone()[0]:
-            raise ShopStreamsError("Another replay is under way. Wait until it is done, then list what is left.")
-        for start in range(0, len(letters), CHUNK):
-            left = _not_sent_yet(letters[start : start + CHUNK], settings, cursor)
-            yield from _replay_chunk(left, settings, fix, cursor)
+    letters = find(settings)
+    with open_ledger(settings) as ledger:
+        _look_for_cut_off(ledger, settings)
+        sent, origins = ledger.sent(), ledger.origins()
+    pool = letters if everything or choice.places else [one for one in letters if place_of(one) not in sent]
+    chosen = choose(pool, choice, domains)
+    values = {place_of(letter): letter["raw"] for letter in letters}
+    began = {place: (origin_chain(place, origins) or [place])[-1] for place in map(place_of, chosen)}
+    firsts = {place: values[first] for place, first in began.items() if first in values}
+    return Found(chosen, sent & began.keys(), origins, firsts)
 
 
-def _not_sent_yet(letters: Sequence[Letter], settings: Settings, cursor: Any) -> list[Letter]:
-    """Leave out what was sent; for what was begun and cut off, the topic tells."""
-    cursor.execute(
-        "select origin, sent, marks from dead_letter_replays where origin = any(%s)",
-        ([origin_of(letter) for letter in letters],),
-    )
-    known = {origin: (sent, marks) for origin, sent, marks in cursor.fetchall()}
-    cut_off = [letter for letter in letters if known.get(origin_of(letter), (True, {}))[0] is False]
-    arrived = {
-        origin
-        for topic in {letter["topic"] for letter in cut_off}
-        for origin in _origins_in(
-            topic, settings, [known[origin_of(one)][1] for one in cut_off if one["topic"] == topic]
-        )
+def choose(letters: Sequence[Letter], choice: Choice, domains: Sequence[str]) -> list[Letter]:
+    """Those of `letters` that are chosen. A name that fits nothing is an error that tells what there is.
+
+    Raises:
+        ShopStreamsError: there is no such domain, reason or place.
+    """
+    known = sorted({*domains, *(letter["domain"] for letter in letters)})
+    if choice.domain is not None and choice.domain not in known:
+        raise ShopStreamsError(f"There is no domain {choice.domain!r}. There are: {', '.join(known)}.")
+    found = [letter for letter in letters if choice.domain in (None, letter["domain"])]
+    if choice.places:
+        here = {place_of(letter) for letter in found}
+        if missing := [place for place in choice.places if place not in here]:
+            within = f" in domain {choice.domain}" if choice.domain else ""
+            raise ShopStreamsError(
+                f"There is no dead letter at {', '.join(map(repr, missing))}{within}. A place is topic:partition:offset; "
+                "`shop-streams dead-letters list --all` prints them."
+            )
+        found = [letter for letter in found if place_of(letter) in choice.places]
+    if choice.reason is None or not found:
+        return found
+    reasons = Counter(letter["reason"] for letter in found)
+    found = [letter for letter in found if choice.reason in letter["reason"]]
+    if not found:
+        told = "; ".join(f"{reason!r} ({count})" for reason, count in reasons.most_common(REASONS_TOLD))
+        more = f"; and {len(reasons) - REASONS_TOLD} more" if len(reasons) > REASONS_TOLD else ""
+        raise ShopStreamsError(f"No reason contains {choice.reason!r}. The letters' reasons are: {told}{more}.")
+    return found
+
+
+def replay(drafts: Sequence[Draft], settings: Settings, send_refused: bool = False) -> Iterator[Result]:
+    """Send what is mended and good to its topic again; a result for each draft, once it is known.
+
+    What the rules would refuse is sent only with `send_refused`; a letter that was replayed before is passed over.
+
+    Raises:
+        ShopStreamsError: another replay is under way, or a server does not answer.
+    """
+    with open_ledger(settings) as ledger:
+        ledger.lock()
+        _look_for_cut_off(ledger, settings)
+        sent = ledger.sent()
+        ready: list[Draft] = []
+        for draft in drafts:
+            state = State.ALREADY if draft.place in sent else draft.state(send_refused)
+            if state is State.READY:
+                ready.append(draft)
+            else:
+                yield Result(draft, state, draft.verdict if state is not State.ALREADY else "")
+        refusing = ""
+        for chunk in chunks(ready, lambda draft: len(draft.after or b"")):
+            if refusing:
+                yield from (Result(draft, State.NOT_TAKEN, f"not tried after: {refusing}") for draft in chunk)
+                continue
+            results = _send(chunk, settings, ledger)
+            yield from results
+            if all(result.state is State.NOT_TAKEN for result in results):
+                refusing = results[0].detail
+
+
+def _look_for_cut_off(ledger: Ledger, settings: Settings) -> None:
+    """For each letter that was begun and not noted as sent, the topic tells whether its record arrived."""
+    begun = ledger.begun()
+    for topic in sorted({_topic(place) for place in begun}):
+        of_topic = {place: marks for place, marks in begun.items() if _topic(place) == topic}
+        ends = _ends(settings, topic)
+        arrived = _replayed_records(topic, settings, of_topic.values())
+        for place in of_topic:
+            if place in arrived:
+                ledger.note_sent(place, arrived[place])
+            else:
+                ledger.begin(place, ends)  # up to here it did not arrive: nobody need read that again
+
+
+def _topic(place: str) -> str:
+    return place.rsplit(":", 2)[0]
+
+
+def _ends(settings: Settings, topic: str) -> dict[int, int]:
+    try:
+        return {number: high for number, (_, high) in watermarks(settings.kafka, topic).items()}
+    except KafkaException as error:
+        raise ShopStreamsError(
+            f"Kafka at {settings.kafka} does not tell the end of topic {topic}: {error.args[0]}. "
+            "`shop-streams status` tells whether it is up."
+        ) from error
+
+
+def _replayed_records(topic: str, settings: Settings, marks: Iterable[dict[int, int]]) -> dict[str, str]:
+    """The replayed records of the topic, from the lowest of the `marks` on: letter's place -> place of the record."""
+    first: dict[int, int] = {}
+    for one in marks:
+        for number, mark in one.items():
+            first[number] = min(mark, first.get(number, mark))
+    return {
+        origin.decode(): f"{topic}:{record.partition}:{record.offset}"
+        for record in read_topic(settings.kafka, topic, first)
+        if isinstance(origin := record.headers.get(HEADER), bytes)
     }
-    for origin in arrived & {origin_of(letter) for letter in cut_off}:
-        _note_sent(cursor, origin)
-    done = arrived | {origin for origin, (sent, _) in known.items() if sent}
-    return [letter for letter in letters if origin_of(letter) not in done]
 
 
-def _origins_in(topic: str, settings: Settings, marks: Sequence[dict[str, int]]) -> set[str]:
-    """The origins of the replayed records that the topic holds, from the lowest of the `marks` of each partition on."""
-    first = {int(number): min(one.get(number, 0) for one in marks) for one in marks for number in one}
-    found = (record.headers.get(HEADER) for record in read_topic(settings.kafka, topic, first))
-    return {origin.decode() for origin in found if isinstance(origin, bytes)}
-
-
-def _note_sent(cursor: Any, origin: str) -> None:
-    cursor.execute("update dead_letter_replays set sent = true, at = clock_timestamp() where origin = %s", (origin,))
-
-
-def _replay_chunk(
-    letters: list[Letter], settings: Settings, fix: Callable[[bytes], bytes], cursor: Any
-) -> Iterator[Letter]:
-    values = [fix(letter["raw"]) if letter["raw"] is not None else None for letter in letters]
-    marks = {
-        topic: json.dumps({partition: high for partition, (_, high) in watermarks(settings.kafka, topic).items()})
-        for topic in {letter["topic"] for letter in letters}
-    }
-    for letter in letters:
-        cursor.execute(
-            "insert into dead_letter_replays (origin, sent, marks) values (%s, false, %s)"
-            " on conflict (origin) do update set marks = excluded.marks",
-            (origin_of(letter), marks[letter["topic"]]),
-        )
-    acknowledged: list[Letter] = []
-    failures: list[str] = []
+def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> list[Result]:
+    marks = {topic: _ends(settings, topic) for topic in {draft.letter["topic"] for draft in drafts}}
+    for draft in drafts:
+        ledger.begin(draft.place, marks[draft.letter["topic"]])
+    landed: dict[str, str] = {}
+    problems: dict[str, str] = {}
     config = {"bootstrap.servers": settings.kafka, "enable.idempotence": True, "acks": "all"}
     # The topic's own limit decides on the size, not ours; after the time-out nothing of it is under way any more.
     producer = Producer(config | {"message.max.bytes": MAX_REPLAY_BYTES, "delivery.timeout.ms": 30_000, "log_level": 0})
-    for letter, value in zip(letters, values, strict=True):
+    for draft in drafts:
 
-        def delivered(error: Any, _message: Any, letter: Letter = letter) -> None:
+        def delivered(error: Any, message: Any, place: str = draft.place) -> None:
             if error is None:
-                acknowledged.append(letter)
+                landed[place] = f"{message.topic()}:{message.partition()}:{message.offset()}"
             else:
-                failures.append(f"{origin_of(letter)}: {error}")
+                problems[place] = str(error)
 
         try:
-            producer.produce(letter["topic"], value, headers={HEADER: origin_of(letter)}, on_delivery=delivered)
-        except KafkaException as error:
-            failures.append(f"{origin_of(letter)}: {error}. Is it within the topic's size limit?")
+            producer.produce(draft.letter["topic"], draft.after, headers={HEADER: draft.place}, on_delivery=delivered)
+        except (KafkaException, BufferError) as error:
+            problems[draft.place] = f"{error}. Is it within the topic's size limit?"
     producer.flush(60)
-    for letter in acknowledged:
-        _note_sent(cursor, origin_of(letter))
-        yield letter
-    if len(acknowledged) < len(letters):
-        reason = failures[0] if failures else "no acknowledgement within 60 s"
-        raise ShopStreamsError(f"Replaying failed for {reason}. Is Kafka up? `shop-streams status` tells.")
+    results = []
+    for draft in drafts:
+        if draft.place in landed:
+            ledger.note_sent(draft.place, landed[draft.place])
+            results.append(Result(draft, State.SENT, f"now at {landed[draft.place]}"))
+        else:
+            problem = problems.get(draft.place, "no acknowledgement within 60 s")
+            results.append(
+                Result(draft, State.NOT_TAKEN, f"{problem}. `shop-streams status` tells whether Kafka is up.")
+            )
+    return results
+
+
+def summary(states: Iterable[State]) -> str:
+    """How many letters of each state, in words."""
+    counts = Counter(states)
+    return ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state]) or "no dead letters"

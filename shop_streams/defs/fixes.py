@@ -1,0 +1,139 @@
+"""The named fixes of dead letters: from one value to the mended one, in Python, since no shell belongs behind a web page.
+
+A fix changes what its name says and nothing else: a value that it has nothing to do on stays as it is, byte by byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from enum import StrEnum, auto
+from typing import Any
+
+from shop_streams.streaming.drafts import FixFailed
+
+SALES_TEXTS = ("category", "item_id", "uid")
+TEXTS = (*SALES_TEXTS, "app_name", "event_category", "event_action", "event_label")
+PROMOTION_TIMES = ("adv_campaign_datetime_start", "adv_campaign_datetime_end", "datetime_created")
+NUMBERS = ("item_price", "timestamp", "user_id", *PROMOTION_TIMES)
+# As seconds these are the years 1973 to 5138; as milliseconds, 1970 to 1973 would be mistaken for seconds.
+SECONDS = range(100_000_000, 100_000_000_000)
+LAST_SECOND = 253_402_300_799  # the end of the year 9999, as in the rules of promotions
+
+Event = dict[str, Any]
+
+
+class Fix(StrEnum):
+    """The names, as the launchpad and the command line offer them; Dagster's configuration uses a member's name."""
+
+    as_is = auto()
+    trim = auto()
+    texts_to_numbers = auto()
+    numbers_to_texts = auto()
+    seconds_to_milliseconds = auto()
+    milliseconds_to_seconds = auto()
+    unwrap_array = auto()
+
+
+def as_is(raw: bytes) -> bytes:
+    """change nothing: for records that new rules accept"""
+    return raw
+
+
+def trim(raw: bytes) -> bytes:
+    """take white space off the ends of every text, and white space, NULs and a byte order mark off the value's ends"""
+    value = raw.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n\0")
+    return _each_field(value, lambda _name, field: field.strip() if isinstance(field, str) else field)
+
+
+def texts_to_numbers(raw: bytes) -> bytes:
+    """write whole numbers as numbers where they came as a text or with .0: prices, times, user_id"""
+
+    def number(name: str, field: Any) -> Any:
+        if name not in NUMBERS or not isinstance(field, str | float):
+            return field
+        if isinstance(field, float):
+            return int(field) if field.is_integer() else field
+        text = field.strip()
+        return int(text) if text.isascii() and text.removeprefix("-").isdecimal() and len(text) < 20 else field
+
+    return _each_field(raw, number)
+
+
+def numbers_to_texts(raw: bytes) -> bytes:
+    """write whole numbers as texts where a text is wanted: category, item_id, uid, names and labels"""
+    return _each_field(raw, lambda name, field: str(field) if name in TEXTS and type(field) is int else field)
+
+
+def seconds_to_milliseconds(raw: bytes) -> bytes:
+    """sales: the field timestamp from seconds to milliseconds"""
+    wanted = "timestamp"
+    return _each_field(raw, lambda name, field: field * 1000 if name == wanted and _in_seconds(field) else field)
+
+
+def milliseconds_to_seconds(raw: bytes) -> bytes:
+    """promotions: the three times from milliseconds to seconds"""
+
+    def seconds(name: str, field: Any) -> Any:
+        too_late = name in PROMOTION_TIMES and type(field) is int and field > LAST_SECOND
+        return field // 1000 if too_late else field
+
+    return _each_field(raw, seconds)
+
+
+def unwrap_array(raw: bytes) -> bytes:
+    """take the object out of an array that holds nothing else"""
+    value = _parsed(raw)
+    if not isinstance(value, list):
+        return raw
+    if len(value) != 1 or not isinstance(value[0], dict):
+        raise FixFailed(f"an array of {len(value)}, not of one object; a letter can't become several records")
+    return _written(value[0])
+
+
+FIXES: dict[Fix, Callable[[bytes], bytes]] = {
+    Fix.as_is: as_is,
+    Fix.trim: trim,
+    Fix.texts_to_numbers: texts_to_numbers,
+    Fix.numbers_to_texts: numbers_to_texts,
+    Fix.seconds_to_milliseconds: seconds_to_milliseconds,
+    Fix.milliseconds_to_seconds: milliseconds_to_seconds,
+    Fix.unwrap_array: unwrap_array,
+}
+DESCRIPTIONS = "; ".join(f"{name.value}: {fix.__doc__}" for name, fix in FIXES.items())
+
+
+def _in_seconds(field: Any) -> bool:
+    return type(field) is int and field in SECONDS
+
+
+def _each_field(raw: bytes, change: Callable[[str, Any], Any]) -> bytes:
+    """The JSON object with `change(name, field)` for each field; the very same bytes when that changes nothing."""
+    event = _parsed(raw)
+    if not isinstance(event, dict):
+        raise FixFailed("not a JSON object")
+    changed = {name: change(name, field) for name, field in event.items()}
+    same = all(changed[name] is event[name] or _written(changed[name]) == _written(event[name]) for name in event)
+    return raw if same else _written(changed)
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return json.loads(raw.decode(), object_pairs_hook=_once_each)
+    except (ValueError, RecursionError) as error:
+        raise FixFailed(f"not JSON: {error}") from error
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> Event:
+    """An object; one that has a name twice can't be written again without losing one of the fields."""
+    event = dict(pairs)
+    if len(event) < len(pairs):
+        raise FixFailed("a field is there twice")
+    return event
+
+
+def _written(value: Any) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except ValueError as error:  # half a surrogate, or no number
+        raise FixFailed(f"can't be written as JSON: {error}") from error

@@ -1,0 +1,30 @@
+"""Values from outside as text that a terminal or a page can show: bounded, and without control characters."""
+
+from __future__ import annotations
+
+BEFORE_DIFFERENCE = 15
+
+
+def plain(value: bytes | str | None, limit: int = 60) -> str:
+    """At most `limit` characters of the value; what can't be printed (controls, bad UTF-8, right-to-left marks) as escapes."""
+    if value is None:
+        return "null"
+    head = value[: limit * 4]  # a character has at most 4 bytes: of a value of megabytes no more is looked at
+    text = head.decode(errors="backslashreplace") if isinstance(head, bytes) else head
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    if len(shown) <= limit and len(head) == len(value):
+        return shown
+    return shown[: limit - 1] + "…"
+
+
+def plain_pair(before: bytes | None, after: bytes | None, limit: int = 60) -> tuple[str, str]:
+    """Two values as `plain`, from shortly before their first difference, so that long values show what changed."""
+    if before is None or after is None or before == after:
+        return plain(before, limit), plain(after, limit)
+    length = min(len(before), len(after))
+    differs = next((i for i in range(length) if before[i] != after[i]), length)
+    start = max(0, differs - BEFORE_DIFFERENCE)
+    while start and (before[start] & 0xC0) == 0x80:  # not inside of a character
+        start -= 1
+    lead = "…" if start else ""
+    return lead + plain(before[start:], limit - len(lead)), lead + plain(after[start:], limit - len(lead))

@@ -1,0 +1,36 @@
+"""A shell command as a fix of dead letters; for the command line alone, where whoever types it has a shell anyway."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+
+from shop_streams.plain import plain
+from shop_streams.streaming.drafts import Fix, FixFailed
+
+
+def shell_fix(command: str, seconds: float) -> Fix:
+    """The command reads a value on its standard input and writes the mended one; it has `seconds` for each letter."""
+
+    def mend(raw: bytes) -> bytes:
+        # A session of its own, so that a time-out ends what the shell started too.
+        process = subprocess.Popen(
+            command, shell=True, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            answer, told = process.communicate(raw, timeout=seconds)
+        except BaseException as error:  # Ctrl-C too, which a session of its own does not get
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise FixFailed(f"no answer within {seconds:g} s") from error
+            raise
+        if process.returncode:
+            raise FixFailed(f"exit status {process.returncode}: {plain(told.strip(), 200)}")
+        return answer.rstrip(b"\n")
+
+    return mend

@@ -1,0 +1,186 @@
+"""What a replay would send: each letter's value before and after the fix, and the verdict of its domain's rules.
+
+The rules are the stream's own. They run on Spark, as in the stream, over a DataFrame of the mended values.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pyspark.errors import PySparkException
+
+from shop_streams.errors import ShopStreamsError
+from shop_streams.settings import Settings
+from shop_streams.streaming.records import RECORD_COLUMNS
+from shop_streams.streaming.spec import StreamSpec
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+CHUNK = 500
+CHUNK_BYTES = 16_000_000  # Spark Connect and Kafka's client hold a chunk in memory
+PROBE_SECONDS = 2.0
+
+Letter = dict[str, Any]
+Fix = Callable[[bytes], bytes]
+Judge = Callable[[str, Sequence[tuple[str, bytes | None]]], list[str | None]]
+Item = TypeVar("Item")
+
+
+class FixFailed(Exception):
+    """A fix could not mend a value; the text says why."""
+
+
+class State(StrEnum):
+    """What becomes of a letter in a replay."""
+
+    READY = "would be sent"
+    SENT = "sent"
+    REFUSED = "would be refused"
+    FIX_FAILED = "fix failed"
+    ALREADY = "already replayed"
+    NOT_TAKEN = "not taken by Kafka"
+
+
+DONE = (State.READY, State.SENT, State.ALREADY)
+
+
+def place_of(letter: Letter) -> str:
+    """The letter's place in its topic: topic:partition:offset."""
+    return f"{letter['topic']}:{letter['kafka_partition']}:{letter['kafka_offset']}"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A letter with what the fix made of its value. `refused`: why the rules would refuse that; `failed`: why there is no fix."""
+
+    letter: Letter
+    before: bytes | None
+    after: bytes | None = None
+    refused: str | None = None
+    failed: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The letter's place in its topic."""
+        return place_of(self.letter)
+
+    def state(self, send_refused: bool = False) -> State:
+        """What a replay would do with it."""
+        if self.failed is not None:
+            return State.FIX_FAILED
+        return State.REFUSED if self.refused is not None and not send_refused else State.READY
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in words."""
+        if self.failed is not None:
+            return f"fix failed: {self.failed}"
+        return f"refused: {self.refused}" if self.refused is not None else "good"
+
+
+def make_drafts(
+    letters: Sequence[Letter], fix: Fix, judge: Judge, firsts: Mapping[str, bytes | None] | None = None
+) -> Iterator[Draft]:
+    """Mend and judge each letter; one that can't be mended holds up no other.
+
+    `firsts` gives the values to start from, by the letter's place, instead of the letters' own.
+    """
+    for chunk in chunks(letters, lambda letter: len(letter["raw"] or b"")):
+        drafts = [_mended(letter, fix, firsts) for letter in chunk]
+        for domain in {draft.letter["domain"] for draft in drafts if draft.failed is None}:
+            asked = [i for i, draft in enumerate(drafts) if draft.failed is None and draft.letter["domain"] == domain]
+            reasons = judge(domain, [(drafts[i].letter["topic"], drafts[i].after) for i in asked])
+            for i, reason in zip(asked, reasons, strict=True):
+                drafts[i] = replace(drafts[i], refused=reason)
+        yield from drafts
+
+
+def _mended(letter: Letter, fix: Fix, firsts: Mapping[str, bytes | None] | None) -> Draft:
+    place, before = place_of(letter), letter["raw"]
+    if firsts is not None:
+        if place not in firsts:
+            return Draft(letter, before, failed="the letter that it came from is not kept any more; use its own value")
+        before = firsts[place]
+    try:
+        return Draft(letter, before, after=None if before is None else fix(before))
+    except FixFailed as error:
+        return Draft(letter, before, failed=str(error))
+
+
+def chunks(items: Sequence[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Split into lists of at most `CHUNK` items and about `CHUNK_BYTES`."""
+    chunk: list[Item] = []
+    total = 0
+    for item in items:
+        if chunk and (len(chunk) == CHUNK or total + size(item) > CHUNK_BYTES):
+            yield chunk
+            chunk, total = [], 0
+        chunk.append(item)
+        total += size(item)
+    if chunk:
+        yield chunk
+
+
+def judge_with(specs: Sequence[StreamSpec], settings: Settings, spark_of: Callable[[], SparkSession]) -> Judge:
+    """The rules of the streams' domains, as a function from values to reasons; `spark_of()` opens the session.
+
+    Raises:
+        ShopStreamsError: Spark does not answer, or a domain has no stream.
+    """
+    by_domain = {spec.domain: spec for spec in specs}
+
+    def judge(domain: str, values: Sequence[tuple[str, bytes | None]]) -> list[str | None]:
+        if domain not in by_domain:
+            raise ShopStreamsError(
+                f"No stream has the domain {domain!r}, so nobody can judge its letters; name one of {', '.join(by_domain)}."
+            )
+        _probe(settings)
+        try:
+            records = records_of(spark_of(), values, datetime.now(UTC))
+            rows = _judged(by_domain[domain], records, settings).select("offset", "reason").collect()
+        except PySparkException as error:
+            raise ShopStreamsError(
+                f"Spark at {settings.spark} could not judge letters of {domain}: {str(error)[:300]}. Nothing of them was "
+                "sent. `shop-streams status` tells whether it is up."
+            ) from error
+        reasons = {row.offset: row.reason for row in rows}
+        return [reasons[number] for number in range(len(values))]
+
+    return judge
+
+
+def _judged(spec: StreamSpec, records: DataFrame, settings: Settings) -> DataFrame:
+    judged: DataFrame = spec.sink.judge(records)  # type: ignore[attr-defined]  # a sink with dead letters has rules
+    return judged
+
+
+def records_of(spark: SparkSession, values: Sequence[tuple[str, bytes | None]], now: datetime) -> DataFrame:
+    """Values as if they came from Kafka `now`, columns as `RECORD_COLUMNS`; the offset is the number of the value."""
+    import pyarrow as pa
+
+    columns = [
+        pa.array([topic for topic, _ in values], pa.string()),
+        pa.array([0] * len(values), pa.int32()),
+        pa.array(range(len(values)), pa.int64()),
+        pa.array([now] * len(values), pa.timestamp("us", "UTC")),
+        pa.array([value for _, value in values], pa.binary()),
+    ]
+    return spark.createDataFrame(pa.table(columns, names=list(RECORD_COLUMNS)))
+
+
+def _probe(settings: Settings) -> None:
+    """Fail within seconds when the server is down: Spark Connect's own client takes its time."""
+    host, port = settings.spark_address
+    try:
+        socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
+    except OSError as error:
+        raise ShopStreamsError(
+            f"Spark runs the rules, and no server answers at {host}:{port} ({error}). Nothing was sent. `shop-streams up` "
+            "starts it, `shop-streams status` tells more."
+        ) from error
