@@ -152,6 +152,8 @@ def replay_dead_letters(
     making = make_drafts(found.open, mend, judge, found.firsts if from_origin else None)
     drafts: list[Draft] = list(_tracked(making, "mending and judging", len(found.open)))
     again = [State.ALREADY] * len(found.replayed)
+    for place, record in found.records.items():
+        console.print(f"{place} was replayed before: its record is {record}.", markup=False, highlight=False)
     results = [Result(draft, draft.state(send_refused), draft.verdict) for draft in drafts]
     if drafts:
         _print_results(results)

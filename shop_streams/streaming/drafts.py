@@ -156,7 +156,7 @@ def judge_with(specs: Sequence[StreamSpec], settings: Settings, spark_of: Callab
 
 
 def _judged(spec: StreamSpec, records: DataFrame, settings: Settings) -> DataFrame:
-    judged: DataFrame = spec.sink.judge(records)  # type: ignore[attr-defined]  # a sink with dead letters has rules
+    judged: DataFrame = spec.sink.judge(records, settings.first_day.isoformat())  # type: ignore[attr-defined]  # a sink with dead letters has rules
     return judged
 
 

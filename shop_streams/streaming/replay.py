@@ -50,6 +50,12 @@ class Found:
         """Those that were not replayed."""
         return [letter for letter in self.letters if place_of(letter) not in self.replayed]
 
+    @property
+    def records(self) -> dict[str, str]:
+        """Place of a letter that was replayed -> place of the record that was made of it, where that is known."""
+        landed = {origin: place for place, origin in self.origins.items()}
+        return {place: landed[place] for place in sorted(self.replayed & landed.keys())}
+
 
 @dataclass(frozen=True)
 class Result:
@@ -229,4 +235,4 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> list[R
 def summary(states: Iterable[State]) -> str:
     """How many letters of each state, in words."""
     counts = Counter(states)
-    return ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state]) or "no dead letters"
+    return ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state]) or "no open dead letters"

@@ -2,19 +2,27 @@
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
-import psycopg2
 import pytest
 from dagster_graphql import DagsterGraphQLClient
+from pyspark.sql import SparkSession
+from typer.testing import CliRunner
 
+from shop_streams.cli_dead_letters import dead_letters_app
 from shop_streams.defs.app_events.streams import INGEST as APP_EVENTS
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.defs.sales.streams import INGEST as SALES
+from shop_streams.defs.streams import LAKE_STREAMS
+from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import watermarks
 from shop_streams.lake import log
+from shop_streams.spark import open_session
 from shop_streams.streaming.accounting import accounts
-from shop_streams.streaming.replay import find, find_open, origin_of, replay
+from shop_streams.streaming.drafts import Draft, Letter, State, judge_with, place_of
+from shop_streams.streaming.replay import Choice, Found, find, find_chosen, replay
+from shop_streams.streaming.replay_ledger import open_ledger
 from shop_streams_tests.harness import Stack, wait_for
 
 NOW = int(time.time() * 1000)
@@ -29,6 +37,14 @@ SHOP: dict[str, Any] = {
 EVENT: dict[str, Any] = {
     "event_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "user_id": 1, "app_name": "a", "event_category": "c",
 }  # fmt: skip
+CAMPAIGN = {
+    "restaurant_id": "123e4567-e89b-12d3-a456-426614174000", "adv_campaign_id": "123e4567-e89b-12d3-a456-426614174003",
+    "adv_campaign_content": "c", "adv_campaign_owner": "o", "adv_campaign_owner_contact": "o@example.org",
+    "adv_campaign_datetime_start": 1659203516, "adv_campaign_datetime_end": 2659207116, "datetime_created": 1659131516,
+}  # fmt: skip
+OUTPUT_METADATA = """query($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events {
+  ... on HandledOutputEvent { metadataEntries { label ... on TableMetadataEntry { table { records } } } }
+  ... on ExecutionStepOutputEvent { metadataEntries { label ... on TableMetadataEntry { table { records } } } } } } } }"""
 YEAR_2100 = 4_102_444_800_000
 
 SHOP_CASES: list[tuple[bytes | None, str]] = [
@@ -124,66 +140,164 @@ def rows_of(stack: Stack, item_id: str) -> int:
     return sum(item == item_id for item in items)
 
 
-def send_broken(stack: Stack, item_id: str) -> dict[str, Any]:
+def chosen(stack: Stack, *places: str) -> Found:
+    return find_chosen(stack.settings, Choice(places=places), [])
+
+
+def open_places(stack: Stack) -> set[str]:
+    return {place_of(letter) for letter in chosen(stack).open}
+
+
+def send_broken(stack: Stack, item_id: str) -> Letter:
     broken = json.dumps(SHOP | {"event_type": "bux", "item_id": item_id}).encode()
     stack.produce("shop_events", [broken])
 
-    def found() -> dict[str, Any] | None:
-        return next((letter for letter in find_open(stack.settings, "sales") if letter["raw"] == broken), None)
+    def found() -> Letter | None:
+        return next((letter for letter in find(stack.settings, "sales") if letter["raw"] == broken), None)
 
     return wait_for("the dead letter", found)  # type: ignore[no-any-return]
 
 
-def test_a_letter_is_shown_mended_and_replayed_from_the_command_line_once(stack: Stack) -> None:
-    letter = send_broken(stack, "replayed")
-    listed = json.loads(
-        stack.cli("dead-letters", "list", "--domain", "sales", "--reason", "none of view", "--json").stdout
-    )
-    assert letter["raw"].decode() in [one["raw"] for one in listed]
-    shown = stack.cli("dead-letters", "show", origin_of(letter))
-    assert shown.stdout == letter["raw"].decode() and "none of view, buy" in shown.stderr
-    words = (
-        "dead-letters",
-        "replay",
-        "--domain",
-        "sales",
-        "--reason",
-        "none of view",
-        "--fix",
-        "sed s/bux/buy/",
-        "--yes",
-    )
-    stack.cli(*words)
-    stack.cli(*words)  # others of that reason stay broken and come back; this one is passed over
+def mended(letter: Letter) -> Draft:
+    return Draft(letter, letter["raw"], letter["raw"].replace(b"bux", b"buy"))
+
+
+def replayed(stack: Stack, *words: str) -> tuple[int, str]:
+    """Exit status and output of `dead-letters replay`."""
+    done = stack.cli("dead-letters", "replay", *words, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def session(stack: Stack) -> Iterator[SparkSession]:
+    session = open_session(stack.settings)
+    yield session
+    session.stop()  # a session that is left open is everybody's in this process, and its server may be killed
+
+
+def test_the_verdict_before_sending_is_the_streams_own(stack: Stack, session: SparkSession) -> None:
+    judge = judge_with(LAKE_STREAMS, stack.settings, lambda: session)
+    for spec, cases in ((SALES, SHOP_CASES), (APP_EVENTS, EVENT_CASES)):
+        values = [(spec.topic.name, value) for value, _ in cases]
+        assert judge(spec.domain, values) == [reason for _, reason in cases]
+    assert judge("sales", [("shop_events", value) for value in GOOD_BUT_UNUSUAL]) == [None] * len(GOOD_BUT_UNUSUAL)
+    [broken, good] = judge("promotions", [("promotions", b"{}"), ("promotions", json.dumps(CAMPAIGN).encode())])
+    assert broken is not None and good is None
+
+
+def test_a_replay_loses_no_letter_whatever_the_fix_makes_of_it(stack: Stack) -> None:
+    letter, unreadable = send_broken(stack, "replayed"), send_broken(stack, "unreadable")
+    place, other = place_of(letter), place_of(unreadable)
+    fix = "sed 's/bux/buy/; /unreadable/q7'"  # ends with status 7 where it meets the other letter
+
+    status, told = replayed(stack, place, "--fix", "true", "--yes")
+    assert status == 1 and "1 would be refused." in told
+    assert place in open_places(stack), "an empty record was not sent, and the letter is open"
+
+    status, told = replayed(stack, place, "--fix", "true", "--yes", "--send-refused")
+    assert status == 0 and "1 sent" in told
+    assert place not in open_places(stack)
+
+    def refused_again() -> str | None:
+        found = chosen(stack)
+        return next((new for one in found.open if found.origins.get(new := place_of(one)) == place), None)
+
+    again = wait_for("the letter that was refused again, with its origin", refused_again)
+    assert chosen(stack, again).letters[0]["raw"] in (b"", None)
+    listed = json.loads(stack.cli("dead-letters", "list", "--domain", "sales", "--json").stdout)
+    assert {one["place"]: one["came_from"] for one in listed}[again] == place
+
+    # The letter that was sent, the one that came of it, and one that the fix can't read: each gets its own answer.
+    words = (place, again, other, "--from-origin", "--fix", fix)
+    ends = watermarks(stack.settings.kafka, "shop_events")
+    status, told = replayed(stack, *words, "--dry-run")
+    assert status == 1 and "1 would be sent, 1 fix failed, 1 already replayed" in told and "exit status 7" in told
+    assert '"bux"' in told and '"buy"' in told and watermarks(stack.settings.kafka, "shop_events") == ends
+    status, told = replayed(stack, *words, "--yes")
+    assert status == 1 and "1 sent, 1 fix failed, 1 already replayed" in told
+    status, told = replayed(stack, place, again, "--from-origin", "--fix", fix, "--yes")
+    assert status == 0 and "2 already replayed" in told
+    assert other in open_places(stack) and not {place, again} & open_places(stack)
     wait_for("the mended record as a row", lambda: rows_of(stack, "replayed") == 1)
-    assert list(replay([letter], stack.settings)) == [], "asked for by hand, it is passed over too"
     wait_for("the accounting to be exact", lambda: exact(SALES, stack))
     assert rows_of(stack, "replayed") == 1
+
+
+def test_the_command_line_shows_values_as_they_are_and_names_what_there_is(stack: Stack) -> None:
+    nasty = b"[/red] \x1b[2J"
+    stack.produce("shop_events", [nasty])
+    letter = wait_for(
+        "the dead letter", lambda: next((one for one in find(stack.settings) if one["raw"] == nasty), None)
+    )
+    run = CliRunner().invoke
+    listed = run(dead_letters_app, ["list"], env={"COLUMNS": "400"})
+    assert listed.exit_code == 0 and r"[/red] \x1b[2J" in listed.stdout and "\x1b[2J" not in listed.stdout
+    shown = run(dead_letters_app, ["show", place_of(letter)])
+    assert shown.stdout_bytes == nasty and letter["reason"] in shown.stderr
+    for words, told in (
+        (["list", "--domain", "slaes"], "app_events, promotions, sales"),
+        (["replay", "--domain", "slaes", "--yes"], "app_events, promotions, sales"),
+        (["replay", "--reason", "no such reason"], letter["reason"]),
+        (["replay", "shop_events:0:999999"], "list --all"),
+        (["show", "[/red]"], "list --all"),
+        (["replay", "--named-fix", "sed"], "seconds_to_milliseconds"),
+        (["replay", "--named-fix", "trim", "--fix", "cat"], "choose one"),
+    ):
+        refused = run(dead_letters_app, words)
+        assert isinstance(refused.exception, ShopStreamsError) and told in str(refused.exception), words
 
 
 def test_a_replay_that_was_cut_off_is_looked_for_in_the_topic(stack: Stack) -> None:
     sent, unsent = send_broken(stack, "cut-off-after"), send_broken(stack, "cut-off-before")
     marks = {number: high for number, (_, high) in watermarks(stack.settings.kafka, "shop_events").items()}
-    assert len(list(replay([sent], stack.settings, lambda raw: raw.replace(b"bux", b"buy")))) == 1
-    with psycopg2.connect(stack.settings.postgres) as connection, connection.cursor() as cursor:
-        # As a killed replay leaves them: begun, and not known to be sent.
-        cursor.execute("update dead_letter_replays set sent = false where origin = %s", (origin_of(sent),))
-        cursor.execute(
-            "insert into dead_letter_replays (origin, sent, marks) values (%s, false, %s)",
-            (origin_of(unsent), json.dumps(marks)),
+    [result] = replay([mended(sent)], stack.settings)
+    landed = result.detail.removeprefix("now at ")
+    with open_ledger(stack.settings) as ledger:
+        # As a killed replay leaves them: begun, and not known to be sent, nor where.
+        ledger.cursor.execute(
+            "update dead_letter_replays set sent = false, landed = null where origin = %s", (place_of(sent),)
         )
-    again = list(replay([sent, unsent], stack.settings, lambda raw: raw.replace(b"bux", b"buy")))
-    assert [origin_of(letter) for letter in again] == [origin_of(unsent)]
+        ledger.begin(place_of(unsent), marks)
+    again = list(replay([mended(sent), mended(unsent)], stack.settings))
+    assert {result.draft.place: result.state for result in again} == {
+        place_of(sent): State.ALREADY,
+        place_of(unsent): State.SENT,
+    }
+    assert chosen(stack).origins[landed] == place_of(sent), "where it lies was found too"
     wait_for("both rows", lambda: rows_of(stack, "cut-off-after") == rows_of(stack, "cut-off-before") == 1)
     wait_for("the accounting to be exact", lambda: exact(SALES, stack))
     assert rows_of(stack, "cut-off-after") == rows_of(stack, "cut-off-before") == 1
 
 
-def test_the_replay_job_of_the_ui_does_the_same(stack: Stack) -> None:
-    send_broken(stack, "by-job")
+def test_a_letter_that_kafka_does_not_take_is_told_and_stays_open(stack: Stack) -> None:
+    letter, sound = send_broken(stack, "too-large"), send_broken(stack, "beside-it")
+    huge = Draft(letter, letter["raw"], b"x" * 30_000_000)
+    results = {result.draft.place: result for result in replay([huge, mended(sound)], stack.settings)}
+    assert results[place_of(letter)].state is State.NOT_TAKEN and "size" in results[place_of(letter)].detail.lower()
+    assert results[place_of(sound)].state is State.SENT
+    assert place_of(letter) in open_places(stack)
+
+
+def test_the_replay_job_of_the_ui_is_a_dry_run_until_told_otherwise(stack: Stack) -> None:
+    late = json.dumps(SHOP | {"timestamp": NOW // 1000, "item_id": "by-job"}).encode()
+    stack.produce("shop_events", [late])
+    letter = wait_for("the letter", lambda: next((one for one in find(stack.settings) if one["raw"] == late), None))
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
-    config = {"domain": "sales", "reason": "none of view", "fix": "sed s/bux/buy/"}
-    client.submit_job_execution(
-        "replay_dead_letters", run_config={"ops": {"replay_open_dead_letters": {"config": config}}}
-    )
+    config: dict[str, Any] = {"domain": "sales", "places": [place_of(letter)], "fix": "seconds_to_milliseconds"}
+
+    def launch(**more: Any) -> str:
+        run_config = {"ops": {"replay_open_dead_letters": {"config": config | more}}}
+        run_id: str = client.submit_job_execution("replay_dead_letters", run_config=run_config)
+        wait_for("the run", lambda: client.get_run_status(run_id).value in ("SUCCESS", "FAILURE"))
+        assert client.get_run_status(run_id).value == "SUCCESS"
+        events = stack.graphql(OUTPUT_METADATA, run=run_id)["logsForRun"]["events"]
+        table, *_ = [
+            entry["table"] for event in events for entry in event.get("metadataEntries", []) if "table" in entry
+        ]
+        [row] = [json.loads(record) for record in table["records"]]
+        assert row["before"] != row["after"] and row["after"].endswith("}") and row["place"] == place_of(letter)
+        return str(row["state"])
+
+    assert launch() == "would be sent" and place_of(letter) in open_places(stack)
+    assert launch(dry_run=False) == "sent" and place_of(letter) not in open_places(stack)
     wait_for("the mended record as a row", lambda: rows_of(stack, "by-job") == 1)
