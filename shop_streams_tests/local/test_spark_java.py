@@ -1,12 +1,15 @@
-"""Spark's Java: what a killed server leaves is never given to the next one, and there is room for compiled code."""
+"""Spark's Java: what a killed server leaves is never given to the next one, and its optimizing compiler is on."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from shop_streams.local import class_archive
 from shop_streams.local.jars import require_java
-from shop_streams.settings import QUICK_START, Settings
+from shop_streams.settings import Settings
 
 
 def test_only_a_whole_archive_is_kept(tmp_path: Path) -> None:
@@ -30,10 +33,18 @@ def test_only_a_whole_archive_is_kept(tmp_path: Path) -> None:
     assert not outdated.exists() and not written.exists()
 
 
-def test_the_quick_start_leaves_the_usual_room_for_compiled_code() -> None:
-    def code_cache(*options: str) -> int:
-        command = [require_java(), *options, "-XX:+PrintFlagsFinal", "-version"]
-        flags = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        return int(re.findall(r"ReservedCodeCacheSize\s*=\s*(\d+)", flags)[0])
+def test_the_optimizing_compiler_is_on_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the number of cores; and compiled code has at least Java's usual room: a full one kills the server."""
 
-    assert code_cache(*QUICK_START.split()) >= code_cache()
+    def flags(*options: str) -> tuple[int, int]:
+        command = [require_java(), *options, "-XX:+PrintFlagsFinal", "-version"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found = dict(re.findall(r"(TieredStopAtLevel|ReservedCodeCacheSize)\s*=\s*(\d+)", said))
+        return int(found["TieredStopAtLevel"]), int(found["ReservedCodeCacheSize"])
+
+    _, usual_room = flags()
+    for cores in (1, 2, 8):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        level, room = flags(*Settings(home=Path("any")).spark_java_options.split())
+        assert level == 4, f"on {cores} cores Java stops at its compiler's level {level}"
+        assert room >= usual_room
