@@ -19,6 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP) ## install everything into .venv and .jars
 	@$(BIN)/python -m shop_streams.local.jars
+	@$(BIN)/python -m shop_streams.local.training
 
 demo: setup ## a day of shop traffic through the whole stack; ONCE=1 checks the numbers and stops
 	$(BIN)/shop-streams demo $(if $(ONCE),--once,)

@@ -1,7 +1,8 @@
 """Spark's classes, read and verified once: later servers map them from a file, which saves seconds of each start.
 
-The first server that is stopped in peace writes the archive on its way out (Java's dynamic class-data sharing). It fits
-one Java and one set of jars, and is named after both; a JVM that finds it unfit goes on without it.
+A server that is stopped in peace writes the archive on its way out (Java's dynamic class-data sharing): the one that set-up
+runs for this purpose (training.py), or else the first. It fits one Java and one set of jars, and is named after both; a JVM
+that finds it unfit goes on without it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from shop_streams.local.jars import require_java, spark_home
 from shop_streams.settings import Settings
 
 
-def _archive(settings: Settings) -> Path:
+def archive_of(settings: Settings) -> Path:
+    """Where the archive is, or will be, for this Java and these jars."""
     parts = [Path(require_java()).resolve(), *sorted((spark_home() / "jars").iterdir())]
     parts += sorted((settings.jars / "spark").iterdir())
     facts = "\n".join(f"{part} {part.stat().st_mtime_ns}" for part in parts)
@@ -32,7 +34,7 @@ def java_option(settings: Settings) -> str:
     """
     if not settings.embedded["spark"]:
         return ""
-    archive = _archive(settings)
+    archive = archive_of(settings)
     if archive.exists():
         return f"-XX:SharedArchiveFile={archive}"
     return f"-XX:ArchiveClassesAtExit={_written(settings)} -Xlog:cds*=error"
@@ -52,7 +54,7 @@ def keep(settings: Settings) -> None:
         return
     for old in settings.jars.glob("spark-classes-*.jsa"):
         old.unlink(missing_ok=True)
-    archive = _archive(settings)
+    archive = archive_of(settings)
     part = archive.with_suffix(".part")
     shutil.move(_written(settings), part)
     part.replace(archive)  # at once: another home may be starting

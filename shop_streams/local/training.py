@@ -1,0 +1,156 @@
+"""Set-up's last step: a short run of Spark that leaves the archive of its classes (`python -m shop_streams.local.training`).
+
+It runs the streams from Kafka to the lake and to Kafka once, over a few records, with a broker and a server of its own in a
+throw-away home. Without the archive each start of Spark loads and verifies some 20,000 classes from their jars again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Producer
+from rich.console import Console
+
+from shop_streams.local import class_archive
+from shop_streams.local.probes import Unhealthy
+from shop_streams.local.services import Service, services
+from shop_streams.settings import Settings, get_settings
+
+START_SECONDS = 180.0
+QUERY_SECONDS = 240.0
+STOP_SECONDS = 180.0
+DAY_MILLISECONDS = 1_577_836_800_000  # any day that the rules take
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def throw_away(settings: Settings, folder: str) -> Settings:
+    """Settings of an embedded broker and server in `folder`, with the jars and Java options of `settings`."""
+    kafka, controller, spark = _free_ports(3)
+    return settings.model_copy(
+        update={
+            "home": Path(folder), "lake_uri": "", "kafka_bootstrap_servers": "", "spark_remote": "",
+            "kafka_port": kafka, "kafka_controller_port": controller, "spark_port": spark,
+        }
+    )  # fmt: skip
+
+
+@contextmanager
+def _running(service: Service, settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """The service, healthy; it is killed at the end if it still runs."""
+    service.prepare()
+    with (settings.home / "logs" / f"{service.name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            service.command, env=os.environ | service.environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                service.probe()
+                break
+            except Unhealthy:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.25)
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _records() -> Iterator[tuple[str, bytes]]:
+    for second in range(20):
+        moment = f"2020-01-01T00:00:{second:02d}.000000Z"
+        event = {
+            "event_id": str(uuid.uuid4()),
+            "event_time": moment,
+            "user_id": second,
+            "app_name": "web",
+            "event_value": 1,
+        }
+        event |= {"event_category": "nav", "event_action": "scroll"}
+        sale = {"event_type": "buy", "category": "toys", "item_id": "1", "item_price": 5, "uid": "1"}
+        sale["timestamp"] = DAY_MILLISECONDS + second
+        yield from (("events", json.dumps(event).encode()), ("shop_events", json.dumps(sale).encode()))
+    yield from (("events", b"{"), ("shop_events", b"{"))  # a dead letter has classes of its own
+
+
+def _work(settings: Settings) -> None:
+    """What a start of the streams does on the server: all queries side by side, until they have read their topics."""
+    from shop_streams.defs.app_events.streams import INGEST as APP_EVENTS
+    from shop_streams.defs.sales.streams import HOURLY
+    from shop_streams.defs.sales.streams import INGEST as SHOP_EVENTS
+    from shop_streams.spark import open_session
+    from shop_streams.streaming.managed import start_query
+    from shop_streams.topics import create_topics
+
+    create_topics(settings)
+    producer = Producer({"bootstrap.servers": settings.kafka})
+    for topic, value in _records():
+        producer.produce(topic, value)
+    producer.flush(30)
+    spark = open_session(settings)
+    queries: list[Any] = [
+        start_query(spec, settings, spark, availableNow=True) for spec in (APP_EVENTS, SHOP_EVENTS, HOURLY)
+    ]
+    for query in queries:
+        query.awaitTermination(QUERY_SECONDS)
+    spark.stop()
+
+
+def train(settings: Settings) -> bool:
+    """Make the archive where there is none for this Java and these jars; returns whether it is there now."""
+    if not settings.embedded["spark"] or class_archive.archive_of(settings).exists():
+        return True
+    with tempfile.TemporaryDirectory(prefix="shop-streams-training-") as folder:
+        own = throw_away(settings, folder)
+        (own.home / "logs").mkdir()
+        ready = {service.name: service for service in services(own)}
+        with _running(ready["kafka"], own), _running(ready["spark"], own) as spark:
+            try:
+                _work(own)
+            finally:
+                spark.terminate()
+                spark.wait(STOP_SECONDS)
+        class_archive.keep(own)
+    return class_archive.archive_of(settings).exists()
+
+
+def main() -> None:
+    """Set-up goes on without the archive: it saves time and nothing else."""
+    console = Console(stderr=True)
+    settings = get_settings()
+    try:
+        with console.status("Archiving Spark's classes for quick starts (250 MB, about a minute, once) …"):
+            done = train(settings)
+    except Exception as error:  # whatever it is, set-up has done all that is needed
+        console.print(f"Spark's classes were not archived: {error}", markup=False)
+        done = False
+    if not done:
+        console.print(
+            "Spark starts some seconds slower until the stack was stopped once, which archives its classes too."
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
