@@ -1,7 +1,7 @@
 """`make bench`: each speed as a ratio against a baseline measured in the same run, medians of several rounds.
 
-    make bench                      all of it
-    make bench ARGS="ingest"        one part: start, collector, mart, promotions, ingest or aggregate
+    make bench                      all of it but flink
+    make bench ARGS="ingest"        one part: start, collector, mart, promotions, ingest, aggregate, restart or flink
     make bench ARGS="--rounds 5"
 
 Machines differ and drift, so absolute figures are only shown beside their baseline's.
@@ -20,18 +20,21 @@ from shop_streams.local import stack
 from shop_streams.settings import get_settings
 from shop_streams.spark import open_session
 from shop_streams_tests.bench.collector import bench_collector, resting
+from shop_streams_tests.bench.flink import bench_flink
 from shop_streams_tests.bench.mart import bench_mart
 from shop_streams_tests.bench.promotions import bench_promotions
+from shop_streams_tests.bench.restart import bench_restart
 from shop_streams_tests.bench.streams import bench_aggregate, bench_ingest
 from shop_streams_tests.bench.traffic import console
 from shop_streams_tests.harness import PORTS, free_ports
 
-PARTS = ("start", "collector", "mart", "promotions", "ingest", "aggregate")
+PARTS = ("start", "collector", "mart", "promotions", "ingest", "aggregate", "restart")
+ASKED_FOR = ("flink",)  # installs another 850 MB
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[], help="default: all")
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS, *ASKED_FOR], default=[], help="default: all but flink")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--events", type=int, default=2_000_000)
     options = parser.parse_args()
@@ -61,7 +64,11 @@ def main() -> None:
             results.append(bench_ingest(spark, settings, options.events, options.rounds))
         if "aggregate" in parts:
             results.append(bench_aggregate(spark, settings, options.events, options.rounds))
+        if "flink" in parts:
+            results.append(bench_flink(spark, settings, options.events, options.rounds))
         spark.stop()  # a session that outlives its server is called for minutes at the process's exit
+        if "restart" in parts:
+            results.append(bench_restart(settings, options.rounds))
     finally:
         stack.down(settings)
         shutil.rmtree(home, ignore_errors=True)

@@ -1,13 +1,14 @@
-"""Ingest and aggregation against bare Spark on the same topic: the rate of the running queries."""
+"""Ingest and aggregation against bare Spark, in a JVM of its own with Java's own defaults: the rates of running queries."""
 
 import statistics
+import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from shop_streams.defs.app_events.schema import EVENTS, RECORD_FIELDS
 from shop_streams.defs.app_events.transforms import judge, rows
@@ -20,6 +21,10 @@ from shop_streams.streaming.sinks import LakeSink
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.bench.traffic import app_event, console, fill, shop_event
+from shop_streams_tests.bench.worker import Worker, worker
+
+AGGREGATED = "bench_shop_events"
+SHOP_FIELDS = "event_type string, category string, item_id string, item_price bigint, uid string, timestamp bigint"
 
 
 def seconds_of(start: Callable[[], Any]) -> float:
@@ -33,27 +38,38 @@ def seconds_of(start: Callable[[], Any]) -> float:
     return time.monotonic() - started
 
 
-def _kafka(spark: SparkSession, settings: Settings, topic: str) -> Any:
-    source = spark.readStream.format("kafka").option("kafka.bootstrap.servers", settings.kafka)
-    return source.option("subscribe", topic).option("startingOffsets", "earliest").load()
+def new_topic(settings: Settings) -> str:
+    """The name of a topic that is made for one round."""
+    name = f"bench-{uuid.uuid4().hex}"
+    create_topics(settings, (Topic(name, ""),))
+    return name
 
 
-def compare(name: str, count: int, ours: Callable[[], Any], bare: Callable[[], Any], rounds: int) -> list[str]:
-    """Both in turn, once unmeasured and then `rounds` times; the median of the ratios of the rates, pair by pair."""
+def compare(name: str, count: int, ours: Callable[[], Any], bare: Callable[[], float], rounds: int) -> list[str]:
+    """Both in turn, twice unmeasured and then `rounds` times; the median of the ratios of the rates, pair by pair."""
     pairs = []
-    for number in range(rounds + 1):
-        slow, fast = seconds_of(ours), seconds_of(bare)
+    for number in range(rounds + 2):  # the JVM's optimizing compiler takes both to warm up
+        slow, fast = seconds_of(ours), bare()
         console.print(
             f"  {name} round {number}: ours {count / slow:,.0f}/s, bare {count / fast:,.0f}/s", highlight=False
         )
-        if number:
-            pairs.append((fast / slow, count / slow, count / fast))
-    ratio, mine, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+        pairs.append((fast / slow, count / slow, count / fast))
+    ratio, mine, theirs = (statistics.median(column) for column in zip(*pairs[2:], strict=True))
     return [name, f"{mine:,.0f}/s", f"bare Spark {theirs:,.0f}/s", f"ratio {ratio:.2f}", "ratio 0.8"]
 
 
 def _ddl(fields: dict[str, str]) -> str:
     return ", ".join(f"{name} {kind}" for name, kind in fields.items())
+
+
+@contextmanager
+def bare_spark(settings: Settings) -> Iterator[Worker]:
+    """Bare Spark as a user would run it, in a JVM of its own."""
+    folder = settings.home / "bare-spark"
+    folder.mkdir(exist_ok=True)
+    words = (f"{settings.jars / 'spark'}/*", settings.spark_memory, str(folder), str(settings.state_partitions))
+    with worker(sys.executable, "bare_spark.py", settings.home / "logs" / "bare-spark.log", *words) as started:
+        yield started
 
 
 def bench_ingest(spark: SparkSession, settings: Settings, count: int, rounds: int) -> list[str]:
@@ -68,49 +84,38 @@ def bench_ingest(spark: SparkSession, settings: Settings, count: int, rounds: in
         spec = StreamSpec(f"bench_{run}", "bench", topic, sink, asset_key(table), "", lambda _settings: 1)
         return start_query(spec, settings, spark, availableNow=True)
 
-    def bare() -> Any:
-        folder = f"{settings.lake}/bench/{uuid.uuid4().hex}"
-        parsed = (
-            _kafka(spark, settings, topic.name)
-            .select(F.from_json(F.col("value").cast("string"), _ddl(RECORD_FIELDS)).alias("e"))
-            .select("e.*")
-        )
-        writer = parsed.writeStream.format("delta").option("checkpointLocation", f"{folder}-checkpoint")
-        return writer.option("path", folder).trigger(availableNow=True).start()
+    with bare_spark(settings) as other:
 
-    return compare("ingest", count, ours, bare, rounds)
+        def bare() -> float:
+            folder = f"{settings.home}/bare-spark/{uuid.uuid4().hex}"
+            places = {"topic": topic.name, "out": folder, "checkpoint": f"{folder}-checkpoint"}
+            return other.seconds_of(name="ingest", servers=settings.kafka, fields=_ddl(RECORD_FIELDS), **places)
+
+        return compare("ingest", count, ours, bare, rounds)
+
+
+def our_aggregation(spark: SparkSession, settings: Settings, out: str) -> Any:
+    """The query of `aggregate --until-caught-up` over the bench's topic."""
+    return aggregate.start(
+        spark,
+        settings.kafka,
+        AGGREGATED,
+        out,
+        f"{settings.checkpoints}/{out}",
+        "hour",
+        True,
+        settings.first_day.isoformat(),
+    )
 
 
 def bench_aggregate(spark: SparkSession, settings: Settings, count: int, rounds: int) -> list[str]:
     """`aggregate --until-caught-up` against the same aggregation in bare Spark."""
-    topic = "bench_shop_events"
-    fill(settings, topic, count, shop_event)
+    fill(settings, AGGREGATED, count, shop_event)
+    with bare_spark(settings) as other:
 
-    def out() -> tuple[str, str]:
-        name = f"bench-{uuid.uuid4().hex}"
-        create_topics(settings, (Topic(name, ""),))
-        return name, f"{settings.checkpoints}/{name}"
+        def bare() -> float:
+            out = new_topic(settings)
+            places = {"topic": AGGREGATED, "out": out, "checkpoint": f"{settings.home}/bare-spark/{out}"}
+            return other.seconds_of(name="aggregate", servers=settings.kafka, fields=SHOP_FIELDS, **places)
 
-    def ours() -> Any:
-        name, checkpoint = out()
-        return aggregate.start(
-            spark, settings.kafka, topic, name, checkpoint, "hour", True, settings.first_day.isoformat()
-        )
-
-    def bare() -> Any:
-        name, checkpoint = out()
-        fields = "event_type string, category string, item_id string, item_price int, uid string, timestamp bigint"
-        events = (
-            _kafka(spark, settings, topic)
-            .select(F.from_json(F.col("value").cast("string"), fields).alias("e"))
-            .select("e.*")
-        )
-        is_buy = F.col("event_type") == "buy"
-        hours = events.groupBy(F.window(F.timestamp_millis("timestamp"), "1 hour")).agg(
-            F.sum(F.when(is_buy, F.col("item_price"))), F.count("uid"), F.count(F.when(is_buy, 1))
-        )
-        writer = hours.select(F.to_json(F.struct("*")).alias("value")).writeStream.format("kafka").outputMode("update")
-        writer = writer.option("kafka.bootstrap.servers", settings.kafka).option("topic", name)
-        return writer.option("checkpointLocation", checkpoint).trigger(availableNow=True).start()
-
-    return compare("aggregate", count, ours, bare, rounds)
+        return compare("aggregate", count, lambda: our_aggregation(spark, settings, new_topic(settings)), bare, rounds)
