@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from shop_streams.local import class_archive
+from shop_streams.local import class_archive, training
 from shop_streams.local.jars import require_java
-from shop_streams.settings import Settings
+from shop_streams.local.services import Service
+from shop_streams.settings import Settings, get_settings
 
 
 def test_only_a_whole_archive_is_kept(tmp_path: Path) -> None:
@@ -48,3 +49,27 @@ def test_the_optimizing_compiler_is_on_by_default(monkeypatch: pytest.MonkeyPatc
         level, room = flags(*Settings(home=Path("any")).spark_java_options.split())
         assert level == 4, f"on {cores} cores Java stops at its compiler's level {level}"
         assert room >= usual_room
+
+
+def test_set_up_trains_only_where_there_is_no_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what goes wrong in a training, as without a disk or ports, never keeps set-up from its end."""
+    started: list[str] = []
+
+    def no_services(settings: Settings) -> list[Service]:
+        started.append(str(settings.home))
+        raise OSError("no room")
+
+    monkeypatch.setattr(training, "services", no_services)
+    monkeypatch.setenv("SHOP_STREAMS_JARS", str(tmp_path / "jars"))
+    monkeypatch.setenv("SHOP_STREAMS_HOME", str(tmp_path / "home"))
+    (tmp_path / "jars" / "spark").mkdir(parents=True)
+    settings = get_settings()
+
+    training.main()
+    assert len(started) == 1 and not started[0].startswith(str(settings.home))
+    assert not Path(started[0]).exists() and not settings.home.exists()
+
+    assert training.train(settings.model_copy(update={"spark_remote": "sc://elsewhere:15002"}))  # no server of ours
+    class_archive.archive_of(settings).write_bytes(b"whole")
+    assert training.train(settings)
+    assert len(started) == 1
