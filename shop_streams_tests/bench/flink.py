@@ -47,10 +47,15 @@ def connector() -> Path:
     return jar
 
 
-def hours(settings: Settings, topic: str) -> dict[int, dict[str, object]]:
-    """The last record of each hour in the topic."""
+def hours(settings: Settings, topic: str) -> dict[int, tuple[int | None, ...]]:
+    """The last record of each hour in the topic: revenue, visitors, purchases, and the average order in thousandths."""
     values = [json.loads(record.value) for record in read_topic(settings.kafka, topic)]
-    return {value["start_ts"]: value for value in values}
+    return {
+        value["start_ts"]: (
+            value["revenue"], value["visitors"], value["purchases"], value["aov"] and round(float(value["aov"]) * 1000),
+        )
+        for value in values
+    }  # fmt: skip
 
 
 def bench_flink(spark: SparkSession, settings: Settings, count: int, rounds: int) -> list[str]:
