@@ -21,6 +21,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 from rich.console import Console
+from tenacity import retry, stop_after_attempt
 
 from shop_streams.local import class_archive
 from shop_streams.local.probes import Unhealthy
@@ -109,9 +110,9 @@ def _work(settings: Settings) -> None:
         producer.produce(topic, value)
     producer.flush(30)
     spark = open_session(settings)
-    queries: list[Any] = [
-        start_query(spec, settings, spark, availableNow=True) for spec in (APP_EVENTS, SHOP_EVENTS, HOURLY)
-    ]
+    # On a busy machine Spark's Python worker may miss its 10 s at the first time.
+    start = retry(stop=stop_after_attempt(3), reraise=True)(start_query)
+    queries: list[Any] = [start(spec, settings, spark, availableNow=True) for spec in (APP_EVENTS, SHOP_EVENTS, HOURLY)]
     for query in queries:
         query.awaitTermination(QUERY_SECONDS)
     spark.stop()
@@ -131,7 +132,7 @@ def train(settings: Settings) -> bool:
             finally:
                 spark.terminate()
                 spark.wait(STOP_SECONDS)
-        class_archive.keep(own)
+                class_archive.keep(own)  # of an unfinished training too: whatever it holds need not be loaded again
     return class_archive.archive_of(settings).exists()
 
 
@@ -143,8 +144,8 @@ def main() -> None:
         with console.status("Archiving Spark's classes for quick starts (250 MB, about a minute, once) …"):
             done = train(settings)
     except Exception as error:  # whatever it is, set-up has done all that is needed
-        console.print(f"Spark's classes were not archived: {error}", markup=False)
-        done = False
+        console.print(f"The training ended early: {type(error).__name__}: {error}".splitlines()[0], markup=False)
+        done = class_archive.archive_of(settings).exists()
     if not done:
         console.print(
             "Spark starts some seconds slower until the stack was stopped once, which archives its classes too."
