@@ -39,5 +39,9 @@ def worker(python: str, program: str, log: Path, *words: str) -> Iterator[Worker
     try:
         yield Worker(process, log)
     finally:
-        process.terminate()
-        process.wait()
+        process.stdin.close()  # type: ignore[union-attr]
+        try:
+            process.wait(30)  # by itself: a program that is terminated may leave its JVM behind
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
