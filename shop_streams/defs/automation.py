@@ -54,10 +54,10 @@ def plan(
     current: Mapping[str, int],
     recorded: Mapping[str, int],
     pause: Callable[[str], float],
-    known: Callable[[str], bool] = lambda _key: True,
+    exists: Callable[[str], bool] = lambda _key: True,
 ) -> Plan:
     """Compare the source's row counts with those recorded; a partition with a `pause`, in seconds, waits."""
-    differing = sorted(key for key, rows in current.items() if rows != recorded.get(key, 0) and known(key))
+    differing = sorted(key for key, rows in current.items() if rows != recorded.get(key, 0) and exists(key))
     pauses = {key: pause(key) for key in differing}
     waiting = [key for key in differing if pauses[key] > 0]
     due = [key for key in differing if key not in waiting]
@@ -70,12 +70,20 @@ def plan(
     return Plan(due, waiting, why)
 
 
-def contiguous(keys: Sequence[str], ordered: Sequence[str]) -> list[tuple[str, str]]:
-    """The (first, last) of each unbroken range of `keys` within `ordered`, so that one run can take a range."""
-    position = {key: index for index, key in enumerate(ordered)}
+def known(partitions: dg.TimeWindowPartitionsDefinition) -> Callable[[str], bool]:
+    """Whether Dagster has a partition by now. Its own `has_partition_key`, and the list of all keys, take long."""
+    first, last = partitions.get_first_partition_window(), partitions.get_last_partition_window()
+    if first is None or last is None:
+        return lambda _key: False
+    return lambda key: first.start <= partitions.time_window_for_partition_key(key).start <= last.start
+
+
+def contiguous(keys: Sequence[str], partitions: dg.TimeWindowPartitionsDefinition) -> list[tuple[str, str]]:
+    """The (first, last) of each unbroken range of `keys`, so that one run can take a range."""
+    windows = {key: partitions.time_window_for_partition_key(key) for key in keys}
     ranges: list[tuple[str, str]] = []
-    for key in sorted(keys, key=position.__getitem__):
-        if ranges and position[key] == position[ranges[-1][1]] + 1:
+    for key in sorted(keys, key=lambda key: windows[key].start):
+        if ranges and windows[key].start == windows[ranges[-1][1]].end:
             ranges[-1] = (ranges[-1][0], key)
         else:
             ranges.append((key, key))
@@ -181,10 +189,10 @@ def computed_empty(instance: dg.DagsterInstance, mart: Mart, keys: Set[str]) -> 
 # -- the sensor --------------------------------------------------------------------------------------------------------
 
 
-def requests(mart: Mart, due: Sequence[str], keys: Sequence[str], repair_job: str) -> list[dg.RunRequest]:
+def requests(mart: Mart, due: Sequence[str], repair_job: str) -> list[dg.RunRequest]:
     """Few runs for whatever is due: a run for each unbroken range, or one run with a list when there are many."""
     tags = {MART_TAG: mart.name, "dagster/max_runtime": str(MAX_RUNTIME_SECONDS)}
-    ranges = contiguous(due, keys)
+    ranges = contiguous(due, mart.partitions)
     if len(ranges) <= MAX_RANGES:
         return [
             dg.RunRequest(job_name=mart.name, tags=tags | {RANGE_START: first, RANGE_END: last})
@@ -223,7 +231,6 @@ def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDe
         wait = ready.wait or streams_first_now(context.instance, settings)
         if wait:
             return dg.SensorResult(skip_reason=dg.SkipReason(wait))
-        keys = mart.partitions.get_partition_keys()
         current, recorded, written = (
             mart.source_rows(settings, None),
             mart.recorded(settings),
@@ -234,12 +241,12 @@ def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDe
             current,
             recorded | computed_empty(context.instance, mart, current.keys() - recorded.keys()),
             lambda key: max(mart.pause(settings, key, written.get(key), now), failed.get(key, 0.0)),
-            set(keys).__contains__,
+            known(mart.partitions),
         )
         if not todo.partitions:
             return dg.SensorResult(skip_reason=dg.SkipReason(todo.why))
         context.log.info(todo.why)
-        return dg.SensorResult(run_requests=requests(mart, todo.partitions, keys, repair_job.name))
+        return dg.SensorResult(run_requests=requests(mart, todo.partitions, repair_job.name))
 
     return repair
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 import msgspec
 
 from shop_streams.rules import Int32, Rules, Text, Times, Uuid, check_time, microseconds
+
+COLLECTED_SINCE = date(2025, 1, 1)  # event times are the collector's own: none is older than the project
+_SINCE = microseconds(datetime(COLLECTED_SINCE.year, COLLECTED_SINCE.month, COLLECTED_SINCE.day))
 
 
 class TrackedEvent(msgspec.Struct):
@@ -34,6 +37,8 @@ class StoredEvent(msgspec.Struct):
 
 def check_event_time(moment: datetime, times: Times) -> str | None:
     """The collector's own time; another producer's may be anything."""
+    if times.first <= microseconds(moment) < _SINCE:
+        return f"is before {COLLECTED_SINCE}, when there was no collector"
     return check_time(microseconds(moment), times)
 
 
