@@ -1,18 +1,24 @@
-"""Which letters a replay takes, what it would send, and what it says; all without a server."""
+"""Which letters a replay takes, what it would send, what it says, and each letter once; Kafka is librdkafka's own mock broker."""
 
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from shop_streams.errors import ShopStreamsError
+from shop_streams.kafka import read_topic, watermarks
 from shop_streams.plain import plain, plain_pair
 from shop_streams.settings import Settings
 from shop_streams.shell_fix import shell_fix
 from shop_streams.streaming import drafts as drafts_module
+from shop_streams.streaming import replay as replay_module
 from shop_streams.streaming.drafts import Draft, FixFailed, Letter, State, chunks, judge_with, make_drafts, place_of
-from shop_streams.streaming.replay import Choice, choose, summary
+from shop_streams.streaming.replay import HEADER, Choice, Result, choose, find_chosen, replay, summary
 from shop_streams.streaming.replay_ledger import origin_chain
 from shop_streams_tests.harness import free_ports
 
@@ -176,3 +182,127 @@ def test_two_values_are_shown_from_shortly_before_their_difference() -> None:
 
 def test_a_draft_knows_its_place() -> None:
     assert Draft(letter(5), b"").place == "topic_sales:0:5"
+
+
+@dataclass
+class MemoryLedger:
+    """The ledger's questions and answers, without PostgreSQL: place -> [sent, marks, place of the record]."""
+
+    rows: dict[str, list[Any]] = field(default_factory=dict)
+
+    def lock(self) -> None:
+        return None
+
+    def sent(self) -> set[str]:
+        return {place for place, (sent, _, _) in self.rows.items() if sent}
+
+    def origins(self) -> dict[str, str]:
+        return {landed: place for place, (_, _, landed) in self.rows.items() if landed}
+
+    def begun(self) -> dict[str, dict[int, int]]:
+        return {place: dict(marks) for place, (sent, marks, _) in self.rows.items() if not sent}
+
+    def begin(self, place: str, marks: Mapping[int, int]) -> None:
+        self.rows.setdefault(place, [False, marks, None])[1] = marks
+
+    def note_sent(self, place: str, landed: str) -> None:
+        self.rows[place] = [True, self.rows[place][1], landed]
+
+
+@pytest.fixture
+def settings() -> Iterator[Settings]:
+    broker = Producer(
+        {"bootstrap.servers": "none", "test.mock.num.brokers": 1, "log_level": 0}
+    )  # lives as long as this
+    [node] = broker.list_topics(timeout=20).brokers.values()
+    yield Settings(kafka_bootstrap_servers=f"{node.host}:{node.port}")
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch) -> MemoryLedger:
+    ledger = MemoryLedger()
+
+    @contextmanager
+    def opened(_settings: Settings) -> Iterator[MemoryLedger]:
+        yield ledger
+
+    monkeypatch.setattr(replay_module, "open_ledger", opened)
+    return ledger
+
+
+def draft(offset: int, after: bytes | None = b"mended", **more: Any) -> Draft:
+    return Draft(letter(offset), b"before", after, **more)
+
+
+def topic_holds(settings: Settings) -> list[tuple[bytes, bytes]]:
+    """Value and origin of each record."""
+    records = read_topic(settings.kafka, "topic_sales")
+    return sorted((record.value, record.headers[HEADER]) for record in records)  # type: ignore[misc]
+
+
+def states(results: Iterator[Result]) -> dict[int, State]:
+    return {result.draft.letter["kafka_offset"]: result.state for result in results}
+
+
+def test_a_replay_sends_what_is_good_each_letter_once_and_knows_where_it_lies(
+    settings: Settings, ledger: MemoryLedger
+) -> None:
+    drafts = [draft(0), draft(1, refused="bad"), draft(2, None, failed="no"), draft(3, None, refused="empty value")]
+    expected = {0: State.SENT, 1: State.REFUSED, 2: State.FIX_FAILED, 3: State.REFUSED}
+    assert states(replay(drafts, settings)) == expected
+    assert topic_holds(settings) == [(b"mended", b"topic_sales:0:0")]
+    assert states(replay(drafts, settings)) == expected | {0: State.ALREADY}
+    assert states(replay(drafts, settings, send_refused=True)) == {
+        0: State.ALREADY, 1: State.SENT, 2: State.FIX_FAILED, 3: State.SENT,
+    }  # fmt: skip
+    assert [origin for _, origin in topic_holds(settings)] == [
+        b"topic_sales:0:3",
+        b"topic_sales:0:0",
+        b"topic_sales:0:1",
+    ]
+    records = read_topic(settings.kafka, "topic_sales")
+    lies = {f"topic_sales:{record.partition}:{record.offset}": record.headers[HEADER] for record in records}
+    assert {landed: origin.encode() for landed, origin in ledger.origins().items()} == lies
+
+
+def test_a_letter_that_was_refused_again_can_start_from_its_first_value(
+    settings: Settings, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = letter(0, b"first value")
+    [_] = replay([Draft(first, first["raw"], b"", refused="empty value")], settings, send_refused=True)
+    [landed] = ledger.origins()
+    _, partition, offset = landed.split(":")
+    again = letter(0, b"") | {"kafka_partition": int(partition), "kafka_offset": int(offset)}
+    monkeypatch.setattr(replay_module, "find", lambda _settings: [first | {"topic": "topic_sales"}, again])
+    if place_of(again) == place_of(first):
+        pytest.skip("the record lies where the letter of this test pretends to be")
+    found = find_chosen(settings, Choice(), DOMAINS)
+    assert [place_of(one) for one in found.open] == [landed] and found.firsts == {landed: b"first value"}
+    asked = find_chosen(settings, Choice(places=(place_of(first), landed)), DOMAINS)
+    assert asked.replayed == {place_of(first)} and asked.records == {place_of(first): landed}
+
+
+def test_a_replay_that_was_killed_half_way_is_looked_for_in_the_topic(settings: Settings, ledger: MemoryLedger) -> None:
+    marks = {number: high for number, (_, high) in watermarks(settings.kafka, "topic_sales").items()}
+    [sent] = replay([draft(0)], settings)
+    for offset in (0, 1):  # as a killed replay leaves them: begun, and not known to be sent
+        ledger.rows[f"topic_sales:0:{offset}"] = [False, marks, None]
+    assert states(replay([draft(0), draft(1)], settings)) == {0: State.ALREADY, 1: State.SENT}
+    assert len(topic_holds(settings)) == 2
+    assert ledger.origins()[sent.detail.removeprefix("now at ")] == "topic_sales:0:0"
+
+
+def test_a_record_that_kafka_does_not_take_holds_up_no_other_and_stays_open(
+    settings: Settings, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_module, "MAX_REPLAY_BYTES", 2000)
+    results = list(replay([draft(0, b"x" * 5000), draft(1)], settings))
+    assert [result.state for result in results] == [State.NOT_TAKEN, State.SENT]
+    assert "size" in results[0].detail.lower() and ledger.sent() == {"topic_sales:0:1"}
+
+
+def test_without_kafka_nothing_is_begun(ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    [port] = free_ports(1)
+    with pytest.raises(ShopStreamsError, match=r"Kafka at 127.*topic_sales.*status"):
+        list(replay([draft(0)], Settings(kafka_bootstrap_servers=f"127.0.0.1:{port}")))
+    assert not ledger.rows
