@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shop_streams.terminal import visible
+
 BEFORE_DIFFERENCE = 15
 
 
@@ -11,7 +13,7 @@ def plain(value: bytes | str | None, limit: int = 60) -> str:
         return "null"
     head = value[: limit * 4]  # a character has at most 4 bytes: of a value of megabytes no more is looked at
     text = head.decode(errors="backslashreplace") if isinstance(head, bytes) else head
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    shown = visible(text)
     if len(shown) <= limit and len(head) == len(value):
         return shown
     return shown[: limit - 1] + "…"

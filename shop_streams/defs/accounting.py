@@ -117,7 +117,10 @@ def account_topics_hourly(context: dg.ScheduleEvaluationContext) -> Any:
         due |= set(with_records) - settled(context.instance, accounting_key(spec.topic), with_records)
     if not due:
         return dg.SkipReason(f"{len(busy)} of the last {len(hours)} hours hold records; all are accounted for")
-    return [dg.RunRequest(tags={RANGE_START: first, RANGE_END: last}) for first, last in contiguous(sorted(due), topic_hours)]
+    return [
+        dg.RunRequest(tags={RANGE_START: first, RANGE_END: last})
+        for first, last in contiguous(sorted(due), topic_hours)
+    ]
 
 
 def settled(instance: dg.DagsterInstance, key: dg.AssetKey, hours: Sequence[str]) -> set[str]:

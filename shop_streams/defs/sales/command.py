@@ -18,6 +18,8 @@ from shop_streams.defs.sales import aggregate
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings
 from shop_streams.spark import open_session
+from shop_streams.streaming import identity
+from shop_streams.streaming.checkpoint import CheckpointNotes, committed_offsets
 from shop_streams.streaming.managed import SparkGone, probe_spark
 from shop_streams.topics import Topic, create_topics
 
@@ -42,10 +44,12 @@ def run_aggregate(
     throw_away = None if checkpoint else tempfile.mkdtemp(prefix="aggregate-", dir=_scratch(settings))
     folder = checkpoint or throw_away
     assert folder is not None
+    folder = folder if "://" in folder else str(Path(folder).resolve())
     try:
+        session = open_session(settings)
+        identity.pin(CheckpointNotes(session, folder), settings.kafka, in_topic, committed_offsets(folder, in_topic))
         query = aggregate.start(
-            open_session(settings), settings.kafka, in_topic, out_topic,
-            folder if "://" in folder else str(Path(folder).resolve()), anchor, until_caught_up,
+            session, settings.kafka, in_topic, out_topic, folder, anchor, until_caught_up,
             (first_day or settings.first_day).isoformat(),
         )  # fmt: skip
         _follow(query, console)
