@@ -58,9 +58,14 @@ def throw_away(settings: Settings, folder: str) -> Settings:
 def _running(service: Service, settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     """The service, healthy; it is killed at the end if it still runs."""
     service.prepare()
+    secrets = {name: path.read_text().strip() for name, path in service.secrets.items()}
     with (settings.home / "logs" / f"{service.name}.log").open("wb") as log:
         process = subprocess.Popen(
-            service.command, env=os.environ | service.environment, stdout=log, stderr=log, start_new_session=True
+            service.command,
+            env=os.environ | service.environment | secrets,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     try:
         deadline = time.monotonic() + START_SECONDS
@@ -102,7 +107,8 @@ def _work(settings: Settings) -> None:
     from shop_streams.defs.sales.streams import HOURLY
     from shop_streams.defs.sales.streams import INGEST as SHOP_EVENTS
     from shop_streams.spark import open_session
-    from shop_streams.streaming.managed import start_query
+    from shop_streams.streaming.managed import begin_query
+    from shop_streams.streaming.spec import StreamContext
     from shop_streams.topics import create_topics
 
     create_topics(settings)
@@ -112,8 +118,12 @@ def _work(settings: Settings) -> None:
     producer.flush(30)
     spark = open_session(settings)
     # On a busy machine Spark's Python worker may miss its 10 s at the first time.
-    start = retry(stop=stop_after_attempt(3), reraise=True)(start_query)
-    queries: list[Any] = [start(spec, settings, spark, availableNow=True) for spec in (APP_EVENTS, SHOP_EVENTS, HOURLY)]
+    start = retry(stop=stop_after_attempt(3), reraise=True)(begin_query)
+    queries: list[Any] = []
+    for spec in (APP_EVENTS, SHOP_EVENTS, HOURLY):
+        stream = StreamContext(spark, settings, spec.name, spec.topic.name, spec.checkpoint(settings))
+        spec.sink.prepare(stream)
+        queries.append(start(spec, stream, availableNow=True))
     for query in queries:
         query.awaitTermination(QUERY_SECONDS)
     spark.stop()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -66,10 +66,16 @@ def start_query(
     )
     spec.sink.prepare(stream)
     narrow(spec, stream, earliest, say)
-    source = records.read_stream(spark, settings.kafka, spec.topic.name, spec.max_offsets(settings))
-    source = leave_out(source, Narrowing(settings.postgres).poisoned(spec.name))
+    return begin_query(spec, stream, Narrowing(settings.postgres).poisoned(spec.name), **trigger)
+
+
+def begin_query(
+    spec: StreamSpec, stream: StreamContext, poisoned: Sequence[tuple[int, int]] = (), **trigger: Any
+) -> Any:
+    """Start the query on its checkpoint, without the records at `poisoned`, each a (partition, offset)."""
+    source = records.read_stream(stream.spark, stream.settings.kafka, stream.topic, spec.max_offsets(stream.settings))
     return (
-        spec.sink.writer(source, stream)
+        spec.sink.writer(leave_out(source, poisoned), stream)
         .queryName(spec.name)
         .option("checkpointLocation", stream.checkpoint)
         .trigger(**trigger)
