@@ -1,6 +1,6 @@
 """Facts that must stay as they were at a stream's first start, kept as small files inside its checkpoint folder.
 
-They are written through Spark, so they live wherever the checkpoint does, and vanish with it.
+They live wherever the checkpoint does, and vanish with it; what is no folder of this machine is reached through Spark.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ class CheckpointNotes:
 
     def find(self, name: str) -> str | None:
         """The note, or None when it was never taken."""
+        if self._local:  # a job of Spark for each note would take longer than all else of a start
+            parts = [path for path in self._local.joinpath(name).glob("part-*.txt") if path.is_file()]
+            return parts[0].read_text().rstrip("\n") if parts else None
         try:
             rows = self.spark.read.text(f"{self.folder}/notes/{name}").collect()
         except AnalysisException as error:
@@ -41,9 +44,23 @@ class CheckpointNotes:
         value = self.find(name)
         if value is None:
             value = first()
+            self._write(name, value)
+        return value
+
+    @property
+    def _local(self) -> Path | None:
+        return None if "://" in self.folder else Path(self.folder, "notes")
+
+    def _write(self, name: str, value: str) -> None:
+        if self._local is None:
             frame = self.spark.createDataFrame([(value,)], "value string")
             frame.coalesce(1).write.mode("overwrite").text(f"{self.folder}/notes/{name}")
-        return value
+            return
+        folder = self._local / name
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / "part-00000.txt"
+        part.with_suffix(".unfinished").write_text(f"{value}\n")
+        part.with_suffix(".unfinished").replace(part)
 
     def writer_id(self) -> str:
         """Who the stream's writes say that they are.
