@@ -113,7 +113,7 @@ class Stack:
 @contextmanager
 def running_stack(**settings: str) -> Iterator[Stack]:
     """A stack in a new folder on free ports, its streams running; `settings` as in the environment, without the prefix."""
-    home = Path(tempfile.mkdtemp(prefix="shop-streams 100% tést-"))  # a path as people have them
+    home = Path(tempfile.mkdtemp(prefix="shop-streams 100% test-"))  # a path as people have them
     given = {"HOME": str(home), "INGEST_INTERVAL_SECONDS": "5", "REPORT_SECONDS": "5", "PROMOTION_SWEEP_SECONDS": "5"}
     given |= {"MART_REFRESH_SECONDS": "5", "MART_REPAIR_SECONDS": "5"}
     given |= {f"{name.upper()}_PORT": str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}

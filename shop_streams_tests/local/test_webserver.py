@@ -1,11 +1,18 @@
 """The UI answers its own pages and programs on this machine, and no page of anybody else."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import httpx
 import pytest
 from starlette.datastructures import Headers
 
 from shop_streams.local.webserver import is_ours
-from shop_streams_tests.harness import Stack
+from shop_streams_tests.harness import free_ports, wait_for
 
 HOSTS = ("127.0.0.1:3000", "localhost:3000")
 
@@ -36,17 +43,39 @@ def test_what_is_ours(right: bool, kind: str, method: str, path: str, query: byt
     assert is_ours(kind, method, path, query, Headers(headers), HOSTS) is right
 
 
-def test_the_running_ui_refuses_pages_of_others(stack: Stack) -> None:
-    url = f"http://127.0.0.1:{stack.settings.dagster_port}"
+@pytest.fixture
+def ui(tmp_path: Path) -> Iterator[str]:
+    """Dagster's own webserver behind the check, without a stack: an empty workspace, and storage in files."""
+    (port,) = free_ports(1)
+    environment = os.environ | {"DAGSTER_HOME": str(tmp_path), "SHOP_STREAMS_DAGSTER_PORT": str(port)}
+    command = [sys.executable, "-m", "shop_streams.local.webserver", "--empty-workspace", "-p", str(port)]
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{url}/server_info", timeout=10, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    process = subprocess.Popen(command, env=environment)
+    try:
+        wait_for("the webserver to answer", answers, 120)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_the_running_ui_refuses_pages_of_others(ui: str) -> None:
     question = {"query": "{ version }"}
 
-    def status(method: str, path: str, **more: object) -> int:
-        return httpx.request(method, url + path, timeout=30, trust_env=False, **more).status_code  # type: ignore[arg-type]
+    def status(method: str, path: str, **more: Any) -> int:
+        return httpx.request(method, ui + path, timeout=60, trust_env=False, **more).status_code
 
     assert status("GET", "/") == 200
     assert status("POST", "/graphql", json=question) == 200
-    assert status("POST", "/graphql", json=question, headers={"Origin": url}) == 200
+    assert status("POST", "/graphql", json=question, headers={"Origin": ui}) == 200
     assert status("POST", "/graphql", json=question, headers={"Origin": "http://evil.example"}) == 403
     assert status("POST", "/graphql", json=question, headers={"Host": "evil.example"}) == 403
     assert status("GET", "/graphql", params=question) == 403
-    assert status("GET", "/", headers={"Host": f"evil.example:{stack.settings.dagster_port}"}) == 403
+    assert status("GET", "/", headers={"Host": f"evil.example:{ui.rsplit(':')[-1]}"}) == 403
