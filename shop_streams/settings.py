@@ -64,6 +64,8 @@ class Settings(BaseSettings):
 
     track_token: str = "shop-streams-dev-token"
     body_limit_bytes: int = Field(1_048_576, ge=1024)
+    collector_workers: int = Field(1, ge=1)
+    collector_peer_connections: int = Field(512, ge=1)  # of one address, for each worker; a proxy needs more
 
     topic_partitions: int = Field(2, ge=1)
     topic_replication: int = Field(3, ge=1)  # copies of a new topic, where the cluster has as many brokers

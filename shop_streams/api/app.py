@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import psycopg2
 from starlette.applications import Starlette
@@ -13,23 +14,28 @@ from starlette.routing import Route
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Leases
 
+_log = logging.getLogger(__name__)
+
 
 def build_app(settings: Settings) -> Starlette:
     """Health, and each stream's lease as JSON."""
     leases = Leases(settings.postgres)
 
+    async def livez(_request: Request) -> JSONResponse:
+        return JSONResponse({"alive": True})
+
     async def healthz(_request: Request) -> JSONResponse:
         try:
             await asyncio.to_thread(leases.read)
         except psycopg2.Error as error:
-            return JSONResponse({"healthy": False, "reason": str(error).strip()}, status_code=503)
+            return JSONResponse({"healthy": False, "reason": _unavailable(error)}, status_code=503)
         return JSONResponse({"healthy": True})
 
     async def streams(_request: Request) -> JSONResponse:
         try:
             found = await asyncio.to_thread(leases.read)
         except psycopg2.Error as error:
-            return JSONResponse({"detail": str(error).strip()}, status_code=503)
+            return JSONResponse({"detail": _unavailable(error)}, status_code=503, headers={"retry-after": "2"})
         return JSONResponse(
             {
                 lease.stream: {
@@ -40,4 +46,17 @@ def build_app(settings: Settings) -> Starlette:
             }
         )  # fmt: skip
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/api/v1.0/streams", streams)])
+    app = Starlette(
+        routes=[
+            Route("/livez", livez), Route("/readyz", healthz), Route("/healthz", healthz),
+            Route("/api/v1.0/streams", streams),
+        ]
+    )  # fmt: skip
+    app.router.redirect_slashes = False
+    return app
+
+
+def _unavailable(error: psycopg2.Error) -> str:
+    """Words for anybody; the database's own name addresses and users, and go to the log."""
+    _log.warning("PostgreSQL does not answer: %s", " ".join(str(error).split()))
+    return "The database does not answer"

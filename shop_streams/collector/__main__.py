@@ -1,9 +1,41 @@
 """The collector's process."""
 
-from shop_streams.collector.app import build_app
+from __future__ import annotations
+
+import logging
+import sys
+
+from granian.constants import Interfaces
+
+from shop_streams.collector.access import require_token
+from shop_streams.collector.app import Collector
+from shop_streams.collector.durable import DurableProducer
+from shop_streams.collector.workers import WORKER, end_with_parent, run_workers
+from shop_streams.errors import ShopStreamsError
 from shop_streams.serve import serve
 from shop_streams.settings import get_settings
 
-if __name__ == "__main__":
+
+def main() -> int:
+    """Serve until SIGTERM; returns the exit code."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     settings = get_settings()
-    serve(build_app(settings), settings.bind_host, settings.collector_port)
+    try:
+        require_token(settings)
+    except ShopStreamsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if WORKER in sys.argv[1:]:
+        end_with_parent()
+    elif settings.collector_workers > 1:
+        return run_workers(settings.collector_workers)
+    producer = DurableProducer(settings.kafka)
+    serve(
+        Collector(settings, producer), settings.bind_host, settings.collector_port, interface=Interfaces.RSGI,
+        lifespan=producer, peer_connections=settings.collector_peer_connections,
+    )  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

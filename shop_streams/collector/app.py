@@ -1,103 +1,83 @@
-"""The collector's ASGI application: Starlette routes, and one lean endpoint for all doors."""
+"""The collector as an RSGI application: one lean endpoint for all doors, and what operators ask for.
+
+POST /track, /shop-events    one event or an array of them: 200 once Kafka has all of them
+GET /livez                   200 as long as the process answers
+GET /readyz, /healthz        200 when an event would be taken; from what is known, without a call
+GET /metrics                 every answer by door and status, in Prometheus' format
+"""
 
 from __future__ import annotations
 
-import hmac
+import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
+from granian.rsgi import ProtocolClosed
 
-from shop_streams.collector.durable import DurableProducer, NotDurable
-from shop_streams.collector.models import DOORS, Door
+from shop_streams.collector.access import same_token
+from shop_streams.collector.body import BodyReader
+from shop_streams.collector.durable import DurableProducer, NotDurable, TooLarge
+from shop_streams.collector.metrics import CONTENT_TYPE, Answers
+from shop_streams.collector.models import Door, doors
+from shop_streams.collector.refusals import RefusalLog, Refused
 from shop_streams.settings import Settings
 
 MAX_EVENTS = 1000
 RETRY_AFTER_SECONDS = 2
+LARGE_BODY = 65_536
+JSON = [("content-type", "application/json")]
 _FIELD = re.compile(r"`\$(?:\[[^\]]*\])?\.?([^`]*)`|field `([^`]+)`")
-
-
-class Refused(Exception):
-    """An answer other than 200."""
-
-    def __init__(self, status: int, detail: str, **more: Any) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.body = {"detail": detail, **more}
+_encode = msgspec.json.Encoder().encode
 
 
 class EventDoor:
-    """`POST` of one event or an array of them, as a plain ASGI endpoint: it is the hot path."""
+    """`POST` of one event or an array of them: the hot path."""
 
-    def __init__(self, door: Door, settings: Settings) -> None:
+    def __init__(self, door: Door, token: bytes, reader: BodyReader, producer: DurableProducer) -> None:
         self._door = door
-        self._token = settings.track_token.encode()
-        self._limit = settings.body_limit_bytes
-        self.producer: DurableProducer | None = None
+        self._token = token
+        self._reader = reader
+        self._producer = producer
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        try:
-            status, body = 200, await self._accept(scope, receive)
-        except Refused as refused:
-            status, body = refused.status, msgspec.json.encode(refused.body)
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        if status == 503:
-            headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
-        if status == 405:
-            headers.append((b"allow", b"POST"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+    async def accept(self, scope: Any, proto: Any) -> bytes:
+        """Take the request's events.
 
-    async def _accept(self, scope: Any, receive: Any) -> bytes:
-        if scope["method"] != "POST":
-            raise Refused(405, "Use POST")
-        self._check_headers(scope["headers"])
-        body = await self._read(receive)
-        records = [self._door.store(event) for event in self._decode(body)]
-        assert self.producer is not None, "the lifespan has not begun"
+        Returns:
+            The body of the answer 200.
+
+        Raises:
+            Refused: any other answer.
+            ProtocolClosed: the connection ended before the body did.
+        """
+        if scope.method != "POST":
+            raise Refused(405, "Use POST", allow="POST")
+        headers = scope.headers
+        if not same_token(headers.get("x-token"), self._token):
+            raise Refused(401, "The header X-Token is missing or wrong", drain=True)
+        if (headers.get("content-type") or "").split(";")[0].strip().lower() != "application/json":
+            raise Refused(415, "Content-Type must be application/json", drain=True)
+        if (problem := self._producer.problem) is not None:
+            raise unavailable(problem)
+        body = await self._reader.read(headers, proto)
+        many = body.lstrip()[:1] == b"["
+        if len(body) < LARGE_BODY:
+            events = self._decode(body, many)
+        else:  # judging one may take long, and everybody else would wait
+            events = await asyncio.to_thread(self._decode, body, many)
+        records = [self._door.store(event) for event in events]
         try:
-            await self.producer.send(self._door.topic.name, [(key, value) for _, key, value in records])
+            await self._producer.send(self._door.topic.name, [(key, value) for _, key, value in records])
+        except TooLarge as error:
+            raise Refused(413, str(error)) from error
         except NotDurable as error:
-            raise Refused(503, f"{error}. Nothing is promised: send it again, with the same event_id.") from error
-        if body.lstrip()[:1] == b"[":
+            raise unavailable(str(error)) from error
+        if many:
             ids = [event_id for event_id, _, _ in records]
-            return msgspec.json.encode({"detail": "Events created", "count": len(ids), "event_ids": ids})
+            return _encode({"detail": "Events created", "count": len(ids), "event_ids": ids})
         return b'{"detail":"Event created","event_id":"%s"}' % records[0][0].encode()
 
-    def _check_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
-        token = content_type = b""
-        for name, value in headers:
-            if name == b"x-token":
-                token = value
-            elif name == b"content-type":
-                content_type = value
-            elif name == b"content-length" and value.isdigit() and int(value) > self._limit:
-                raise Refused(413, f"The body is larger than {self._limit} bytes")
-        if not hmac.compare_digest(token, self._token):
-            raise Refused(401, "The header X-Token is missing or wrong")
-        if content_type.split(b";")[0].strip().lower() != b"application/json":
-            raise Refused(415, "Content-Type must be application/json")
-
-    async def _read(self, receive: Any) -> bytes:
-        message = await receive()
-        body: bytes = message.get("body", b"")
-        while message.get("more_body", False):
-            message = await receive()
-            body += message.get("body", b"")
-            if len(body) > self._limit:
-                break
-        if len(body) > self._limit:
-            raise Refused(413, f"The body is larger than {self._limit} bytes")
-        return body
-
-    def _decode(self, body: bytes) -> list[Any]:
-        many = body.lstrip()[:1] == b"["
+    def _decode(self, body: bytes, many: bool) -> list[Any]:
         try:
             events = self._door.decode_many(body) if many else [self._door.decode_one(body)]
         except msgspec.ValidationError as error:
@@ -109,6 +89,11 @@ class EventDoor:
         return events
 
 
+def unavailable(problem: str) -> Refused:
+    """503: the client must send it again."""
+    return Refused(503, f"{problem}. Nothing is promised: send it again, with the same event_id.", drain=True)
+
+
 def field_of(message: str) -> str:
     """The name of the field that a validation error is about; `body` when it is about the whole."""
     for match in reversed(list(_FIELD.finditer(message))):
@@ -118,25 +103,70 @@ def field_of(message: str) -> str:
     return "body"
 
 
-def build_app(settings: Settings) -> Starlette:
-    """The application, with a producer of its own for as long as it lives."""
-    doors = [EventDoor(door, settings) for door in DOORS]
+class Collector:
+    """The application. `producer` must be running while it serves."""
 
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        producer = DurableProducer(settings.kafka)
-        app.state.producer = producer
-        for door in doors:
-            door.producer = producer
-        yield
-        await producer.close()
+    def __init__(self, settings: Settings, producer: DurableProducer) -> None:
+        self._producer = producer
+        self._answers = Answers()
+        self._log = RefusalLog(settings.track_token)
+        self._reader = BodyReader(settings.body_limit_bytes)
+        token = settings.track_token.encode()
+        self._doors = {door.path: EventDoor(door, token, self._reader, producer) for door in doors(settings.first_day)}
+        self._pages = {
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+            "/healthz": self._readyz,
+            "/metrics": self._metrics,
+        }
 
-    async def healthz(request: Request) -> JSONResponse:
+    async def __rsgi__(self, scope: Any, proto: Any) -> None:
+        path = scope.path
+        door = self._doors.get(path)
         try:
-            await request.app.state.producer.check()
-        except NotDurable as error:
-            return JSONResponse({"healthy": False, "reason": str(error)}, status_code=503)
-        return JSONResponse({"healthy": True})
+            if door is None:
+                self._answer_page(path, scope, proto)
+                return
+            body = await door.accept(scope, proto)
+        except Refused as refused:
+            await self._refuse(path, scope, proto, refused)
+        except ProtocolClosed:
+            self._answers.count(path, 499)  # nobody is there to hear it; the event is dropped
+        else:
+            proto.response_bytes(200, JSON, body)
+            self._answers.count(path, 200)
 
-    routes = [Route(door.path, endpoint) for door, endpoint in zip(DOORS, doors, strict=True)]
-    return Starlette(routes=[*routes, Route("/healthz", healthz)], lifespan=lifespan)
+    async def _refuse(self, path: str, scope: Any, proto: Any, refused: Refused) -> None:
+        headers = list(JSON)
+        if refused.status == 503:
+            headers.append(("retry-after", str(RETRY_AFTER_SECONDS)))
+        if (allow := refused.body.pop("allow", None)) is not None:
+            headers.append(("allow", allow))
+        if refused.drain:
+            await self._reader.drain(proto)
+        proto.response_bytes(refused.status, headers, _encode(refused.body))
+        known = path in self._doors or path in self._pages
+        self._answers.count(path if known else "unknown", refused.status)
+        self._log.add(scope.client, scope.method, path, refused)
+
+    def _answer_page(self, path: str, scope: Any, proto: Any) -> None:
+        page = self._pages.get(path)
+        if page is None:
+            raise Refused(404, "There is no such path")
+        if scope.method not in ("GET", "HEAD"):
+            raise Refused(405, "Use GET", allow="GET, HEAD")
+        status, headers, body = page()
+        proto.response_bytes(status, headers, body)
+        self._answers.count(path, status)
+
+    def _livez(self) -> tuple[int, list[tuple[str, str]], bytes]:
+        return 200, JSON, b'{"alive":true}'
+
+    def _readyz(self) -> tuple[int, list[tuple[str, str]], bytes]:
+        problem = self._producer.problem
+        if problem is None:
+            return 200, JSON, b'{"healthy":true}'
+        return 503, JSON, _encode({"healthy": False, "reason": problem})
+
+    def _metrics(self) -> tuple[int, list[tuple[str, str]], bytes]:
+        return 200, [("content-type", CONTENT_TYPE)], self._answers.text()

@@ -7,31 +7,44 @@ makes thousands of single acknowledgements a second cheap.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 POLL_SECONDS = 0.001
+PROBE_SECONDS = 1.0
+PROBE_TIMEOUT = 1.5
+STALLED_SECONDS = 4.0  # in flight for so long: Kafka answers, but does not acknowledge
+DELIVERY_MILLISECONDS = 8_000  # less than what a stop waits for
 VIA_COLLECTOR = "via_collector"  # a header on each of our records, so that the topic itself can tell how many there are
-DELIVERY_MILLISECONDS = 10_000
-
-
 HEADERS: Any = [(VIA_COLLECTOR, b"")]
+# Kafka's usual max.message.bytes is 1,048,588; a batch's frame, our header and the record's lengths are below 200. Streams
+# refuse a value of more than 1,048,576 bytes, which this is below, too.
+RECORD_BYTES = 1_048_000
 
 
 class NotDurable(Exception):
     """Kafka did not acknowledge: the record may be lost, and the client must send it again."""
 
 
+class TooLarge(Exception):
+    """A record that Kafka never takes."""
+
+
 class _Delivery:
     """The acknowledgements that one request waits for."""
 
-    __slots__ = ("error", "future", "missing")
+    __slots__ = ("began", "error", "future", "missing")
 
-    def __init__(self, future: asyncio.Future[None], missing: int) -> None:
+    def __init__(self, future: asyncio.Future[None], missing: int, began: float) -> None:
         self.future = future
         self.missing = missing
+        self.began = began
         self.error: KafkaError | None = None
 
     def __call__(self, error: KafkaError | None, _message: Any) -> None:
@@ -43,66 +56,118 @@ class _Delivery:
 
 
 class DurableProducer:
-    """An idempotent producer with `acks=all`; one for each event loop."""
+    """An idempotent producer with `acks=all`; one for each event loop. `async with` starts and ends it."""
 
-    def __init__(self, servers: str, queue_records: int = 200_000) -> None:
+    def __init__(self, servers: str, queue_records: int = 100_000, queue_bytes: int = 67_108_864) -> None:
+        self._servers = servers
+        self._queue_records = queue_records
+        self._queue_bytes = queue_bytes
+        self._records = self._bytes = 0
+        self._flying: deque[_Delivery] = deque()
+        self._wake = asyncio.Event()
+        self._answers = False
+
+    async def __aenter__(self) -> DurableProducer:
         self._producer = Producer(
             {
-                "bootstrap.servers": servers,
+                "bootstrap.servers": self._servers,
                 "acks": "all",
                 "enable.idempotence": True,
                 "linger.ms": 2,
                 "delivery.timeout.ms": DELIVERY_MILLISECONDS,
-                "queue.buffering.max.messages": queue_records,
+                # Ours are the limits that count: with these reached, an array would be sent in part.
+                "queue.buffering.max.messages": 2 * self._queue_records,
+                "queue.buffering.max.kbytes": 4 * self._queue_bytes // 1024,
+                "message.max.bytes": RECORD_BYTES + 512,
+                "reconnect.backoff.max.ms": 1000,
                 "compression.type": "lz4",
                 "log_level": 3,
             }
         )
-        self._in_flight = 0
-        self._wake = asyncio.Event()
-        self._pump = asyncio.create_task(self._poll())
+        await self._probe()
+        self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._keep_probing())]
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Wait for what is under way, for at most 2 s: those who asked for it are answered or gone."""
+        for task in self._tasks:
+            task.cancel()
+        with suppress(KafkaException):
+            await asyncio.to_thread(self._producer.flush, 2)
 
     async def _poll(self) -> None:
         while True:
-            if self._in_flight == 0:
+            if not self._flying:
                 self._wake.clear()
                 await self._wake.wait()
             self._producer.poll(0)
+            while self._flying and self._flying[0].future.done():
+                self._flying.popleft()
             await asyncio.sleep(POLL_SECONDS)
 
+    async def _keep_probing(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            await self._probe()
+
+    async def _probe(self) -> None:
+        try:
+            await asyncio.to_thread(self._producer.list_topics, timeout=PROBE_TIMEOUT)
+            self._answers = True
+        except KafkaException:
+            self._answers = False
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be sent now, from what is known already; None when all is well."""
+        if not self._answers:
+            return "Kafka does not answer"
+        if self._flying and asyncio.get_running_loop().time() - self._flying[0].began > STALLED_SECONDS:
+            return f"Kafka has not acknowledged for {STALLED_SECONDS:.0f} s"
+        return None
+
     async def send(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> None:
-        """Send (key, value) pairs and wait until all are acknowledged.
+        """Send (key, value) pairs, all or none, and wait until all are acknowledged.
 
         Raises:
-            NotDurable: the local queue is full, or Kafka did not acknowledge every record within 10 s.
+            TooLarge: a record is larger than RECORD_BYTES, or than the topic takes.
+            NotDurable: Kafka is away, too much is in flight, or Kafka did not acknowledge every record within 8 s.
         """
-        delivery = _Delivery(asyncio.get_running_loop().create_future(), len(records))
+        size = 0
+        for key, value in records:
+            one = len(value) + (len(key) if key else 0)
+            if one > RECORD_BYTES:
+                raise TooLarge(f"An event's record would have {one} bytes; Kafka takes {RECORD_BYTES}")
+            size += one
+        if (problem := self.problem) is not None:
+            raise NotDurable(problem)
+        count = len(records)
+        if self._records + count > self._queue_records or self._bytes + size > self._queue_bytes:
+            raise NotDurable("Too much is in flight")
+        loop = asyncio.get_running_loop()
+        delivery = _Delivery(loop.create_future(), count, loop.time())
+        produce = self._producer.produce
+        self._records += count
+        self._bytes += size
         try:
             for key, value in records:
-                self._producer.produce(topic, value, key, on_delivery=delivery, headers=HEADERS)
-        except (BufferError, KafkaException) as error:
-            raise NotDurable(f"Kafka can't take more at the moment: {error}") from error
-        self._in_flight += 1
-        self._wake.set()
-        try:
+                produce(topic, value, key, on_delivery=delivery, headers=HEADERS)
+            self._flying.append(delivery)
+            self._wake.set()
             await delivery.future
+        except (BufferError, KafkaException) as error:
+            self._end_if_fatal(error.args[0])
+            raise NotDurable(f"Kafka can't take it: {error}") from error
         finally:
-            self._in_flight -= 1
+            self._records -= count
+            self._bytes -= size
         if delivery.error is not None:
+            self._end_if_fatal(delivery.error)
+            if delivery.error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                raise TooLarge(f"Topic {topic} takes no record of that size (its max.message.bytes)")
             raise NotDurable(f"Kafka did not acknowledge: {delivery.error.str()}")
 
-    async def check(self) -> None:
-        """Ask the broker for its metadata.
-
-        Raises:
-            NotDurable: it does not answer within 1.5 s.
-        """
-        try:
-            await asyncio.to_thread(self._producer.list_topics, timeout=1.5)
-        except KafkaException as error:
-            raise NotDurable(f"Kafka does not answer: {error.args[0].str()}") from error
-
-    async def close(self) -> None:
-        """Wait for what is under way, for at most 10 s."""
-        self._pump.cancel()
-        await asyncio.to_thread(self._producer.flush, 10)
+    def _end_if_fatal(self, error: Any) -> None:
+        """After a fatal error this producer takes nothing for ever: the process ends, and its supervisor starts another."""
+        if isinstance(error, KafkaError) and error.fatal():
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shop_streams.collector.access import require_token
 from shop_streams.local import prepare, probes
 from shop_streams.local.jars import require_java, spark_home
 from shop_streams.settings import Settings
@@ -70,8 +71,8 @@ def services(settings: Settings) -> list[Service]:
     ours = [
         Service(
             "collector", [sys.executable, "-m", "shop_streams.collector"],
-            lambda: probes.probe_http(f"http://127.0.0.1:{settings.collector_port}/healthz"), "collector_port",
-            needs_store=True,
+            lambda: probes.probe_http(f"http://127.0.0.1:{settings.collector_port}/readyz"), "collector_port",
+            lambda: require_token(settings), needs_store=True,
         ),
         Service(
             "api", [sys.executable, "-m", "shop_streams.api"],

@@ -1,0 +1,37 @@
+"""Counters for `/metrics`: every answer by door and status."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Answers:
+    """How many answers there were."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._counter = Counter(
+            "collector_answers", "Answers of the collector, by door and HTTP status.", ["door", "status"],
+            registry=self._registry,
+        )  # fmt: skip
+        self._children: dict[tuple[str, int], Counter] = {}
+
+    def count(self, door: str, status: int) -> None:
+        """Count one answer; finding a child by its labels costs more than counting."""
+        child = self._children.get((door, status))
+        if child is None:
+            child = self._children[door, status] = self._counter.labels(door, str(status))
+        child.inc()
+
+    def text(self) -> bytes:
+        """In Prometheus' text format; with several workers, the sum over all of them."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # the library's own variable; set for workers only
+            return generate_latest(self._registry)
+        every = CollectorRegistry()
+        MultiProcessCollector(every)
+        return generate_latest(every)

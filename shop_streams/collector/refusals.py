@@ -1,0 +1,56 @@
+"""An answer other than 200, and the log of them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+MAX_DETAIL = 600  # characters
+LOGGED_EACH_SECOND = 5
+_log = logging.getLogger("shop_streams.collector")
+
+
+class Refused(Exception):
+    """An answer other than 200. `drain` says that the body is to be read before the answer, so that the client hears it."""
+
+    def __init__(self, status: int, detail: str, *, drain: bool = False, **more: Any) -> None:
+        detail = detail if len(detail) <= MAX_DETAIL else f"{detail[: MAX_DETAIL - 2]} …"
+        super().__init__(detail)
+        self.status = status
+        self.drain = drain
+        self.body = {"detail": detail, **more}
+
+
+def one_line(text: str, longest: int = 200) -> str:
+    """`text` as a log line can hold it: control characters escaped, and not too long."""
+    return text[:longest].encode("unicode_escape").decode("ascii")
+
+
+class RefusalLog:
+    """Log lines of refusals, a few each second; the next second's first line says how many were left out."""
+
+    def __init__(
+        self, token: str, clock: Callable[[], float] = time.monotonic, write: Callable[[str], None] = _log.warning
+    ) -> None:
+        self._token = token
+        self._clock = clock
+        self._write = write
+        self._second = -1
+        self._lines = 0
+        self._left_out = 0
+
+    def add(self, peer: str, method: str, path: str, refused: Refused) -> None:
+        """Log one refusal."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        if self._lines >= LOGGED_EACH_SECOND:
+            self._left_out += 1
+            return
+        self._lines += 1
+        left_out = f" ({self._left_out} refusals before this one were not logged)" if self._left_out else ""
+        self._left_out = 0
+        words = f"{refused.status} {peer} {method} {path}: {refused}".replace(self._token, "[token]")
+        self._write(one_line(words, 400) + left_out)

@@ -1,0 +1,102 @@
+"""A real broker alone, and a real process of the collector in front of it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from shop_streams.kafka import watermarks
+from shop_streams.local import probes
+from shop_streams.local.services import services
+from shop_streams.settings import Settings
+from shop_streams.topics import EVENTS, SHOP_EVENTS, create_topics
+from shop_streams_tests.harness import free_ports, wait_for
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A running broker with the collector's topics."""
+
+    settings: Settings
+    process: "subprocess.Popen[bytes]"
+
+    def count(self, topic: str) -> int:
+        """How many records the topic holds."""
+        return sum(high - low for low, high in watermarks(self.settings.kafka, topic).values())
+
+
+@dataclass(frozen=True)
+class CollectorProcess:
+    """A running collector."""
+
+    settings: Settings
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def post(self, path: str = "/track", **more: Any) -> httpx.Response:
+        headers = {"X-Token": self.settings.track_token, "Content-Type": "application/json"} | more.pop("headers", {})
+        return self.ask("POST", path, headers=headers, **more)
+
+    def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        url = f"http://127.0.0.1:{self.settings.collector_port}{path}"
+        return httpx.request(method, url, timeout=30, trust_env=False, **more)
+
+    def ready(self) -> bool:
+        try:
+            return self.ask("GET", "/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def _healthy(settings: Settings) -> bool:
+    try:
+        probes.probe_kafka(settings)
+    except probes.Unhealthy:
+        return False
+    return True
+
+
+@contextmanager
+def running_broker() -> Iterator[Broker]:
+    """A broker in a new folder on free ports."""
+    home = Path(tempfile.mkdtemp(prefix="shop-streams-broker-"))
+    kafka, controller = free_ports(2)
+    settings = Settings(home=home, kafka_port=kafka, kafka_controller_port=controller)
+    service = next(one for one in services(settings) if one.name == "kafka")
+    service.prepare()
+    with (home / "kafka.log").open("wb") as log:
+        process = subprocess.Popen(service.command, stdout=log, stderr=log)
+    try:
+        wait_for("the broker", lambda: _healthy(settings), 90)
+        create_topics(settings, (EVENTS, SHOP_EVENTS))
+        yield Broker(settings, process)
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def running_collector(broker: Broker, **given: Any) -> Iterator[CollectorProcess]:
+    """A collector in front of the broker; `given` are settings."""
+    settings = broker.settings.model_copy(update={"collector_port": free_ports(1)[0], **given})
+    log = settings.home / f"collector-{settings.collector_port}.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "shop_streams.collector"], env=os.environ | settings.environment(), stderr=file, stdout=file
+        )  # fmt: skip
+    running = CollectorProcess(settings, process, log)
+    try:
+        wait_for("the collector", running.ready, 60)
+        yield running
+    finally:
+        process.kill()
+        process.wait()
