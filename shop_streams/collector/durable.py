@@ -18,8 +18,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 POLL_SECONDS = 0.001
 PROBE_SECONDS = 1.0
-PROBE_TIMEOUT = 1.5
-STALLED_SECONDS = 4.0  # in flight for so long: Kafka answers, but does not acknowledge
+PROBE_TIMEOUT = 3.0
+STALLED_SECONDS = 5.0  # in flight for so long: Kafka answers, but does not acknowledge
 DELIVERY_MILLISECONDS = 8_000  # less than what a stop waits for
 VIA_COLLECTOR = "via_collector"  # a header on each of our records, so that the topic itself can tell how many there are
 HEADERS: Any = [(VIA_COLLECTOR, b"")]

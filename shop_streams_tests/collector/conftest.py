@@ -1,0 +1,19 @@
+"""One broker alone for all tests of this folder, and one collector."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from shop_streams_tests.broker import Broker, CollectorProcess, running_broker, running_collector
+
+
+@pytest.fixture(scope="package")
+def broker() -> Iterator[Broker]:
+    with running_broker() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def collector(broker: Broker) -> Iterator[CollectorProcess]:
+    with running_collector(broker) as running:
+        yield running
