@@ -25,7 +25,7 @@ from shop_streams.settings import Settings
 from shop_streams.streaming import identity, records
 from shop_streams.streaming.checkpoint import CheckpointMismatch, CheckpointNotes, committed_offsets, planned_batch
 from shop_streams.streaming.lease import HeldLease, LeaseHeld, Leases, Superseded
-from shop_streams.streaming.narrowing import Narrowing, leave_out, narrow
+from shop_streams.streaming.narrowing import Narrowing, due, leave_out, narrow
 from shop_streams.streaming.patience import DATABASE_ERRORS, DatabaseAway, Patience, wait_until_it_answers
 from shop_streams.streaming.progress import Reporter, Sample, consumer_lag
 from shop_streams.streaming.query import STOP_SECONDS, SparkGone, probe_spark, stop_queries, wait_for_spark
@@ -34,6 +34,7 @@ from shop_streams.streaming.spec import Companion, StreamContext, StreamSpec
 from shop_streams.streaming.switch import KeepAliveSwitch
 
 START_SECONDS = 120.0
+NARROW_SECONDS = 1800.0  # a start that narrows a batch down reads it many times, and must keep its lease meanwhile
 ASK_SECONDS = 2.0
 TOLD_SECONDS = 600.0
 PROBLEM_CHARACTERS = 2000
@@ -125,7 +126,8 @@ class StreamRun:
                 wait_for_spark(settings)
                 spark = self._spark_of()
             with self._stopping_queries(spark, lease):
-                with lease.beating(settings.beat_seconds, START_SECONDS):
+                narrows = due(spec, settings) is not None
+                with lease.beating(settings.beat_seconds, NARROW_SECONDS if narrows else START_SECONDS):
                     query = _start(spec, settings, spark, self._say)
                     self._identity = topic_identity(settings.kafka, spec.topic.name)
                 with spec.beside.run(settings, spec.name, lease.epoch) if spec.beside else nullcontext() as companion:

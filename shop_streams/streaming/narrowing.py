@@ -54,6 +54,14 @@ returning failures
 """
 
 
+# Errors of the machine, the network or another service, as Spark, Kafka and PostgreSQL name them.
+SURROUNDINGS = (
+    "OutOfMemory", "No space left", "Concurrent", "ConnectionError", "Connection refused", "connect back", "Timeout",
+    "org.apache.kafka.common.errors", "KafkaException", "KAFKA_DATA_LOSS", "UNAVAILABLE", "SESSION_CLOSED",
+    "SESSION_CHANGED", "INVALID_HANDLE", "SparkContext was shut down", "OperationalError",
+)  # fmt: skip
+
+
 class Span(NamedTuple):
     """Offsets [first, end) of a partition."""
 
@@ -64,6 +72,17 @@ class Span(NamedTuple):
 
 class NotOneRecord(ShopStreamsError):
     """The batch fails, and no record of it fails alone."""
+
+
+def said(error: Exception) -> str:
+    """What an error says, without the stack traces of Spark's Java, which name everything that Spark can do."""
+    text = str(error).split("JVM stacktrace")[0].split("\n\tat ")[0].strip()
+    return f"{type(error).__name__}: {text}"
+
+
+def is_of_surroundings(error: Exception) -> bool:
+    """Whether no record can be blamed for the error."""
+    return any(words in said(error) for words in SURROUNDINGS)
 
 
 def halves(spans: Sequence[Span]) -> tuple[list[Span], list[Span]]:
@@ -79,13 +98,16 @@ def halves(spans: Sequence[Span]) -> tuple[list[Span], list[Span]]:
 def culprits(spans: Sequence[Span], failure: Callable[[Sequence[Span]], str | None]) -> Iterator[tuple[int, int, str]]:
     """(partition, offset, error) of each record that fails alone; `failure` tries spans and gives the error, if any.
 
-    A part that passes is not looked into, so n culprits of m offsets take about n * 2 * log2(m) tries.
+    A part that passes is not looked into, so n culprits of m offsets take about n * 2 * log2(m) tries. A record alone is tried
+    twice: an error that does not come again blames nobody.
     """
     error = failure(spans)
     if error is None:
         return
     if len(spans) == 1 and spans[0].end - spans[0].first == 1:
-        yield spans[0].partition, spans[0].first, error
+        again = failure(spans)
+        if again is not None:
+            yield spans[0].partition, spans[0].first, again
         return
     for half in halves(spans):
         yield from culprits(half, failure)
@@ -162,25 +184,42 @@ def spans_of(batch: PlannedBatch, earliest: Mapping[int, int]) -> list[Span]:
     ]
 
 
+def due(spec: StreamSpec, settings: Settings) -> PlannedBatch | None:
+    """The stream's next batch if it has failed often, else None."""
+    batch = planned_batch(spec.checkpoint(settings), spec.topic.name)
+    if batch is None or Narrowing(settings.postgres).failures(spec.name, batch.batch_id) < FAILURES_BEFORE:
+        return None
+    return batch
+
+
 def narrow(spec: StreamSpec, context: StreamContext, earliest: Mapping[int, int], say: Callable[[str], None]) -> int:
     """If the stream's next batch has failed often, find the records that do it and leave them out; how many were found.
 
     Raises:
-        NotOneRecord: the batch fails, and leaving out the records that fail alone does not help.
+        NotOneRecord: the batch fails, and leaving out the records that fail alone does not help; or whatever is tried fails.
+        Exception: an error that no record can be blamed for; nothing is noted then.
     """
     settings, topic = context.settings, spec.topic.name
-    batch = planned_batch(context.checkpoint, topic)
+    batch = due(spec, settings)
     known = Narrowing(settings.postgres)
-    if batch is None or known.failures(spec.name, batch.batch_id) < FAILURES_BEFORE:
+    if batch is None:
         return 0
     spans = without(spans_of(batch, earliest), known.poisoned(spec.name))
     say(f"batch {batch.batch_id} has failed {FAILURES_BEFORE} times or more: narrowing it down, {len(spans)} spans")
 
+    passed = 0
+
     def failure(some: Sequence[Span]) -> str | None:
+        nonlocal passed
+        if not some:  # of a batch whose every record fails nothing is left, and nothing fails
+            return None
         try:
             spec.sink.attempt(read_offsets(context.spark, settings.kafka, topic, some), context)
         except (PySparkException, psycopg2.DataError, psycopg2.IntegrityError) as error:
-            return f"{type(error).__name__}: {error}"[:REASON_CHARACTERS]
+            if is_of_surroundings(error):
+                raise
+            return said(error)[:REASON_CHARACTERS]
+        passed += 1
         return None
 
     found = []
@@ -189,6 +228,11 @@ def narrow(spec: StreamSpec, context: StreamContext, earliest: Mapping[int, int]
         say(f"record {topic}:{one[0]}:{one[1]} fails: {one[2][:200]}")
         if len(found) >= MOST_CULPRITS:
             break
+    if len(found) >= MOST_CULPRITS and not passed:
+        raise NotOneRecord(
+            f"Whatever was tried of batch {batch.batch_id} fails, so it is not its records: {found[0][2]} Mend the cause; the "
+            "stream tries again."
+        )
     left = failure(without(spans, [(partition, offset) for partition, offset, _ in found])) if found else failure(spans)
     if left is not None and len(found) < MOST_CULPRITS:
         raise NotOneRecord(

@@ -49,6 +49,7 @@ class World:
         monkeypatch.setattr(managed, "RestRequest", SimpleNamespace(of=lambda _settings: self))
         monkeypatch.setattr(managed, "wait_for_spark", lambda _settings: None)
         monkeypatch.setattr(managed, "probe_spark", lambda _settings: None)
+        monkeypatch.setattr(managed, "due", lambda *_: None)
         monkeypatch.setattr(managed, "_start", self._start)
         monkeypatch.setattr(managed, "topic_identity", lambda *_: self.topic)
         monkeypatch.setattr(managed, "stop_queries", self._stop)

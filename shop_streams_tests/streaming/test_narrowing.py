@@ -3,13 +3,15 @@
 import json
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -18,12 +20,14 @@ from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.defs.sales.streams import INGEST
 from shop_streams.kafka import read_topic
 from shop_streams.lake import log
+from shop_streams.settings import Settings
 from shop_streams.spark import open_session
+from shop_streams.streaming import narrowing
 from shop_streams.streaming.accounting import accounts
-from shop_streams.streaming.checkpoint import planned_batch
+from shop_streams.streaming.checkpoint import PlannedBatch, planned_batch
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.managed import start_query
-from shop_streams.streaming.narrowing import FAILURES_BEFORE, Narrowing, Span, culprits, without
+from shop_streams.streaming.narrowing import FAILURES_BEFORE, Narrowing, NotOneRecord, Span, culprits, without
 from shop_streams.streaming.sinks import LakeSink, TopicSink
 from shop_streams.streaming.spec import StreamContext, StreamSpec
 from shop_streams.topics import Topic, create_topics
@@ -48,9 +52,87 @@ def test_exactly_the_records_that_fail_are_found(parts: list[tuple[int, int]], d
         return "it fails" if any((n, offset) in bad for n, first, end in some for offset in range(first, end)) else None
 
     assert {(partition, offset) for partition, offset, _ in culprits(whole, failure)} == bad
-    assert tries <= 1 + len(bad) * 2 * (math.ceil(math.log2(len(places))) + len(parts))
+    assert tries <= 1 + len(bad) * (1 + 2 * (math.ceil(math.log2(len(places))) + len(parts)))
     left = {(partition, offset) for partition, first, end in without(whole, list(bad)) for offset in range(first, end)}
     assert left == set(places) - bad
+
+
+def test_an_error_that_does_not_come_again_blames_nobody() -> None:
+    answers = iter(["once", "once"])
+    assert list(culprits([Span(0, 0, 2)], lambda _some: next(answers, None))) == []
+
+
+class Tried:
+    """`narrow` without Spark, Kafka and PostgreSQL: a batch of `size` records, tried by `attempt`; what it has noted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, size: int, attempt: Callable[[Sequence[Span]], None]) -> None:
+        self.noted: list[tuple[int, int, str]] = []
+        self.buried: list[tuple[int, int, str]] = []
+        self.said: list[str] = []
+        monkeypatch.setattr(narrowing, "Narrowing", lambda _dsn: self)
+        monkeypatch.setattr(narrowing, "due", lambda *_: PlannedBatch(7, {0: 0}, {0: size}))
+        monkeypatch.setattr(narrowing, "read_offsets", lambda _spark, _servers, _topic, spans: spans)
+        monkeypatch.setattr(narrowing, "_bury", lambda _spec, _settings, found: self.buried.extend(found))
+        sink: Any = SimpleNamespace(attempt=lambda spans, _context: attempt(spans))
+        self.spec = replace(INGEST, sink=sink)
+
+    def poisoned(self, _stream: str) -> list[tuple[int, int]]:
+        return []
+
+    def note(self, _stream: str, found: Sequence[tuple[int, int, str]]) -> None:
+        self.noted.extend(found)
+
+    def narrow(self) -> int:
+        context: Any = SimpleNamespace(settings=Settings(), spark=None, checkpoint="")
+        return narrowing.narrow(self.spec, context, {}, self.said.append)
+
+
+def throwing(error: Exception, *offsets: int) -> Callable[[Sequence[Span]], None]:
+    """An attempt that fails where one of these offsets is in it."""
+
+    def attempt(spans: Sequence[Span]) -> None:
+        assert spans, "nothing is read of no offsets"
+        if any(first <= offset < end for _, first, end in spans for offset in offsets):
+            raise error
+
+    return attempt
+
+
+DIVIDED = PySparkException(
+    "[DIVIDE_BY_ZERO] Division by zero.\n\nJVM stacktrace:\norg.apache.X: Timeout\n\tat a.b(C.java:1)"
+)
+
+
+@pytest.mark.parametrize(("size", "bad"), [(1, [0]), (2, [0, 1]), (5, [3]), (90, [0, 89])])
+def test_a_batch_goes_on_without_its_culprits_even_if_they_are_all_of_it(
+    monkeypatch: pytest.MonkeyPatch, size: int, bad: list[int]
+) -> None:
+    tried = Tried(monkeypatch, size, throwing(DIVIDED, *bad))
+    assert tried.narrow() == len(bad)
+    assert [offset for _, offset, _ in tried.noted] == bad and tried.buried == tried.noted
+    assert {reason for _, _, reason in tried.noted} == {"PySparkException: [DIVIDE_BY_ZERO] Division by zero."}
+
+
+AWAY = [
+    "org.apache.kafka.common.errors.TimeoutException: 60 s",
+    "java.lang.OutOfMemoryError: heap",
+    "UNAVAILABLE: no server",
+]
+
+
+@pytest.mark.parametrize("text", AWAY)
+def test_what_the_surroundings_do_is_blamed_on_no_record(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    tried = Tried(monkeypatch, 1000, throwing(PySparkException(text), *range(1000)))
+    with pytest.raises(PySparkException):
+        tried.narrow()
+    assert tried.noted == tried.buried == []
+
+
+def test_when_everything_fails_it_is_the_code_and_no_record_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = Tried(monkeypatch, 1000, throwing(DIVIDED, *range(1000)))
+    with pytest.raises(NotOneRecord, match="Whatever was tried of batch 7 fails"):
+        tried.narrow()
+    assert tried.noted == tried.buried == []
 
 
 def rows(judged: DataFrame) -> DataFrame:
