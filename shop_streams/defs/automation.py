@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import dagster as dg
 
@@ -55,18 +56,28 @@ def plan(
     recorded: Mapping[str, int],
     pause: Callable[[str], float],
     exists: Callable[[str], bool] = lambda _key: True,
+    failed: Mapping[str, float] = MappingProxyType({}),
 ) -> Plan:
-    """Compare the source's row counts with those recorded; a partition with a `pause`, in seconds, waits."""
+    """Compare the source's row counts with those recorded; a partition with a `pause`, in seconds, waits.
+
+    `failed` gives the seconds that partitions which could not be computed have to wait: each by itself.
+    """
     differing = sorted(key for key, rows in current.items() if rows != recorded.get(key, 0) and exists(key))
     pauses = {key: pause(key) for key in differing}
-    waiting = [key for key in differing if pauses[key] > 0]
+    backing_off = [key for key in differing if failed.get(key, 0.0) > 0]
+    live = [key for key in differing if key not in backing_off and pauses[key] > 0]
+    waiting = sorted([*live, *backing_off])
     due = [key for key in differing if key not in waiting]
     shown = ", ".join(f"{key}: {recorded.get(key, 0)} -> {current[key]} rows" for key in differing[:5])
     more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
     why = f"compared {len(current)} partitions: {len(differing)} differ" + (f" ({shown}{more})" if differing else "")
-    if waiting:
-        nearest = min(pauses[key] for key in waiting)
-        why += f"; {len(waiting)} still live, just computed or failed, the next is due in {nearest:.0f} s"
+    if live:
+        nearest = min(pauses[key] for key in live)
+        why += f"; {len(live)} still live or just computed, the next is due in {nearest:.0f} s"
+    if backing_off:
+        told = ", ".join(f"{key} for {failed[key]:.0f} s" for key in backing_off[:5])
+        more = f" and {len(backing_off) - 5} more" if len(backing_off) > 5 else ""
+        why += f"; could not be computed and back off: {told}{more}"
     return Plan(due, waiting, why)
 
 
@@ -236,12 +247,12 @@ def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDe
             mart.recorded(settings),
             mart.written_at(settings),
         )
-        failed = MartFailures(settings.postgres, mart.name).pauses()
         todo = plan(
             current,
             recorded | computed_empty(context.instance, mart, current.keys() - recorded.keys()),
-            lambda key: max(mart.pause(settings, key, written.get(key), now), failed.get(key, 0.0)),
+            lambda key: mart.pause(settings, key, written.get(key), now),
             known(mart.partitions),
+            MartFailures(settings.postgres, mart.name).pauses(),
         )
         if not todo.partitions:
             return dg.SensorResult(skip_reason=dg.SkipReason(todo.why))

@@ -50,7 +50,16 @@ def test_only_what_differs_is_recomputed_and_the_words_say_so() -> None:
 def test_a_partition_with_a_pause_waits_and_holds_up_no_other() -> None:
     todo = plan({"a": 5, "b": 7, "c": 1}, {}, {"a": 0.0, "b": 40.0, "c": 12.4}.__getitem__)
     assert (todo.partitions, todo.waiting) == (["a"], ["b", "c"])
-    assert todo.why.endswith("; 2 still live, just computed or failed, the next is due in 12 s")
+    assert todo.why.endswith("; 2 still live or just computed, the next is due in 12 s")
+
+
+def test_a_partition_that_failed_backs_off_by_itself_and_the_words_say_which_and_how_long() -> None:
+    live = {"a": 0.0, "b": 40.0, "c": 30.0, "d": 0.0}.__getitem__
+    todo = plan(dict.fromkeys("abcd", 5), {}, live, failed={"c": 80.4, "d": 0.0, "gone": 9.0})
+    assert (todo.partitions, todo.waiting) == (["a", "d"], ["b", "c"])
+    assert todo.why.endswith(
+        "; 1 still live or just computed, the next is due in 40 s; could not be computed and back off: c for 80 s"
+    )
 
 
 NOON = 1_775_044_800  # 2026-04-01T12:00Z
