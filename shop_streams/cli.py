@@ -131,10 +131,16 @@ def _print_status(state: dict[str, Any]) -> None:
             "" if stream["lag"] is None else str(stream["lag"]),
             "" if stream["beat_age_seconds"] is None else f"{stream['beat_age_seconds']:.1f}",
         )  # fmt: skip
-    topics = RichTable("topic", "offsets", "rows", "dead letters", "in flight")
+    topics = RichTable("topic (24 h)", "offsets", "rows", "dead letters", "in flight", "missing", "copies")
     for name, totals in state["topics"].items():
         topics.add_row(name, *["?" if number is None else f"{number:,}" for number in totals.values()])
     console.print(services, streams, topics)
+    single = [name for name, totals in state["topics"].items() if totals["copies"] == 1]
+    if single:
+        console.print(f"One copy of {', '.join(single)}: what was acknowledged is lost with its broker's disk.")
+    for name, stream in state["streams"].items():
+        if stream["problem"]:
+            console.print(f"[red]{name}:[/] {escaped(stream['problem'])}", highlight=False, soft_wrap=True)
     for name, address in state["endpoints"].items():
         console.print(f"{name:26}{escaped(address)}", highlight=False, soft_wrap=True)
 

@@ -1,4 +1,7 @@
-"""Reading a topic's offsets and records for people and checks; the streams themselves read through Spark."""
+"""Reading a topic's offsets and records for people and checks; the streams themselves read through Spark.
+
+Whoever reads here reads what is committed: a record of a transaction that was aborted, or is still open, does not count.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +34,15 @@ class Record(NamedTuple):
 
 
 @contextmanager
-def _consumer(servers: str) -> Iterator[Consumer]:
+def _consumer(servers: str, committed: bool = True) -> Iterator[Consumer]:
     # The group is never committed to nor joined: assignments are made by hand.
     consumer = Consumer(
         {
             "bootstrap.servers": servers,
             "group.id": "shop_streams_reader",
-            "isolation.level": "read_committed",  # what an aborted transaction left was never said
             "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",  # retention may take the first offset of a range just now
+            "isolation.level": "read_committed" if committed else "read_uncommitted",
             "log_level": 0,
         }
     )
@@ -49,26 +53,35 @@ def _consumer(servers: str) -> Iterator[Consumer]:
 
 
 def _watermarks(consumer: Consumer, topic: str, seconds: float = ANSWER_SECONDS) -> dict[int, tuple[int, int]]:
-    partitions = consumer.list_topics(topic, timeout=seconds).topics[topic].partitions
+    found = consumer.list_topics(topic, timeout=seconds).topics[topic]
+    if found.error is not None:
+        raise KafkaException(found.error)
     return {
         number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=seconds)
-        for number in sorted(partitions)
+        for number in sorted(found.partitions)
     }
 
 
-def watermarks(servers: str, topic: str, seconds: float = ANSWER_SECONDS) -> dict[int, tuple[int, int]]:
+def watermarks(
+    servers: str, topic: str, seconds: float = ANSWER_SECONDS, committed: bool = True
+) -> dict[int, tuple[int, int]]:
     """The offsets [low, high) that each partition of the topic holds now.
+
+    The end lies before the first transaction that is still open; without `committed`, behind all that was ever written.
 
     Raises:
         KafkaException: the broker does not answer within `seconds`, or has no such topic.
     """
-    with _consumer(servers) as consumer:
+    with _consumer(servers, committed) as consumer:
         return _watermarks(consumer, topic, seconds)
 
 
 def offsets_at(servers: str, topic: str, moments: Sequence[float]) -> list[dict[int, int]]:
-    """For each moment (epoch seconds) and partition, the first offset whose record is not older; the end when none is."""
-    with _consumer(servers) as consumer:
+    """For each moment (epoch seconds) and partition, the first offset whose record is not older; the end when none is.
+
+    Records of open transactions have their places too: an hour that ends in one is not over.
+    """
+    with _consumer(servers, committed=False) as consumer:
         ends = {number: high for number, (_, high) in _watermarks(consumer, topic).items()}
         found = []
         for moment in moments:
@@ -120,9 +133,13 @@ def retention_seconds(servers: str, topic: str) -> float | None:
 
 
 def oldest_timestamp(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -> float | None:
-    """Epoch seconds of the oldest of the first records of `ranges`, offsets [first, end); None when all are empty."""
-    firsts = {number: (first, first + 1) for number, (first, end) in ranges.items() if end > first}
-    times = [message.timestamp()[1] / 1000 for _, _, message in _messages(servers, topic, firsts)]
+    """Epoch seconds of the oldest of the first records of `ranges`, offsets [first, end); None when none has a record."""
+    times = []
+    with _consumer(servers) as consumer:
+        for number, place in ranges.items():
+            first = next(_read(consumer, topic, {number: place}), None)
+            if first is not None:
+                times.append(first[2].timestamp()[1] / 1000)
     return min(times, default=None)
 
 
@@ -154,41 +171,50 @@ def record_at(servers: str, topic: str, partition: int, offset: int) -> tuple[in
     return message.timestamp()[1], message.value()
 
 
-def held_offsets(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -> dict[int, list[int]]:
-    """For each partition, the offsets of `ranges` that hold a record, in order.
+def held_offsets(servers: str, topic: str, ranges: Mapping[int, Sequence[tuple[int, int]]]) -> dict[int, Iterator[int]]:
+    """For each partition, the offsets within its `ranges` (ascending, each [first, end)) that hold a record.
 
     The mark of a transaction, what it aborted, and records that compaction or somebody deleted leave offsets without one.
     """
-    found: dict[int, list[int]] = {number: [] for number in ranges}
-    for number, offset, _ in _messages(servers, topic, ranges):
-        found[number].append(offset)
-    return found
+
+    def offsets(number: int, places: Sequence[tuple[int, int]]) -> Iterator[int]:
+        with _consumer(servers) as consumer:
+            for place in places:
+                yield from (offset for _, offset, _ in _read(consumer, topic, {number: place}))
+
+    return {number: offsets(number, places) for number, places in ranges.items() if places}
 
 
 def _messages(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, int, Message]]:
+    with _consumer(servers) as consumer:
+        yield from _read(consumer, topic, ranges)
+
+
+def _read(consumer: Consumer, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, int, Message]]:
     """(partition, offset, message) of the ranges that hold something.
 
-    A range may end in offsets that hold no message, such as the mark of a transaction: the partition's end counts too.
+    A range may end in offsets that hold no message, such as the mark of a transaction: a message behind it, or the
+    partition's end, is its end too.
     """
-    with _consumer(servers) as consumer:
-        left = {number: end for number, (first, end) in ranges.items() if end > first}
-        consumer.assign([TopicPartition(topic, number, ranges[number][0]) for number in left])
-        heard = time.monotonic()
-        while left:
-            for message in consumer.consume(5000, timeout=0.2):
-                partition, offset, error = message.partition(), message.offset(), message.error()
-                if partition not in left or offset is None:
-                    continue
-                if error is None:
-                    heard = time.monotonic()
-                    if offset < left[partition]:
-                        yield partition, offset, message
-                if (error is None and offset + 1 >= left[partition]) or _is_end(error):
-                    del left[partition]
-            if left and time.monotonic() - heard > SILENCE_SECONDS:
-                raise TopicSilent(
-                    f"Kafka sent nothing of topic {topic} for {SILENCE_SECONDS:.0f} s. `shop-streams status` tells."
-                )
+    left = {number: end for number, (first, end) in ranges.items() if end > first}
+    consumer.assign([TopicPartition(topic, number, ranges[number][0]) for number in left])
+    heard = time.monotonic()
+    at_once = min(5000, sum(end - ranges[number][0] for number, end in left.items()))  # `consume` waits for so many
+    while left:
+        for message in consumer.consume(at_once, timeout=0.2):
+            partition, offset, error = message.partition(), message.offset(), message.error()
+            if partition not in left or offset is None:
+                continue
+            if error is None:
+                heard = time.monotonic()
+                if offset < left[partition]:
+                    yield partition, offset, message
+            if (error is None and offset + 1 >= left[partition]) or _is_end(error):
+                del left[partition]
+        if left and time.monotonic() - heard > SILENCE_SECONDS:
+            raise TopicSilent(
+                f"Kafka sent nothing of topic {topic} for {SILENCE_SECONDS:.0f} s. `shop-streams status` tells."
+            )
 
 
 def _is_end(error: KafkaError | None) -> bool:

@@ -11,14 +11,13 @@ from confluent_kafka import KafkaException
 
 from shop_streams.defs import streams as defined
 from shop_streams.defs.streams import LAKE_STREAMS
+from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import copies
-from shop_streams.lake import log
 from shop_streams.local.stack import service_states
 from shop_streams.settings import Settings
-from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.accounting import recent_accounts
 from shop_streams.streaming.keep_alive import stream_state
 from shop_streams.streaming.lease import Lease, Leases
-from shop_streams.streaming.progress import consumer_lag
 from shop_streams.streaming.spec import StreamSpec
 
 STREAMS = tuple(spec.name for spec in defined.STREAMS)
@@ -41,7 +40,7 @@ def collect(settings: Settings) -> dict[str, Any]:
             "lake_uri": settings.lake,
         },
         "streams": streams(settings) if "postgres" in runs else {name: _stream(None, settings) for name in STREAMS},
-        "topics": _topics(settings, "kafka" in runs, "postgres" in runs),
+        "topics": _topics(settings, "kafka" in runs),
     }
 
 
@@ -51,30 +50,30 @@ def without_secret(address: str) -> str:
     return re.sub(r"([?&;\s]|^)(password|sslpassword|token)=[^&;\s]*", r"\1\2=***", address)
 
 
-def _topics(settings: Settings, ask_kafka: bool, ask_postgres: bool) -> dict[str, dict[str, int | None]]:
-    """Where everything of each topic is, out of the Delta log, Kafka's offsets and the stream's; None for what does not answer."""
-    leases: dict[str, Lease] = {}
+def _topics(settings: Settings, ask: bool) -> dict[str, dict[str, int | None]]:
+    """Where all of each topic's last 24 hours is, and how many brokers keep it; None for what does not answer."""
     kept: dict[str, int] = {}
-    with suppress(psycopg2.Error):
-        leases = Leases(settings.postgres).read() if ask_postgres else {}
     with suppress(KafkaException):
-        kept = copies(settings.kafka, [spec.topic.name for spec in LAKE_STREAMS], seconds=2) if ask_kafka else {}
+        kept = copies(settings.kafka, [spec.topic.name for spec in LAKE_STREAMS], seconds=2) if ask else {}
     return {
-        spec.topic.name: _totals(spec, settings, leases.get(spec.name), ask_kafka)
-        | {"copies": kept.get(spec.topic.name)}
+        spec.topic.name: _totals(spec, settings, spec.topic.name in kept) | {"copies": kept.get(spec.topic.name)}
         for spec in LAKE_STREAMS
     }
 
 
-def _totals(spec: StreamSpec, settings: Settings, lease: Lease | None, ask: bool) -> dict[str, int | None]:
-    table = spec.sink.table
-    assert table is not None
-    rows = sum(log.row_counts(table.uri(settings), table.partition_by[0]).values())
-    letters = log.row_counts(DEAD_LETTERS.uri(settings), "domain").get(spec.domain, 0)
-    ends = {str(number): end for number, end in lease.end_offsets.items()} if lease else {}
-    in_flight = consumer_lag(settings.kafka, spec.topic.name, ends) if ask else None
-    records = None if in_flight is None else rows + letters + in_flight
-    return {"offsets": records, "rows": rows, "dead_letters": letters, "in_flight": in_flight}
+def _totals(spec: StreamSpec, settings: Settings, ask: bool) -> dict[str, int | None]:
+    """As the check `accounting` counts; None too for a topic that is another one than the stream's."""
+    with suppress(KafkaException, ShopStreamsError):
+        found = recent_accounts(spec, settings) if ask else None
+        if found is not None:
+            return {
+                "offsets": sum(one.high - one.low for one in found),
+                "rows": sum(one.rows for one in found),
+                "dead_letters": sum(one.dead_letters for one in found),
+                "in_flight": sum(one.in_flight for one in found),
+                "missing": sum(one.missing for one in found),
+            }
+    return dict.fromkeys(("offsets", "rows", "dead_letters", "in_flight", "missing"))
 
 
 def streams(settings: Settings) -> dict[str, dict[str, Any]]:

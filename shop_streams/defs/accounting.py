@@ -34,6 +34,7 @@ def hour_account(spec: StreamSpec, settings: Settings, ranges: Ranges) -> dict[s
         "duplicates": duplicates(spec.sink.table, settings, ranges),
         "dead_letters": sum(account.dead_letters for account in per_partition),
         "in_flight": sum(account.in_flight for account in per_partition),
+        "missing": sum(account.missing for account in per_partition),
         "exact": all(account.exact for account in per_partition),
     }
 

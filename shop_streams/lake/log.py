@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -114,3 +115,10 @@ def scan(uri: str, columns: list[str], where: Any = None, version: int | None = 
     """Some columns of the table, filtered by a pyarrow expression; an empty table without columns when there is none."""
     table = open_table(uri, version)
     return table.to_pyarrow_dataset().to_table(columns=columns, filter=where) if table else pa.table({})
+
+
+def batches(uri: str, columns: list[str], where: Any = None) -> Iterator[pa.RecordBatch]:
+    """As `scan`, piece by piece: for a table that may be larger than memory."""
+    table = open_table(uri)
+    if table is not None:
+        yield from table.to_pyarrow_dataset().to_batches(columns=columns, filter=where)

@@ -1,39 +1,46 @@
-"""The accounting of records: whatever a topic holds is a row, a dead letter, or still in flight, and each of it once."""
+"""The accounting of a topic: every record that it holds is a row, a dead letter, or still in flight, and each of it once.
+
+Offsets are counted first, since that costs no reading: where each has arrived, each record has. Only where some have not,
+the topic itself is asked whether they hold a record. Marks of transactions, aborted records, and what compaction or
+retention took away do not.
+"""
 
 from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from shop_streams.kafka import held_offsets, topic_identity, watermarks
+from shop_streams.kafka import held_offsets, offsets_at, topic_identity, watermarks
 from shop_streams.lake import log
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
+from shop_streams.streaming.checkpoint import committed_offsets, note_without_spark
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, POISONED, poisoned_in
-from shop_streams.streaming.identity import require_same
-from shop_streams.streaming.lease import Leases
+from shop_streams.streaming.identity import NOTE, require_same
 from shop_streams.streaming.spec import StreamSpec
 
 Ranges = Mapping[int, tuple[int, int]]
 """Kafka partition -> offsets [first, end)."""
 
-LOOKED_THROUGH = 10_000  # offsets of a backlog that are read to tell how many records they hold
+RECENT_HOURS = 24  # a check every quarter of an hour must not read the whole table
 REPEAT_HORIZON = timedelta(days=7)  # a client retries within minutes; a week costs one column of a few partitions
+COUNTED_IN_FLIGHT = 100_000  # of more, what is in flight is counted in offsets: no need to read them
+NEAR = 2_000  # gaps with fewer offsets between them are read in one go: that is faster than to seek
 
 
 @dataclass(frozen=True)
 class PartitionAccount:
-    """One Kafka partition's offsets [low, high), and what the lake holds of their records.
+    """One Kafka partition's offsets [low, high), and what the lake holds of them.
 
-    `distinct` counts the offsets that arrived; `missing` the records that the stream has come to and that did not arrive;
-    `in_flight` those that it has not come to yet.
+    `distinct` counts the offsets that arrived; `missing` the records that did not although the stream has passed them;
+    `in_flight` the records that it has not come to yet (offsets, where they are many or not decided yet).
     """
 
     partition: int
@@ -46,76 +53,135 @@ class PartitionAccount:
     in_flight: int
 
     @property
+    def exact(self) -> bool:
+        """Every record that the stream has come to arrived, and arrived once."""
+        return self.rows + self.dead_letters == self.distinct and self.missing == 0
+
+    @property
     def records(self) -> int:
         """Records that the topic holds, or held, in these offsets."""
         return self.distinct + self.missing + self.in_flight
 
+
+@dataclass(frozen=True)
+class Arrivals:
+    """How often each of the offsets [low, high) arrived, and the first offset that the stream has not come to yet."""
+
+    low: int
+    high: int
+    rows: np.ndarray
+    letters: np.ndarray
+    reached: int
+
     @property
-    def exact(self) -> bool:
-        """Every record that the stream has come to arrived, and arrived once."""
-        return self.missing == 0 and self.rows + self.dead_letters == self.distinct
+    def gaps(self) -> list[tuple[int, int]]:
+        """Where to look for records that have not arrived, [first, end) each; what is in flight only if it is not too much."""
+        empty = np.flatnonzero((self.rows == 0) & (self.letters == 0)) + self.low
+        if np.count_nonzero(empty >= self.reached) > COUNTED_IN_FLIGHT:
+            empty = empty[empty < self.reached]
+        return merged(empty)
+
+    def account(self, partition: int, held: Iterable[int], stable: int) -> PartitionAccount:
+        """The account, given which offsets within the gaps hold a record. From `stable` on, transactions are open."""
+        offsets = np.fromiter(held, np.int64)
+        arrived = (self.rows > 0) | (self.letters > 0)
+        absent = offsets[~arrived[offsets - self.low]]
+        empty = np.flatnonzero(~arrived) + self.low
+        waiting = np.count_nonzero(empty >= self.reached)
+        if waiting <= COUNTED_IN_FLIGHT:
+            undecided = np.count_nonzero(empty >= max(self.reached, stable))
+            waiting = np.count_nonzero(absent >= self.reached) + undecided
+        return PartitionAccount(
+            partition, self.low, self.high,
+            rows=int(self.rows.sum()), dead_letters=int(self.letters.sum()), distinct=int(np.count_nonzero(arrived)),
+            missing=int(np.count_nonzero(absent < self.reached)), in_flight=int(waiting),
+        )  # fmt: skip
+
+
+def merged(offsets: np.ndarray) -> list[tuple[int, int]]:
+    """Ranges [first, end) that cover the ascending offsets; those that are near each other lie in one range."""
+    if not len(offsets):
+        return []
+    cuts = np.flatnonzero(np.diff(offsets) > NEAR)
+    firsts, lasts = offsets[np.concatenate(([0], cuts + 1))], offsets[np.concatenate((cuts, [len(offsets) - 1]))]
+    return [(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
 
 
 def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None) -> list[PartitionAccount]:
     """The account of each partition of the stream's topic, for some offsets or for all that the topic holds now.
 
-    Out of the lake's own columns; what the checkpoint has committed counts as reached even if it never arrived.
+    What the stream has committed counts as reached even if it never arrived.
 
     Raises:
-        TopicChanged: the topic is not the one that the stream has read; its old rows say nothing about this one.
+        TopicChanged: the lake's rows belong to another topic than the one that is there now.
     """
     table = spec.sink.table
     if table is None:
         raise ValueError(f"{spec.name} has no lake table to account for")
-    topic = spec.topic.name
-    lease = Leases(settings.postgres).read().get(spec.name)
-    if lease is not None and lease.topic_identity is not None:
-        require_same(topic, lease.topic_identity, topic_identity(settings.kafka, topic))
-    ranges = ranges or watermarks(settings.kafka, topic)
-    place = ["kafka_partition", "kafka_offset"]
+    servers, topic, checkpoint = settings.kafka, spec.topic.name, spec.checkpoint(settings)
+    pinned = note_without_spark(checkpoint, NOTE)
+    if pinned is not None:
+        require_same(topic, pinned, topic_identity(servers, topic))
+    marks = watermarks(servers, topic)
+    ranges = marks if ranges is None else ranges
+    if not ranges:
+        return []
+    # The checkpoint first: what it calls committed is in the tables by then.
+    committed = committed_offsets(checkpoint, topic)
     inside = _inside(ranges)
-    rows = log.scan(table.uri(settings), place, inside)
+    rows = _arrivals(table, settings, ranges, inside)
     # Another stream of the topic may have stumbled over a record that is a row here.
     reason = pc.field("reason")
     ours = ~pc.starts_with(reason, POISONED) | pc.starts_with(reason, poisoned_in(spec.name))
-    letters = log.scan(DEAD_LETTERS.uri(settings), place, inside & (pc.field("topic") == topic) & ours)
-    committed = lease.end_offsets if lease else {}
-
-    def holds(partition: int, first: int, end: int) -> list[int]:
-        return held_offsets(settings.kafka, topic, {partition: (first, end)})[partition]
-
-    return [
-        account_of(number, low, high, _of(rows, number), _of(letters, number), committed.get(number, 0), holds)
+    letters = _arrivals(DEAD_LETTERS, settings, ranges, inside & (pc.field("topic") == topic) & ours)
+    arrived = {
+        number: arrivals(low, high, rows[number], letters[number], committed.get(number))
         for number, (low, high) in sorted(ranges.items())
-    ]
+    }
+    stable = {number: marks.get(number, (0, 0))[1] for number in arrived}
+    gaps = {
+        number: [(first, min(end, stable[number])) for first, end in one.gaps if first < stable[number]]
+        for number, one in arrived.items()
+    }
+    held = held_offsets(servers, topic, gaps)
+    return [one.account(number, held.get(number, iter(())), stable[number]) for number, one in arrived.items()]
 
 
-def account_of(
-    partition: int,
-    low: int,
-    high: int,
-    rows: pa.ChunkedArray,
-    letters: pa.ChunkedArray,
-    committed: int,
-    holds: Callable[[int, int, int], Sequence[int]],
-) -> PartitionAccount:
-    """The account of offsets [low, high), given the offsets of their rows and dead letters.
+def recent_accounts(spec: StreamSpec, settings: Settings) -> list[PartitionAccount]:
+    """The accounts of the last 24 hours, and of all before them that the stream has not come to yet."""
+    servers, topic = settings.kafka, spec.topic.name
+    marks = watermarks(servers, topic)
+    (firsts,) = offsets_at(servers, topic, [time.time() - RECENT_HOURS * 3600])
+    unread = committed_offsets(spec.checkpoint(settings), topic)
+    ranges = {
+        number: (max(low, min(firsts.get(number, high), unread.get(number, low), high)), high)
+        for number, (low, high) in marks.items()
+    }
+    return accounts(spec, settings, ranges)
 
-    An offset that did not arrive may have no record, such as a transaction's mark: `holds(partition, first, end)` gives the
-    offsets that have one. It is asked where something has not arrived only; a long backlog is not read, but estimated.
+
+def arrivals(low: int, high: int, rows: np.ndarray, letters: np.ndarray, committed: int | None) -> Arrivals:
+    """Counts for each offset of [low, high) as `Arrivals`. Without `committed`, the last that arrived tells how far the stream is.
+
+    With it, what lies behind may be a batch that is just being written, rows before dead letters.
     """
-    arrived = pa.chunked_array([*rows.chunks, *letters.chunks], pa.int64())
-    last = pc.max(arrived).as_py()
-    reached = min(high, max(low, committed, low if last is None else last + 1))
-    distinct = pc.unique(arrived)
-    gaps = np.setdiff1d(np.arange(low, reached), distinct.to_numpy(), assume_unique=True)
-    missing = in_flight = 0
-    if gaps.size:
-        missing = int(np.isin(gaps, holds(partition, int(gaps[0]), int(gaps[-1]) + 1)).sum())
-    if high > reached:
-        backlog = high - reached
-        in_flight = len(holds(partition, reached, high)) if backlog <= LOOKED_THROUGH else backlog
-    return PartitionAccount(partition, low, high, len(rows), len(letters), len(distinct), missing, in_flight)
+    if committed is None:
+        last = np.flatnonzero((rows > 0) | (letters > 0))
+        committed = low + int(last[-1]) + 1 if len(last) else low
+    return Arrivals(low, high, rows, letters, max(low, committed))
+
+
+def _arrivals(table: Table, settings: Settings, ranges: Ranges, where: pc.Expression) -> dict[int, np.ndarray]:
+    """For each partition, how often the table has each offset of its range. Two bytes an offset: a topic may hold many."""
+    counts = {number: np.zeros(max(0, high - low), np.uint16) for number, (low, high) in ranges.items()}
+    for batch in log.batches(table.uri(settings), ["kafka_partition", "kafka_offset"], where):
+        partitions = batch.column("kafka_partition").to_numpy()
+        offsets = batch.column("kafka_offset").to_numpy()
+        for number in np.unique(partitions):
+            low = ranges[number][0]
+            found, times = np.unique(offsets[partitions == number] - low, return_counts=True)
+            counts[number][found] += times.astype(np.uint16)
+    return counts
 
 
 def duplicates(table: Table, settings: Settings, ranges: Ranges) -> int:
@@ -138,9 +204,3 @@ def _inside(ranges: Ranges) -> pc.Expression:
     partition, offset = pc.field("kafka_partition"), pc.field("kafka_offset")
     parts = [(partition == number) & (offset >= low) & (offset < high) for number, (low, high) in ranges.items()]
     return functools.reduce(operator.or_, parts)
-
-
-def _of(table: pa.Table, partition: int) -> pa.ChunkedArray:
-    if table.num_columns == 0:
-        return pa.chunked_array([], pa.int64())
-    return table.filter(pc.equal(table["kafka_partition"], partition))["kafka_offset"]

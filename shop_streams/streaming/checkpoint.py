@@ -85,6 +85,15 @@ class CheckpointNotes:
                 )
 
 
+def note_without_spark(folder: str, name: str) -> str | None:
+    """The note `name` of the checkpoint in `folder`, or None when it was never taken; for checks and the command line."""
+    for path in sorted(Path(folder, "notes", name).glob("part-*")):
+        lines = path.read_text().splitlines()
+        if lines:
+            return lines[0]
+    return None
+
+
 @dataclass(frozen=True)
 class PlannedBatch:
     """A batch that Spark has planned and not committed: its offsets [start, end) for each partition.

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from shop_streams.kafka import offsets_at, oldest_timestamp, retention_seconds, topic_settings, watermarks
+from shop_streams.kafka import oldest_timestamp, retention_seconds, topic_settings, watermarks
 from shop_streams.settings import get_settings
-from shop_streams.streaming.accounting import accounts
+from shop_streams.streaming.accounting import RECENT_HOURS, recent_accounts
+from shop_streams.streaming.checkpoint import committed_offsets
+from shop_streams.streaming.identity import TopicChanged
 from shop_streams.streaming.lease import Leases
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import broker_time_problem
 
-RECENT_HOURS = 24  # a check every quarter of an hour must not read the whole table
 RETENTION_ALARM = 0.5  # of the retention: half of it is left to act
 
 
@@ -50,10 +51,10 @@ def build_checks(spec: StreamSpec) -> Sequence[dg.AssetChecksDefinition]:
     )
     def accounting() -> dg.AssetCheckResult:
         settings = get_settings()
-        ends = {number: high for number, (_, high) in watermarks(settings.kafka, spec.topic.name).items()}
-        (firsts,) = offsets_at(settings.kafka, spec.topic.name, [time.time() - RECENT_HOURS * 3600])
-        recent = {number: (min(firsts[number], end), end) for number, end in ends.items()}
-        per_partition = accounts(spec, settings, recent)
+        try:
+            per_partition = recent_accounts(spec, settings)
+        except TopicChanged as problem:
+            return dg.AssetCheckResult(passed=False, description=str(problem))
         return dg.AssetCheckResult(
             passed=all(account.exact for account in per_partition),
             metadata={
@@ -83,8 +84,7 @@ def build_checks(spec: StreamSpec) -> Sequence[dg.AssetChecksDefinition]:
     )
     def retention() -> dg.AssetCheckResult:
         settings = get_settings()
-        lease = Leases(settings.postgres).read().get(spec.name)
-        read_to = lease.end_offsets if lease else {}
+        read_to = committed_offsets(spec.checkpoint(settings), spec.topic.name)
         marks = watermarks(settings.kafka, spec.topic.name)
         unread = {number: (read_to.get(number, low), high) for number, (low, high) in marks.items()}
         lost = sum(max(0, low - unread[number][0]) for number, (low, _) in marks.items())
@@ -97,7 +97,7 @@ def build_checks(spec: StreamSpec) -> Sequence[dg.AssetChecksDefinition]:
             passed=passed,
             description=None
             if passed
-            else f"Start the stream, or raise the topic's retention.ms: {lost} records are lost already.",
+            else f"Start the stream, or raise the topic's retention.ms: {lost} offsets are lost already.",
             metadata={
                 "oldest_unread_hours": round(age / 3600, 2),
                 "retention_hours": "for ever" if limit is None else round(limit / 3600, 1),
@@ -119,4 +119,4 @@ def build_checks(spec: StreamSpec) -> Sequence[dg.AssetChecksDefinition]:
             metadata={"message.timestamp.type": found.get("message.timestamp.type", "unknown")},
         )
 
-    return [lag, accounting, retention, broker_time] if spec.sink.table else [lag, retention]
+    return [lag, accounting, retention, broker_time] if spec.sink.table else [lag, retention, broker_time]

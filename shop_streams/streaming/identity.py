@@ -50,7 +50,7 @@ def pin(notes: CheckpointNotes, servers: str, topic: str, committed: Mapping[int
     `committed` are the offsets that the stream has come to, for each partition; the topic's earliest ones are returned.
 
     Raises:
-        TopicChanged: the topic or the cluster is another one.
+        TopicChanged: the topic or the cluster is another one, or the topic ends before what the stream has come to.
         RecordsLost: the topic begins behind an offset that the stream has come to.
     """
     found = topic_identity(servers, topic)
@@ -58,10 +58,33 @@ def pin(notes: CheckpointNotes, servers: str, topic: str, committed: Mapping[int
         raise TopicChanged(
             f"topic {topic} does not exist at {servers}. Create it: `shop-streams prepare` does. {WAY_OUT}"
         )
-    require_same(topic, notes.get(NOTE, lambda: found), found)
-    earliest = {number: low for number, (low, _) in watermarks(servers, topic).items()}
+    noted = notes.find(NOTE)
+    if noted is not None:
+        require_same(topic, noted, found)
+    marks = watermarks(servers, topic, committed=False)
+    earliest = {number: low for number, (low, _) in marks.items()}
+    require_not_ahead(topic, committed, {number: high for number, (_, high) in marks.items()})
     require_all_held(topic, committed, earliest)
+    if noted is None:
+        notes.get(NOTE, lambda: found)  # a checkpoint of an earlier version gets it too, if it fits
     return earliest
+
+
+def require_not_ahead(topic: str, committed: Mapping[int, int], ends: Mapping[int, int]) -> None:
+    """Refuse a topic that ends before what the stream has come to; offsets for each partition.
+
+    Raises:
+        TopicChanged: it was made again, or its broker lost records; says where, and what to do.
+    """
+    ahead = {number: offset for number, offset in committed.items() if offset > ends.get(number, 0)}
+    if ahead:
+        where = ", ".join(
+            f"{offset} of partition {number}, which ends at {ends.get(number, 0)}"
+            for number, offset in sorted(ahead.items())
+        )
+        raise TopicChanged(
+            f"The stream has read topic {topic} up to offset {where}: this is another topic, or the broker lost records. {WAY_OUT}"
+        )
 
 
 def require_all_held(topic: str, committed: Mapping[int, int], earliest: Mapping[int, int]) -> None:

@@ -1,25 +1,48 @@
-"""The accounting of offsets finds whatever is missing or twice."""
+"""The accounting finds whatever is missing or twice, and counts records: an offset may hold none."""
 
-from collections.abc import Sequence
+import time
+from dataclasses import replace
+from itertools import pairwise
+from uuid import uuid4
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from deltalake import write_deltalake
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop_streams.streaming.accounting import PartitionAccount, account_of
+from shop_streams.defs.sales.streams import INGEST
+from shop_streams.kafka import read_topic, watermarks
+from shop_streams.lake.table import Column, Table
+from shop_streams.settings import Settings
+from shop_streams.streaming.accounting import NEAR, PartitionAccount, accounts, arrivals, merged, recent_accounts
+from shop_streams.streaming.sinks import LakeSink
+from shop_streams.streaming.spec import StreamSpec
+from shop_streams.topics import Topic, create_topics
+from shop_streams_tests.harness import wait_for
+
+
+def counted(low: int, high: int, offsets: list[int]) -> np.ndarray:
+    return np.bincount(np.array(offsets, np.int64) - low, minlength=high - low).astype(np.uint16)
 
 
 def account(
-    low: int, high: int, rows: list[int], letters: list[int], committed: int = 0, without: Sequence[int] = ()
+    low: int,
+    high: int,
+    rows: list[int],
+    letters: list[int],
+    committed: int | None = None,
+    empty: tuple[int, ...] = (),
+    stable: int | None = None,
 ) -> PartitionAccount:
-    """The account of a partition that holds a record at each offset but those `without`."""
-
-    def holds(_partition: int, first: int, end: int) -> list[int]:
-        return [offset for offset in range(first, end) if offset not in without]
-
-    arrived = (pa.chunked_array([rows], pa.int64()), pa.chunked_array([letters], pa.int64()))
-    return account_of(0, low, high, *arrived, committed, holds)
+    """The account of a partition whose offsets all hold a record, but for `empty`."""
+    stable = high if stable is None else stable
+    arrived = arrivals(low, high, counted(low, high, rows), counted(low, high, letters), committed)
+    held = [one for first, end in arrived.gaps for one in range(first, min(end, stable)) if one not in empty]
+    return arrived.account(0, held, stable)
 
 
 TEN = list(range(10))
@@ -35,12 +58,14 @@ CASES = {
     "the first two were passed over": (account(0, 10, TEN[2:], []), False, 0),
     "retention took the first five from the topic": (account(5, 10, TEN[5:], []), True, 0),
     "committed, but never arrived": (account(0, 10, TEN[:8], [], committed=10), False, 0),
-    "a transaction's mark at the end": (account(0, 10, TEN[:9], [], without=[9]), True, 0),
-    "compaction took three in the middle": (account(0, 10, [*TEN[:3], *TEN[6:]], [], without=[3, 4, 5]), True, 0),
-    "a mark, and one missing": (account(0, 10, [*TEN[:3], *TEN[5:]], [], without=[3]), False, 0),
-    "a mark among those on their way": (account(0, 10, TEN[:5], [], without=[7]), True, 4),
-    "nothing but marks": (account(0, 3, [], [], committed=3, without=[0, 1, 2]), True, 0),
-}
+    "a batch that has written its rows and not yet its dead letters": (account(0, 10, TEN[:6] + TEN[8:], [], 5), True, 2),
+    "a transaction's mark at the end": (account(0, 10, TEN[:9], [], empty=(9,)), True, 0),
+    "a mark in the middle, which the stream has passed": (account(0, 10, TEN[:4] + TEN[5:], [], 10, (4,)), True, 0),
+    "a mark beside a record that is missing": (account(0, 10, TEN[:4] + TEN[6:], [], 10, (4,)), False, 0),
+    "only marks are left to come": (account(0, 10, TEN[:8], [], 8, (8, 9)), True, 0),
+    "the last three are of an open transaction": (account(0, 10, TEN[:7], [], stable=7), True, 3),
+    "many are in flight": (account(0, 500_000, TEN, []), True, 499_990),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -56,3 +81,120 @@ def test_any_single_loss_or_repeat_before_the_last_arrival_is_found(size: int, d
     victim = data.draw(st.sampled_from(offsets[:-1]))
     assert not account(0, size + 2, [one for one in offsets if one != victim], []).exact
     assert not account(0, size + 2, [*offsets, victim], []).exact
+
+
+@given(st.lists(st.integers(0, 10 * NEAR), unique=True).map(sorted))
+def test_gaps_are_read_in_ranges_that_cover_them_all_and_stay_apart(offsets: list[int]) -> None:
+    ranges = merged(np.array(offsets, np.int64))
+    assert [one for one in offsets if not any(first <= one < end for first, end in ranges)] == []
+    assert all(first in offsets and end - 1 in offsets for first, end in ranges)
+    assert all(later[0] - earlier[1] >= NEAR for earlier, later in pairwise(ranges))
+
+
+def topic_of(settings: Settings, **config: str) -> StreamSpec:
+    """A stream from a new topic of one partition to a table of its own."""
+    topic = Topic(f"accounts-{uuid4().hex}", "", config, partitions=1)
+    create_topics(settings, (topic,))
+    table = Table(topic.name, (Column("kafka_partition", "int"), Column("kafka_offset", "bigint")), (), "")
+    return replace(INGEST, name=topic.name, topic=topic, sink=LakeSink(table, "", lambda x: x, lambda x: x))
+
+
+def arrive(settings: Settings, spec: StreamSpec, offsets: list[int]) -> None:
+    places = {
+        "kafka_partition": pa.array([0] * len(offsets), pa.int32()),
+        "kafka_offset": pa.array(offsets, pa.int64()),
+    }
+    write_deltalake(f"{settings.lake}/{spec.topic.name}", pa.table(places), mode="append")
+
+
+def arrive_all(settings: Settings, spec: StreamSpec) -> None:
+    arrive(settings, spec, [record.offset for record in read_topic(settings.kafka, spec.topic.name)])
+
+
+def transaction(settings: Settings, topic: str, values: int, *, commit: bool) -> None:
+    producer = Producer({"bootstrap.servers": settings.kafka, "transactional.id": uuid4().hex})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for _ in range(values):
+        producer.produce(topic, b"{}")
+    producer.flush(30)
+    if commit:
+        producer.commit_transaction(30)
+    else:
+        producer.abort_transaction(30)
+
+
+def only(found: list[PartitionAccount]) -> tuple[int, int, int, bool]:
+    """(offsets, rows, in flight, exact) of the one partition."""
+    (one,) = found
+    return one.high - one.low, one.rows, one.in_flight, one.exact
+
+
+def test_marks_and_aborted_records_are_no_records(kafka: Settings) -> None:
+    spec = topic_of(kafka)
+    transaction(kafka, spec.topic.name, 5, commit=True)
+    transaction(kafka, spec.topic.name, 4, commit=False)
+    assert only(accounts(spec, kafka)) == (11, 0, 5, True)
+    arrive_all(kafka, spec)
+    assert only(accounts(spec, kafka)) == (11, 5, 0, True)
+    assert only(recent_accounts(spec, kafka)) == (11, 5, 0, True)
+    transaction(kafka, spec.topic.name, 2, commit=True)
+    arrive(kafka, spec, [12])
+    assert only(accounts(spec, kafka)) == (14, 6, 0, False), "offset 11 is a record, and missing"
+
+
+def test_a_transaction_that_is_open_is_in_flight(kafka: Settings) -> None:
+    spec = topic_of(kafka)
+    transaction(kafka, spec.topic.name, 3, commit=True)
+    arrive_all(kafka, spec)
+    producer = Producer({"bootstrap.servers": kafka.kafka, "transactional.id": uuid4().hex})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(spec.topic.name, b"{}")
+    producer.flush(30)
+    whole = watermarks(kafka.kafka, spec.topic.name, committed=False)
+    assert only(accounts(spec, kafka, whole)) == (5, 3, 1, True)
+    assert only(accounts(spec, kafka)) == (4, 3, 0, True), "read committed, the topic ends before it"
+    producer.abort_transaction(30)
+    assert only(accounts(spec, kafka)) == (6, 3, 0, True)
+
+
+def test_compacted_and_deleted_records_are_no_records(kafka: Settings) -> None:
+    compacting = {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "100"}
+    spec = topic_of(kafka, **{"cleanup.policy": "compact", **compacting})
+    producer = Producer({"bootstrap.servers": kafka.kafka})
+
+    def compacted() -> bool:  # the segment that is written to is never compacted: a later record closes it
+        producer.produce(spec.topic.name, b"{}", key=b"other")
+        producer.flush(30)
+        return len(read_topic(kafka.kafka, spec.topic.name)) < watermarks(kafka.kafka, spec.topic.name)[0][1]
+
+    for _ in range(20):
+        producer.produce(spec.topic.name, b"{}", key=b"same")
+    producer.flush(30)
+    wait_for("the compaction", compacted, 60)
+    arrive_all(kafka, spec)
+    (found,) = accounts(spec, kafka)
+    assert found.exact and found.in_flight == 0 and found.records < found.high - found.low
+
+    spec = topic_of(kafka)
+    for _ in range(10):
+        producer.produce(spec.topic.name, b"{}")
+    producer.flush(30)
+    arrive_all(kafka, spec)
+    client = AdminClient({"bootstrap.servers": kafka.kafka})
+    for future in client.delete_records([TopicPartition(spec.topic.name, 0, 4)]).values():
+        future.result(30)
+    assert only(accounts(spec, kafka)) == (6, 6, 0, True)
+
+
+def test_gaps_among_many_records_are_read_alone(kafka: Settings) -> None:
+    spec = topic_of(kafka)
+    producer = Producer({"bootstrap.servers": kafka.kafka, "queue.buffering.max.messages": 1_100_000})
+    for _ in range(400_000):
+        producer.produce(spec.topic.name, b"{}")
+    producer.flush(60)
+    arrive(kafka, spec, [one for one in range(400_000) if one % 100_000 != 5])
+    began = time.monotonic()
+    assert only(accounts(spec, kafka)) == (400_000, 399_996, 0, False)
+    assert time.monotonic() - began < 20

@@ -1,0 +1,132 @@
+"""Another topic or cluster under the same name, on brokers alone: the checkpoint and the accounts refuse it."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+
+from shop_streams.defs.sales.streams import INGEST
+from shop_streams.kafka import topic_identity, watermarks
+from shop_streams.settings import Settings
+from shop_streams.streaming.accounting import accounts
+from shop_streams.streaming.checkpoint import committed_offsets
+from shop_streams.streaming.identity import NOTE, TopicChanged, pin, require_not_ahead
+from shop_streams.streaming.spec import StreamSpec
+from shop_streams.topics import Topic, create_topics
+from shop_streams_tests.harness import wait_for
+from shop_streams_tests.kafka_alone import broker
+
+
+@dataclass(frozen=True)
+class Notes:
+    """A checkpoint's notes without Spark, in the files that Spark would write."""
+
+    folder: str
+
+    def find(self, name: str) -> str | None:
+        path = Path(self.folder, "notes", name, "part-00000.txt")
+        return path.read_text().strip() if path.exists() else None
+
+    def get(self, name: str, first: Any) -> str:
+        path = Path(self.folder, "notes", name, "part-00000.txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(first() + "\n")
+        return path.read_text().strip()
+
+
+def stream(settings: Settings) -> StreamSpec:
+    topic = Topic(f"identity-{uuid4().hex}", "", partitions=1)
+    create_topics(settings, (topic,))
+    return replace(INGEST, name=topic.name, topic=topic)
+
+
+def start(settings: Settings, spec: StreamSpec) -> None:
+    folder, topic = spec.checkpoint(settings), spec.topic.name
+    pin(Notes(folder), settings.kafka, topic, committed_offsets(folder, topic))  # type: ignore[arg-type]
+
+
+def send(settings: Settings, spec: StreamSpec, count: int) -> None:
+    producer = Producer({"bootstrap.servers": settings.kafka})
+    for _ in range(count):
+        producer.produce(spec.topic.name, b"{}")
+    assert producer.flush(30) == 0
+
+
+def commit(settings: Settings, spec: StreamSpec, offset: int) -> None:
+    """What Spark leaves in a checkpoint after its first batch."""
+    for name, text in (
+        ("offsets", f'v1\n{{"batchWatermarkMs":0}}\n{json.dumps({spec.topic.name: {"0": offset}})}'),
+        ("commits", 'v1\n{"nextBatchWatermarkMs":0}'),
+    ):
+        path = Path(spec.checkpoint(settings), name, "0")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def make_again(settings: Settings, spec: StreamSpec) -> None:
+    client = AdminClient({"bootstrap.servers": settings.kafka})
+    client.delete_topics([spec.topic.name])[spec.topic.name].result(30)
+    wait_for("the topic to be gone", lambda: topic_identity(settings.kafka, spec.topic.name) is None, 30)
+    with pytest.raises(KafkaException):  # no topic is not a topic without records, whose lag is 0
+        watermarks(settings.kafka, spec.topic.name)
+    create_topics(settings, (spec.topic,))
+
+
+def test_a_checkpoint_of_an_earlier_version_is_pinned_and_the_accounts_refuse_another_topic(kafka: Settings) -> None:
+    spec = stream(kafka)
+    send(kafka, spec, 5)
+    commit(kafka, spec, 5)
+    start(kafka, spec)
+    start(kafka, spec)
+    accounts(spec, kafka)
+    make_again(kafka, spec)
+    send(kafka, spec, 9)  # past the old offset: nothing but the id tells
+    for refused in (lambda: start(kafka, spec), lambda: accounts(spec, kafka)):
+        with pytest.raises(TopicChanged, match="was deleted and made again"):
+            refused()
+
+
+def test_a_checkpoint_of_an_earlier_version_is_not_given_to_a_shorter_topic(kafka: Settings) -> None:
+    spec = stream(kafka)
+    send(kafka, spec, 3)
+    commit(kafka, spec, 5)
+    with pytest.raises(TopicChanged, match="up to offset 5 of partition 0, which ends at 3"):
+        start(kafka, spec)
+    assert Notes(spec.checkpoint(kafka)).find(NOTE) is None
+
+
+@pytest.mark.parametrize(
+    ("committed", "ends", "said"),
+    [
+        ({}, {0: 3}, None),
+        ({0: 3}, {0: 3, 1: 9}, None),
+        ({0: 3, 1: 5}, {0: 3, 1: 4}, "offset 5 of partition 1, which ends at 4"),
+        ({0: 3, 1: 5}, {0: 3}, "offset 5 of partition 1, which ends at 0"),
+    ],
+)
+def test_what_is_ahead(committed: dict[int, int], ends: dict[int, int], said: str | None) -> None:
+    if said is None:
+        require_not_ahead("t", committed, ends)
+        return
+    with pytest.raises(TopicChanged, match=said):
+        require_not_ahead("t", committed, ends)
+
+
+def test_another_cluster_at_the_same_address_is_refused(tmp_path: Path) -> None:
+    lake = {"lake_uri": str(tmp_path / "lake")}
+    with broker(tmp_path / "first") as first:
+        here = first.model_copy(update=lake)
+        spec = stream(here)
+        start(here, spec)
+    with broker(tmp_path / "second", first.kafka_port) as second:
+        here = second.model_copy(update=lake)
+        create_topics(here, (spec.topic,))
+        with pytest.raises(TopicChanged, match=r"another Kafka cluster.*Switch the stream off"):
+            start(here, spec)
+        with pytest.raises(TopicChanged, match="another Kafka cluster"):
+            accounts(spec, here)
