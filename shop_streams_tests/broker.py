@@ -8,10 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+from confluent_kafka import KafkaException
 
 from shop_streams.kafka import watermarks
 from shop_streams.local import probes
@@ -64,6 +66,14 @@ def _healthy(settings: Settings) -> bool:
     return True
 
 
+def _led(settings: Settings, topic: str) -> bool:
+    """Whether each partition of the topic has its leader: a new topic's come a moment later."""
+    try:
+        return bool(watermarks(settings.kafka, topic))
+    except KafkaException:
+        return False
+
+
 @contextmanager
 def running_broker() -> Iterator[Broker]:
     """A broker in a new folder on free ports."""
@@ -77,6 +87,8 @@ def running_broker() -> Iterator[Broker]:
     try:
         wait_for("the broker", lambda: _healthy(settings), 90)
         create_topics(settings, (EVENTS, SHOP_EVENTS))
+        for topic in (EVENTS, SHOP_EVENTS):
+            wait_for(f"the leaders of {topic.name}", partial(_led, settings, topic.name), 30)
         yield Broker(settings, process)
     finally:
         process.kill()
