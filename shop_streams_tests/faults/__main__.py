@@ -27,7 +27,7 @@ from shop_streams.settings import Settings
 from shop_streams.status import STREAMS
 from shop_streams_tests.faults.plan import faults
 from shop_streams_tests.faults.run import Report, run_faults
-from shop_streams_tests.harness import running_stack
+from shop_streams_tests.harness import as_shipped, running_stack
 
 DISK_SIZE = "3g"
 console = Console()
@@ -75,7 +75,7 @@ def main() -> None:
         home = {"HOME": str(disk)} if disk else {}
         usual = {"MART_REPAIR_SECONDS": str(Settings.model_fields["mart_repair_seconds"].default)}
         console.print(f"Seed {options.seed}, {options.duration:.0f} s.")
-        with running_stack(**home, **usual) as stack:
+        with running_stack(**home, **usual, **as_shipped()) as stack:
             deadline = time.monotonic() + options.duration
             report = run_faults(
                 stack,
