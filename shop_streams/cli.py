@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -261,6 +262,7 @@ def show(
 
 def main() -> None:
     """Entry point: an expected error is one line on standard error and exit status 1."""
+    os.umask(0o077)  # what a command leaves in the home is its owner's alone
     try:
         app()
     except ShopStreamsError as problem:

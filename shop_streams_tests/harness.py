@@ -66,7 +66,9 @@ class Stack:
 
     def cli(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).with_name("shop-streams")), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=check, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | {"COLUMNS": "300"})
+        assert not check or done.returncode == 0, f"{words}: exit status {done.returncode}: {done.stdout}{done.stderr}"
+        return done
 
     def graphql(self, query: str, **variables: Any) -> Any:
         url = f"http://127.0.0.1:{self.settings.dagster_port}/graphql"

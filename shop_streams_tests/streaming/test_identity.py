@@ -126,7 +126,8 @@ def test_only_what_was_committed_counts(stack: Stack) -> None:
     assert [json.loads(record.value)["item_price"] for record in read_topic(stack.settings.kafka, topic.name)] == [
         64
     ] * 5
-    assert held_offsets(stack.settings.kafka, topic.name, {0: (0, 11)}) == {0: [0, 1, 2, 3, 4]}
+    held = held_offsets(stack.settings.kafka, topic.name, {0: [(0, 11)]})
+    assert list(held[0]) == [0, 1, 2, 3, 4]
     assert catch_up(stack, stream_of(topic)) == 5
 
 
