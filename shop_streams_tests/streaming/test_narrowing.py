@@ -188,7 +188,7 @@ def test_a_record_that_fails_its_batch_is_left_out_after_some_failures(stack: St
     assert "DIVIDE_BY_ZERO" in letter["reason"] and letter["reason"].startswith(f"poisoned in {stream.name}: ")
     if kind == "topic":
         sent = read_topic(stack.settings.kafka, f"{stream.name}-out")
-        assert sorted(int(record.key) for record in sent) == [0, 1, 3, 4]
+        assert {int(record.key) for record in sent} == {0, 1, 3, 4}  # some more than once, by the batches that failed
         return
     assert stream.sink.table is not None
     found = log.scan(stream.sink.table.uri(stack.settings), ["item_price"])["item_price"].to_pylist()

@@ -109,6 +109,14 @@ def start(
     )
 
 
+def _row(observed: dict[str, Any] | None) -> dict[str, Any]:
+    """An observed row by its names: Spark Connect tells values and schema apart, classic Spark a plain object."""
+    if observed and "values" in observed:
+        names = [one["name"] for one in observed["schema"]["fields"]]
+        return dict(zip(names, observed["values"], strict=True))
+    return observed or {}
+
+
 @dataclass
 class Tally:
     """What the query has read and refused, and why, added up over its batches."""
@@ -121,7 +129,7 @@ class Tally:
     def add(self, progress: Sequence[str]) -> None:
         """Add the batches of `progress` (JSON of Spark's) that are new."""
         for batch in map(json.loads, progress):
-            judged = (batch.get("observedMetrics") or {}).get("judged")
+            judged = _row((batch.get("observedMetrics") or {}).get("judged"))
             if not judged or batch["batchId"] in self.batches:
                 continue
             self.batches.add(batch["batchId"])
