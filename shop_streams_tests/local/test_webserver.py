@@ -25,6 +25,7 @@ HOSTS = ("127.0.0.1:3000", "localhost:3000")
         (True, "http", "POST", "/graphql", b"", {"host": "127.0.0.1:3000"}),
         (True, "http", "POST", "/graphql", b"", {"host": "127.0.0.1:3000", "origin": "http://127.0.0.1:3000"}),
         (True, "http", "GET", "/graphql", b"", {"host": "127.0.0.1:3000"}),
+        (True, "http", "POST", "/graphql", b"op=AssetGraphQuery", {"host": "127.0.0.1:3000"}),
         (True, "websocket", "GET", "/graphql", b"", {"host": "127.0.0.1:3000", "origin": "http://localhost:3000"}),
         (False, "http", "GET", "/runs", b"", {"host": "evil.example:3000"}),
         (False, "http", "GET", "/runs", b"", {"host": "127.0.0.1:4000"}),
