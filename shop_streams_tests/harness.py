@@ -116,7 +116,19 @@ class Stack:
             alive = stream["state"] == "running" and stream["epoch"] > after_epoch and stream["lag"] is not None
             return stream if alive else None
 
-        return wait_for(f"{name} to run with an epoch above {after_epoch}", ready, seconds)
+        try:
+            return wait_for(f"{name} to run with an epoch above {after_epoch}", ready, seconds)
+        except AssertionError as error:
+            error.add_note(self.report())
+            raise
+
+    def report(self) -> str:
+        """What the stack tells about itself, for the text of a failed test: streams, and the ends of its logs."""
+        lines = [f"{name}: {stream}" for name, stream in streams(self.settings).items()]
+        for log in sorted((self.settings.home / "logs").glob("*.log")):
+            end = log.read_text(errors="replace").splitlines()[-12:]
+            lines += [f"--- {log.name}", *(line[:300] for line in end)]
+        return "\n".join(lines)
 
 
 @contextmanager
