@@ -215,6 +215,7 @@ def settings() -> Iterator[Settings]:
         {"bootstrap.servers": "none", "test.mock.num.brokers": 1, "log_level": 0}
     )  # lives as long as this
     [node] = broker.list_topics(timeout=20).brokers.values()
+    broker.list_topics("topic_sales", timeout=20)  # a producer's question creates the topic there
     yield Settings(kafka_bootstrap_servers=f"{node.host}:{node.port}")
 
 
