@@ -149,7 +149,8 @@ def replay_dead_letters(
     mend = _fix(fix, named_fix, fix_seconds)
     found = find_chosen(settings, Choice(domain, reason, tuple(places or ())), [spec.domain for spec in LAKE_STREAMS])
     judge = judge_with(LAKE_STREAMS, settings, lambda: open_session(settings))
-    making = make_drafts(found.open, mend, judge, found.firsts if from_origin else None)
+    firsts = found.firsts if from_origin else None
+    making = make_drafts(found.open, mend, judge, firsts, [spec.name for spec in LAKE_STREAMS])
     drafts: list[Draft] = list(_tracked(making, "mending and judging", len(found.open)))
     again = [State.ALREADY] * len(found.replayed)
     for place, record in found.records.items():

@@ -65,7 +65,8 @@ def replay_open_dead_letters(context: dg.OpExecutionContext, config: ReplayConfi
     domain = None if config.domain.value == EVERY else config.domain.value
     choice = Choice(domain, config.reason or None, tuple(config.places))
     found = find_chosen(settings, choice, [spec.domain for spec in LAKE_STREAMS])
-    drafts = list(make_drafts(found.open, FIXES[config.fix], judge, found.firsts if config.from_origin else None))
+    firsts = found.firsts if config.from_origin else None
+    drafts = list(make_drafts(found.open, FIXES[config.fix], judge, firsts, [spec.name for spec in LAKE_STREAMS]))
     if config.dry_run:
         results = [Result(draft, draft.state(config.send_refused), draft.verdict) for draft in drafts]
     else:

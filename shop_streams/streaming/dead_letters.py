@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -29,6 +31,14 @@ POISONED = "poisoned in "
 def poisoned_in(stream: str) -> str:
     """How the reason begins of a record that no rule refused, but that `stream` could not get past."""
     return f"{POISONED}{stream}: "
+
+
+def poisoned_beside(reason: str, streams: Sequence[str]) -> str | None:
+    """The stream that could not get past a record, unless it is one of `streams`; None for every other reason."""
+    if not streams or not reason.startswith(POISONED):
+        return None
+    stream = reason.removeprefix(POISONED).split(":")[0]
+    return None if stream in streams else stream
 
 
 def as_dead_letters(refused: DataFrame, domain: str) -> DataFrame:

@@ -16,6 +16,7 @@ from pyspark.errors import PySparkException
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings
+from shop_streams.streaming.dead_letters import poisoned_beside
 from shop_streams.streaming.records import RECORD_COLUMNS
 from shop_streams.streaming.spec import StreamSpec
 
@@ -85,11 +86,16 @@ class Draft:
 
 
 def make_drafts(
-    letters: Sequence[Letter], fix: Fix, judge: Judge, firsts: Mapping[str, bytes | None] | None = None
+    letters: Sequence[Letter],
+    fix: Fix,
+    judge: Judge,
+    firsts: Mapping[str, bytes | None] | None = None,
+    lake_streams: Sequence[str] = (),
 ) -> Iterator[Draft]:
     """Mend and judge each letter; one that can't be mended holds up no other.
 
-    `firsts` gives the values to start from, by the letter's place, instead of the letters' own.
+    `firsts` gives the values to start from, by the letter's place, instead of the letters' own. `lake_streams` are the
+    streams that fill the lake: a letter that only another stream could not get past is a row there already.
     """
     for chunk in chunks(letters, lambda letter: len(letter["raw"] or b"")):
         drafts = [_mended(letter, fix, firsts) for letter in chunk]
@@ -97,8 +103,15 @@ def make_drafts(
             asked = [i for i, draft in enumerate(drafts) if draft.failed is None and draft.letter["domain"] == domain]
             reasons = judge(domain, [(drafts[i].letter["topic"], drafts[i].after) for i in asked])
             for i, reason in zip(asked, reasons, strict=True):
-                drafts[i] = replace(drafts[i], refused=reason)
+                drafts[i] = replace(drafts[i], refused=reason or _row_already(drafts[i].letter, lake_streams))
         yield from drafts
+
+
+def _row_already(letter: Letter, lake_streams: Sequence[str]) -> str | None:
+    stream = poisoned_beside(letter["reason"], lake_streams)
+    if stream is None:
+        return None
+    return f"it is a row of the lake already, only {stream} left it out: sent again, it would count twice"
 
 
 def _mended(letter: Letter, fix: Fix, firsts: Mapping[str, bytes | None] | None) -> Draft:
