@@ -1,12 +1,11 @@
 """A real broker alone, and a real process of the collector in front of it."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,13 +18,13 @@ from shop_streams.kafka import watermarks
 from shop_streams.local import probes
 from shop_streams.local.services import services
 from shop_streams.settings import Settings
-from shop_streams.topics import EVENTS, SHOP_EVENTS, create_topics
+from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.harness import free_ports, wait_for
 
 
 @dataclass(frozen=True)
 class Broker:
-    """A running broker with the collector's topics."""
+    """A running broker."""
 
     settings: Settings
     process: "subprocess.Popen[bytes]"
@@ -58,7 +57,8 @@ class CollectorProcess:
             return False
 
 
-def _healthy(settings: Settings) -> bool:
+def answers(settings: Settings) -> bool:
+    """Whether the broker of this home answers."""
     try:
         probes.probe_kafka(settings)
     except probes.Unhealthy:
@@ -75,25 +75,28 @@ def _led(settings: Settings, topic: str) -> bool:
 
 
 @contextmanager
-def running_broker() -> Iterator[Broker]:
-    """A broker in a new folder on free ports."""
-    home = Path(tempfile.mkdtemp(prefix="shop-streams-broker-"))
-    kafka, controller = free_ports(2)
-    settings = Settings(home=home, kafka_port=kafka, kafka_controller_port=controller)
-    service = next(one for one in services(settings) if one.name == "kafka")
-    service.prepare()
-    with (home / "kafka.log").open("wb") as log:
-        process = subprocess.Popen(service.command, stdout=log, stderr=log)
-    try:
-        wait_for("the broker", lambda: _healthy(settings), 90)
-        create_topics(settings, (EVENTS, SHOP_EVENTS))
-        for topic in (EVENTS, SHOP_EVENTS):
-            wait_for(f"the leaders of {topic.name}", partial(_led, settings, topic.name), 30)
-        yield Broker(settings, process)
-    finally:
-        process.kill()
-        process.wait()
-        shutil.rmtree(home, ignore_errors=True)
+def running_broker(home: Path | None = None, port: int | None = None, topics: Sequence[Topic] = ()) -> Iterator[Broker]:
+    """A broker with `topics`, in a new folder on free ports. Another one on the same `port` can follow once it has ended."""
+    with tempfile.TemporaryDirectory(prefix="shop-streams-broker-") as folder:
+        free, controller = free_ports(2)
+        settings = Settings(home=home or Path(folder), kafka_port=port or free, kafka_controller_port=controller)
+        settings.home.mkdir(parents=True, exist_ok=True)
+        service = next(one for one in services(settings) if one.name == "kafka")
+        service.prepare()
+        with (settings.home / "kafka.log").open("wb") as log:
+            process = subprocess.Popen(service.command, stdout=log, stderr=log)
+        try:
+            wait_for("the broker", lambda: answers(settings), 90)
+            create_topics(settings, tuple(topics))
+            for topic in topics:
+                wait_for(f"the leaders of {topic.name}", partial(_led, settings, topic.name), 30)
+            yield Broker(settings, process)
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
+            process.wait()
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from shop_streams.settings import Settings
+from shop_streams_tests.broker import running_broker
 from shop_streams_tests.harness import Stack, running_stack
-from shop_streams_tests.kafka_alone import broker
 
 
 @pytest.fixture(scope="session")
@@ -17,5 +17,5 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    with broker() as settings:
-        yield settings.model_copy(update={"lake_uri": str(tmp_path_factory.mktemp("lake"))})
+    with running_broker() as broker:
+        yield broker.settings.model_copy(update={"lake_uri": str(tmp_path_factory.mktemp("lake"))})

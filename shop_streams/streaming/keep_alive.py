@@ -200,7 +200,9 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition, settings_of: Callable[
         leases = Leases(settings.postgres)
         lease = leases.read().get(spec.name)
         memory = Memory(**json.loads(context.cursor)) if context.cursor else Memory()
-        unfinished, finished = _runs(context.instance, job.name)
+        alive = lease is not None and lease.fresh(settings.lease_seconds)
+        # Most ticks end here: to open Dagster's instance and look for runs is dear, and would change nothing.
+        unfinished, finished = ([], None) if alive else _runs(context.instance, job.name)
         interval = spec.interval_seconds(settings)
         decision = decide(lease, unfinished, finished, memory, settings.lease_seconds, interval)
         stale = lease if lease is not None and not lease.released and (decision.start or decision.dead_runs) else None

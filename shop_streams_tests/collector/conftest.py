@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from shop_streams.topics import EVENTS, SHOP_EVENTS
 from shop_streams_tests.broker import Broker, CollectorProcess, running_broker, running_collector
 
 
 @pytest.fixture(scope="package")
 def broker() -> Iterator[Broker]:
-    with running_broker() as running:
+    with running_broker(topics=(EVENTS, SHOP_EVENTS)) as running:
         yield running
 
 

@@ -72,6 +72,7 @@ TAKEN: list[bytes] = [
     body(event_id=UUID), body(event_id=UUID.upper()), body(event_id=None),
     body(uid="a\0b"), body(uid="😀"), raw("uid", '"\\ud83d\\ude00"'), body(category="a } and { b"),
     body(more={"nested": [1, {}]}), body(Uid=5), raw("more", "1e999"), raw("more", "[" * 90 + "]" * 90),
+    raw("more", '"' + "[{" * 200 + '"'), raw("more", "[" + "[]," * 200 + '"\\"[["]'),
     body(timestamp=NOW + HOUR - 60_000), body(timestamp=1_420_070_400_000),
     b'{"item_price":7,' + body()[1:],  # twice: each must be right, and the last counts
 ]  # fmt: skip

@@ -18,8 +18,8 @@ from shop_streams.streaming.checkpoint import committed_offsets
 from shop_streams.streaming.identity import NOTE, TopicChanged, pin, require_not_ahead
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import Topic, create_topics
+from shop_streams_tests.broker import running_broker
 from shop_streams_tests.harness import wait_for
-from shop_streams_tests.kafka_alone import broker
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,12 @@ def test_what_is_ahead(committed: dict[int, int], ends: dict[int, int], said: st
 
 def test_another_cluster_at_the_same_address_is_refused(tmp_path: Path) -> None:
     lake = {"lake_uri": str(tmp_path / "lake")}
-    with broker(tmp_path / "first") as first:
-        here = first.model_copy(update=lake)
+    with running_broker(tmp_path / "first") as first:
+        here = first.settings.model_copy(update=lake)
         spec = stream(here)
         start(here, spec)
-    with broker(tmp_path / "second", first.kafka_port) as second:
-        here = second.model_copy(update=lake)
+    with running_broker(tmp_path / "second", first.settings.kafka_port) as second:
+        here = second.settings.model_copy(update=lake)
         create_topics(here, (spec.topic,))
         with pytest.raises(TopicChanged, match=r"another Kafka cluster.*Switch the stream off"):
             start(here, spec)
