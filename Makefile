@@ -18,6 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 setup: $(STAMP) ## install everything into .venv and .jars
+	@$(BIN)/python -m compileall -q shop_streams
 	@$(BIN)/python -m shop_streams.local.jars
 	@$(BIN)/python -m shop_streams.local.training
 

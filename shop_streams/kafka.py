@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from shop_streams.errors import ShopStreamsError
 
@@ -52,6 +53,16 @@ def _consumer(servers: str, committed: bool = True) -> Iterator[Consumer]:
         consumer.close()
 
 
+# A partition of a new topic, or of a broker that has just left, has no leader for a moment.
+NO_LEADER_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+
+
+@retry(
+    retry=retry_if_exception(lambda error: isinstance(error, KafkaException) and error.args[0].code() in NO_LEADER_YET),
+    stop=stop_after_delay(ANSWER_SECONDS),
+    wait=wait_fixed(0.2),
+    reraise=True,
+)
 def _watermarks(consumer: Consumer, topic: str, seconds: float = ANSWER_SECONDS) -> dict[int, tuple[int, int]]:
     found = consumer.list_topics(topic, timeout=seconds).topics[topic]
     if found.error is not None:

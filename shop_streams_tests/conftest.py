@@ -1,8 +1,11 @@
 """One real stack for the whole suite, and one broker alone for what needs no more."""
 
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
+from pyspark.errors import PySparkException
 
 from shop_streams.settings import Settings
 from shop_streams_tests.broker import running_broker
@@ -13,6 +16,16 @@ from shop_streams_tests.harness import Stack, running_stack
 def stack() -> Iterator[Stack]:
     with running_stack(LEASE_SECONDS="12", SPARK_MEMORY="2g") as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def no_spark_session_is_left() -> Iterator[None]:
+    """A session that a test leaves open is everybody's in this process, and its server may be stopped by the next test."""
+    yield
+    connect = sys.modules.get("pyspark.sql.connect.session")
+    if connect is not None and (session := connect.SparkSession.getActiveSession()) is not None:
+        with suppress(PySparkException):  # of a server that is gone
+            session.stop()
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,11 @@ def services(settings: Settings) -> list[Service]:
             "spark_port",
             lambda: prepare.prepare_spark(settings),
             stop_seconds=90,  # the first one archives its classes on its way out
-            environment={"SPARK_HOME": str(spark_home()), "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"},
+            environment={
+                "SPARK_HOME": str(spark_home()),
+                "PYSPARK_PYTHON": str(prepare.spark_python(settings)),
+                "SPARK_LOCAL_IP": "127.0.0.1",
+            },
             secrets={"SPARK_CONNECT_AUTHENTICATE_TOKEN": settings.spark_token_file},  # foreachBatch's workers inherit it
         ),
     ]  # fmt: skip

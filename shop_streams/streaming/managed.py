@@ -32,6 +32,7 @@ from shop_streams.streaming.query import STOP_SECONDS, SparkGone, probe_spark, s
 from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
 from shop_streams.streaming.spec import Companion, StreamContext, StreamSpec
 from shop_streams.streaming.switch import KeepAliveSwitch
+from shop_streams.streaming.turns import TURN_SECONDS, turn_to_start
 
 START_SECONDS = 120.0
 NARROW_SECONDS = 1800.0  # a start that narrows a batch down reads it many times, and must keep its lease meanwhile
@@ -91,7 +92,8 @@ def begin_query(
     reraise=True,
 )
 def _start(spec: StreamSpec, settings: Settings, spark: SparkSession, say: Callable[[str], None]) -> Any:
-    return start_query(spec, settings, spark, say, processingTime=f"{spec.interval_seconds(settings)} seconds")
+    with turn_to_start(settings.postgres, settings.spark):
+        return start_query(spec, settings, spark, say, processingTime=f"{spec.interval_seconds(settings)} seconds")
 
 
 class StreamRun:
@@ -127,7 +129,7 @@ class StreamRun:
                 spark = self._spark_of()
             with self._stopping_queries(spark, lease):
                 narrows = due(spec, settings) is not None
-                with lease.beating(settings.beat_seconds, NARROW_SECONDS if narrows else START_SECONDS):
+                with lease.beating(settings.beat_seconds, NARROW_SECONDS if narrows else TURN_SECONDS + START_SECONDS):
                     query = _start(spec, settings, spark, self._say)
                     self._identity = topic_identity(settings.kafka, spec.topic.name)
                 with spec.beside.run(settings, spec.name, lease.epoch) if spec.beside else nullcontext() as companion:

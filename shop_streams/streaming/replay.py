@@ -204,6 +204,7 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> list[R
     landed: dict[str, str] = {}
     problems: dict[str, str] = {}
     config = {"bootstrap.servers": settings.kafka, "enable.idempotence": True, "acks": "all"}
+    config["batch.num.messages"] = 1  # the broker refuses batches: one that is too large must take no other with it
     # The topic's own limit decides on the size, not ours; after the time-out nothing of it is under way any more.
     producer = Producer(config | {"message.max.bytes": MAX_REPLAY_BYTES, "delivery.timeout.ms": 30_000, "log_level": 0})
     for draft in drafts:

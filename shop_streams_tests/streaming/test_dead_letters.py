@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -169,10 +168,8 @@ def replayed(stack: Stack, *words: str) -> tuple[int, str]:
 
 
 @pytest.fixture
-def session(stack: Stack) -> Iterator[SparkSession]:
-    session = open_session(stack.settings)
-    yield session
-    session.stop()  # a session that is left open is everybody's in this process, and its server may be killed
+def session(stack: Stack) -> SparkSession:
+    return open_session(stack.settings)
 
 
 def test_the_verdict_before_sending_is_the_streams_own(stack: Stack, session: SparkSession) -> None:
@@ -233,7 +230,7 @@ def test_the_command_line_shows_values_as_they_are_and_names_what_there_is(stack
         "the dead letter", lambda: next((one for one in find(stack.settings) if one["raw"] == nasty), None)
     )
     run = CliRunner().invoke
-    listed = run(dead_letters_app, ["list"], env={"COLUMNS": "400"})
+    listed = run(dead_letters_app, ["list", "--limit", "10000"], env={"COLUMNS": "400"})
     assert listed.exit_code == 0 and r"[/red] \x1b[2J" in listed.stdout and "\x1b[2J" not in listed.stdout
     shown = run(dead_letters_app, ["show", place_of(letter)])
     assert shown.stdout_bytes == nasty and letter["reason"] in shown.stderr
