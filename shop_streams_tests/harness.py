@@ -122,6 +122,13 @@ class Stack:
             error.add_note(self.report())
             raise
 
+    def why_failed(self, *runs: str) -> str:
+        """What Dagster's events say of runs that failed."""
+        query = """query($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events {
+            ... on MessageEvent { message } ... on ErrorEvent { error { message causes { message } } } } } } }"""
+        events = [(run, event) for run in runs for event in self.graphql(query, run=run)["logsForRun"]["events"]]
+        return "\n".join(f"{run}: {event}"[:2000] for run, event in events if event)
+
     def report(self) -> str:
         """What the stack tells about itself, for the text of a failed test: streams, and the ends of its logs."""
         lines = [f"{name}: {stream}" for name, stream in streams(self.settings).items()]

@@ -89,6 +89,7 @@ def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
 def end_runs(instance: dg.DagsterInstance, settings: Settings, say: Callable[[str], None]) -> None:
     """Wait for runs that are about to end, cancel the others, and leave none unfinished."""
     wait_for_runs(instance, settings, CANCEL_SECONDS, resting)
+    wait_for_runs(instance, settings, CANCEL_SECONDS, loading)
     to_cancel = unfinished(instance, settings)
     for run in to_cancel:
         try:
@@ -107,6 +108,11 @@ def end_runs(instance: dg.DagsterInstance, settings: Settings, say: Callable[[st
 def resting(run: dg.DagsterRun) -> bool:
     """Whether the run ends by itself, because it is a stream's that was asked to rest."""
     return STREAM_TAG in run.tags and run.status != dg.DagsterRunStatus.QUEUED
+
+
+def loading(run: dg.DagsterRun) -> bool:
+    """Whether the run's process has not come so far that it could be canceled: it would die of the request, and the run fail."""
+    return run.status in (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 
 
 def wait_for_runs(
