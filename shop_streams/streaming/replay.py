@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow.compute as pc
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import read_topic, watermarks
@@ -25,6 +25,7 @@ from shop_streams.streaming.replay_ledger import Ledger, open_ledger, origin_cha
 HEADER = "replay_of"
 MAX_REPLAY_BYTES = 100_000_000
 REASONS_TOLD = 20
+ABOUT_THE_RECORD = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_MSG_SIZE)
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,8 @@ def replay(drafts: Sequence[Draft], settings: Settings, send_refused: bool = Fal
             if refusing:
                 yield from (Result(draft, State.NOT_TAKEN, f"not tried after: {refusing}") for draft in chunk)
                 continue
-            results = _send(chunk, settings, ledger)
+            results, refusing = _send(chunk, settings, ledger)
             yield from results
-            if all(result.state is State.NOT_TAKEN for result in results):
-                refusing = results[0].detail
 
 
 def _look_for_cut_off(ledger: Ledger, settings: Settings) -> None:
@@ -197,12 +196,14 @@ def _replayed_records(topic: str, settings: Settings, marks: Iterable[dict[int, 
     }
 
 
-def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> list[Result]:
+def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[list[Result], str]:
+    """The results; and why Kafka takes nothing at present, or "" when it took something or refused records for themselves."""
     marks = {topic: _ends(settings, topic) for topic in {draft.letter["topic"] for draft in drafts}}
     for draft in drafts:
         ledger.begin(draft.place, marks[draft.letter["topic"]])
     landed: dict[str, str] = {}
     problems: dict[str, str] = {}
+    own: set[str] = set()  # places of records that are refused whenever they come
     config = {"bootstrap.servers": settings.kafka, "enable.idempotence": True, "acks": "all"}
     config["batch.num.messages"] = 1  # the broker refuses batches: one that is too large must take no other with it
     # The topic's own limit decides on the size, not ours; after the time-out nothing of it is under way any more.
@@ -214,10 +215,13 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> list[R
                 landed[place] = f"{message.topic()}:{message.partition()}:{message.offset()}"
             else:
                 problems[place] = str(error)
+                if error.code() in ABOUT_THE_RECORD:
+                    own.add(place)
 
         try:
             producer.produce(draft.letter["topic"], draft.after, headers={HEADER: draft.place}, on_delivery=delivered)
         except (KafkaException, BufferError) as error:
+            own.add(draft.place)
             problems[draft.place] = f"{error}. Is it within the topic's size limit?"
     producer.flush(60)
     results = []
@@ -230,7 +234,8 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> list[R
             results.append(
                 Result(draft, State.NOT_TAKEN, f"{problem}. `shop-streams status` tells whether Kafka is up.")
             )
-    return results
+    away = next((result.detail for result in results if result.draft.place not in own), "")
+    return results, "" if landed else away
 
 
 def summary(states: Iterable[State]) -> str:

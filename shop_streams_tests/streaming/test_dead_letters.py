@@ -230,8 +230,8 @@ def test_the_command_line_shows_values_as_they_are_and_names_what_there_is(stack
         "the dead letter", lambda: next((one for one in find(stack.settings) if one["raw"] == nasty), None)
     )
     run = CliRunner().invoke
-    listed = run(dead_letters_app, ["list", "--limit", "10000"], env={"COLUMNS": "400"})
-    assert listed.exit_code == 0 and r"[/red] \x1b[2J" in listed.stdout and "\x1b[2J" not in listed.stdout
+    listed = stack.cli("dead-letters", "list", "--limit", "10000").stdout
+    assert r"[/red] \x1b[2J" in listed and "\x1b[2J" not in listed
     shown = run(dead_letters_app, ["show", place_of(letter)])
     assert shown.stdout_bytes == nasty and letter["reason"] in shown.stderr
     for words, told in (

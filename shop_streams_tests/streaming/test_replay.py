@@ -305,9 +305,11 @@ def test_a_replay_that_was_killed_half_way_is_looked_for_in_the_topic(settings: 
     assert ledger.origins()[sent.detail.removeprefix("now at ")] == "topic_sales:0:0"
 
 
+@pytest.mark.parametrize("chunk", [1000, 1_000_000])
 def test_a_record_that_kafka_does_not_take_holds_up_no_other_and_stays_open(
-    settings: Settings, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
+    monkeypatch.setattr(drafts_module, "CHUNK_BYTES", chunk)
     monkeypatch.setattr(replay_module, "MAX_REPLAY_BYTES", 2000)
     results = list(replay([draft(0, b"x" * 5000), draft(1)], settings))
     assert [result.state for result in results] == [State.NOT_TAKEN, State.SENT]
