@@ -237,7 +237,7 @@ def test_the_command_line_shows_values_as_they_are_and_names_what_there_is(stack
     for words, told in (
         (["list", "--domain", "slaes"], "app_events, promotions, sales"),
         (["replay", "--domain", "slaes", "--yes"], "app_events, promotions, sales"),
-        (["replay", "--reason", "no such reason"], letter["reason"]),
+        (["replay", place_of(letter), "--reason", "no such reason"], letter["reason"]),
         (["replay", "shop_events:0:999999"], "list --all"),
         (["show", "[/red]"], "list --all"),
         (["replay", "--named-fix", "sed"], "seconds_to_milliseconds"),
