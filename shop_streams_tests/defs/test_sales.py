@@ -117,12 +117,16 @@ def mart(stack: Stack, day: str) -> list[dict[str, Any]]:
     return sorted(without(days, "event_date", "source_rows", *REPEATS), key=lambda row: row["start_ts"])
 
 
+def mart_runs(stack: Stack) -> list[dict[str, Any]]:
+    query = """{ runsOrError(filter: {tags: [{key: "shop_streams/mart", value: "sales_hourly_metrics"}]}) {
+        ... on Runs { results { status assetMaterializations { partition } } } } }"""
+    found: list[dict[str, Any]] = stack.graphql(query)["runsOrError"]["results"]
+    return found
+
+
 def partitions_run(stack: Stack) -> list[list[str]]:
     """The partitions of each run that recomputed the mart, out of Dagster's own record of materializations."""
-    query = """{ runsOrError(filter: {tags: [{key: "shop_streams/mart", value: "sales_hourly_metrics"}]}) {
-        ... on Runs { results { assetMaterializations { partition } } } } }"""
-    runs = stack.graphql(query)["runsOrError"]["results"]
-    return [sorted({event["partition"] for event in run["assetMaterializations"]}) for run in runs]
+    return [sorted({event["partition"] for event in run["assetMaterializations"]}) for run in mart_runs(stack)]
 
 
 def new_runs(stack: Stack, before: list[list[str]]) -> list[list[str]]:
@@ -135,7 +139,8 @@ def new_runs(stack: Stack, before: list[list[str]]) -> list[list[str]]:
 def wait_for_rest(stack: Stack) -> None:
     def settled() -> bool:
         recorded = log.recorded_versions(HOURLY.uri(stack.settings), "event_date")
-        idle = all(run for run in partitions_run(stack))  # a run under way has not materialized anything yet
+        # A run materializes its partitions one by one, each a moment after its rows are there.
+        idle = all(run["status"] in ("SUCCESS", "FAILURE", "CANCELED") for run in mart_runs(stack))
         return idle and recorded == source_rows_by_day(stack.settings)
 
     wait_for("the repair sensor to come to rest", settled)
