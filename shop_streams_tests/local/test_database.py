@@ -114,6 +114,23 @@ def test_times_are_right_wherever_the_machine_is(zone: str) -> None:
                 daemon.wait(60)
 
 
+def test_ticks_keep_their_connection_and_it_outlives_the_server() -> None:
+    count = "select sessions from pg_stat_database where datname = 'postgres'"
+    with machine("UTC") as settings:
+        os.environ[DAGSTER_POSTGRES] = settings.postgres
+        prepare.prepare_dagster(settings)
+        with server(settings), dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+            instance.all_instigator_state()
+            (before,) = execute(settings.postgres, count)[0]
+            for _ in range(20):
+                assert instance.all_instigator_state() == []
+            (after,) = execute(settings.postgres, count)[0]
+            assert int(str(after)) - int(str(before)) < 5
+        with server(settings):
+            assert instance.all_instigator_state() == []
+            instance.dispose()
+
+
 def test_somebody_elses_database_is_checked_and_the_advice_helps() -> None:
     with machine("Asia/Kolkata") as settings, server(settings):
         os.environ["PGTZ"] = "UTC"  # as every process of ours has it: it must not hide the database's own zone
