@@ -142,7 +142,8 @@ def stream_state(lease: Lease | None, ttl: float) -> str:
     """`running`, `resting`, `stale` or `backing_off`, for `shop-streams status`."""
     if lease is not None and lease.fresh(ttl):
         return "running"
-    if lease is not None and lease.failures > 1:
+    pause = backoff_seconds(lease.failures) if lease is not None else 0.0
+    if lease is not None and pause and lease.beat_age < pause + START_GRACE_SECONDS:  # later, the sensor must be off
         return "backing_off"
     return "resting" if lease is None or lease.released else "stale"
 

@@ -141,11 +141,13 @@ class Leases:
         """
         epoch = self.acquire(stream, run_id, os.getpid(), socket.gethostname(), ttl)
         say(f"lease taken: epoch {epoch}")
+        rests = False
         try:
             yield HeldLease(self, stream, epoch)
+            rests = True
         finally:
             try:
-                self.release(stream, epoch)
+                self.release(stream, epoch, rests)
             except psycopg2.Error as error:
                 say(f"the lease could not be given back and will run out by itself: {error}")
 
@@ -194,11 +196,12 @@ class Leases:
             if cursor.rowcount == 0:
                 raise Superseded(f"epoch {epoch} of {stream} was revoked, or a newer one exists")
 
-    def release(self, stream: str, epoch: int) -> None:
-        """Give the lease back, unless a newer holder has it."""
+    def release(self, stream: str, epoch: int, rests: bool = False) -> None:
+        """Give the lease back, unless a newer holder has it; who `rests` backs off no more from earlier failures."""
+        failures = ", failures = 0" if rests else ""
         with short_transaction(self.dsn) as cursor:
             cursor.execute(
-                "update stream_leases set released_at = clock_timestamp() where stream = %s and epoch = %s",
+                f"update stream_leases set released_at = clock_timestamp(){failures} where stream = %s and epoch = %s",
                 (stream, epoch),
             )
 

@@ -48,6 +48,18 @@ def test_a_released_lease_is_free_at_once(leases: Leases) -> None:
     assert leases.acquire(stream, "second", 2, "here", 60) == 2
 
 
+def test_who_rests_backs_off_no_more_and_who_fails_still_does(leases: Leases) -> None:
+    stream = f"test_{uuid.uuid4().hex}"
+    said: list[str] = []
+    with leases.hold(stream, "first", 60, said.append):
+        leases.note_failures(stream, 3)
+    assert leases.read()[stream].released and leases.read()[stream].failures == 0
+    with pytest.raises(ZeroDivisionError), leases.hold(stream, "second", 60, said.append):
+        leases.note_failures(stream, 3)
+        raise ZeroDivisionError
+    assert leases.read()[stream].released and leases.read()[stream].failures == 3
+
+
 def test_only_a_stale_lease_can_be_revoked(leases: Leases, stack: Stack) -> None:
     stream = f"test_{uuid.uuid4().hex}"
     epoch = leases.acquire(stream, "first", 1, "here", 60)
