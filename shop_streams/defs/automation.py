@@ -213,6 +213,11 @@ def requests(mart: Mart, due: Sequence[str], repair_job: str) -> list[dg.RunRequ
     return [dg.RunRequest(job_name=repair_job, run_config=config, tags=tags)]
 
 
+def tick_seconds(settings: Settings) -> int:
+    """Seconds from one comparison to the next: as often as a partition may be recomputed, and every 15 s at least."""
+    return min(TICK_SECONDS, max(1, round(settings.mart_repair_seconds)))
+
+
 def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDefinition:
     """The mart's switch: on, its partitions follow their source; off, only a person recomputes them."""
     asset_job = dg.define_asset_job(
@@ -224,7 +229,7 @@ def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDe
     @dg.sensor(
         name=f"repair_{mart.name}",
         jobs=[asset_job, repair_job],
-        minimum_interval_seconds=TICK_SECONDS,
+        minimum_interval_seconds=tick_seconds(get_settings()),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Recomputes exactly those partitions of {mart.table.path} whose source has other rows than they were "
         "computed from. Each tick says what it compared. Switch it off, and only a person recomputes them.",

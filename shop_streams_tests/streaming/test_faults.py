@@ -82,16 +82,6 @@ def test_a_killed_run_process_is_replaced(stack: Stack) -> None:
     assert_each_is_a_row_once(stack, ids)
 
 
-def test_a_killed_spark_server_is_restarted_and_the_streams_go_on(stack: Stack) -> None:
-    with traffic(stack) as ids:
-        before = {name: stack.wait_running(name)["epoch"] for name in (NAME, "hourly_metrics")}
-        wait_for("some traffic", lambda: len(ids) > 50)
-        os.kill(stack.status()["services"]["spark"]["pid"], signal.SIGKILL)
-        for name, epoch in before.items():
-            stack.wait_running(name, epoch)
-    assert_each_is_a_row_once(stack, ids)
-
-
 def test_a_paused_run_loses_its_lease_and_gives_up_when_it_wakes(stack: Stack) -> None:
     with traffic(stack) as ids:
         before = stack.wait_running(NAME)
@@ -196,7 +186,7 @@ def test_a_database_that_is_away_for_longer_than_the_lease_fails_every_run_with_
         wait_for("its process to end", partial(has_ended, before[name]["pid"]), 60)
 
 
-@pytest.mark.parametrize("service", ["dagster_daemon", "collector", "kafka", "postgres"])
+@pytest.mark.parametrize("service", ["dagster_daemon", "dagster_code_server", "collector", "kafka", "postgres"])
 def test_a_killed_service_comes_back_and_nothing_is_lost(stack: Stack, service: str) -> None:
     ids: list[str] = []
 
