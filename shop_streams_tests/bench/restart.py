@@ -27,7 +27,7 @@ def bench_restart(settings: Settings, rounds: int) -> list[str]:
         recovered(stack, traffic, next(canaries))
         for number in range(rounds):
             time.sleep(CALM_SECONDS)
-            since = inflict(Fault("kill", "spark", CALM_SECONDS), stack).since
+            since = inflict(Fault("kill", "spark", CALM_SECONDS), stack, traffic).since
             recovered(stack, traffic, next(canaries))
             times.append(time.monotonic() - since)
             console.print(f"  restart round {number}: {times[-1]:.1f} s", highlight=False)
