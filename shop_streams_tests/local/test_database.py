@@ -114,20 +114,26 @@ def test_times_are_right_wherever_the_machine_is(zone: str) -> None:
                 daemon.wait(60)
 
 
-def test_ticks_keep_their_connection_and_it_outlives_the_server() -> None:
+def ask(instance: dg.DagsterInstance) -> None:
+    """A question to each of Dagster's three storages."""
+    assert instance.all_instigator_state() == [] and instance.get_runs() == []
+    assert instance.get_latest_materialization_event(dg.AssetKey("none")) is None
+
+
+def test_dagster_keeps_its_connections_and_they_outlive_the_server() -> None:
     count = "select sessions from pg_stat_database where datname = 'postgres'"
     with machine("UTC") as settings:
         os.environ[DAGSTER_POSTGRES] = settings.postgres
         prepare.prepare_dagster(settings)
         with server(settings), dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-            instance.all_instigator_state()
+            ask(instance)
             (before,) = execute(settings.postgres, count)[0]
             for _ in range(20):
-                assert instance.all_instigator_state() == []
+                ask(instance)
             (after,) = execute(settings.postgres, count)[0]
             assert int(str(after)) - int(str(before)) < 5
         with server(settings):
-            assert instance.all_instigator_state() == []
+            ask(instance)
             instance.dispose()
 
 
