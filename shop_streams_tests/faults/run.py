@@ -120,7 +120,7 @@ def recovered(stack: Stack, traffic: Traffic, number: int, over: Callable[[], bo
             raise AssertionError(
                 f"waited {RECOVERY_LIMIT_SECONDS:.0f} s in vain for {', '.join(to_come)}; {states}"
             ) from problem
-        time.sleep(0.5)
+        time.sleep(1)
 
 
 def _column(table: Table, settings: Settings, column: str, where: Any) -> list[Any]:

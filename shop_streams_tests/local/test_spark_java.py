@@ -38,18 +38,25 @@ def test_only_a_whole_archive_is_kept(tmp_path: Path) -> None:
 def test_the_optimizing_compiler_is_on_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the number of cores; and compiled code has at least Java's usual room: a full one kills the server."""
 
-    def flags(*options: str) -> tuple[int, int]:
+    def flags(*options: str) -> tuple[int, int, int]:
         command = [require_java(), *options, "-XX:+PrintFlagsFinal", "-version"]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        found = dict(re.findall(r"(TieredStopAtLevel|ReservedCodeCacheSize)\s*=\s*(\d+)", said))
-        return int(found["TieredStopAtLevel"]), int(found["ReservedCodeCacheSize"])
+        found = dict(
+            re.findall(r"(TieredStopAtLevel|ReservedCodeCacheSize|Tier4InvocationThreshold)\s*=\s*(\d+)", said)
+        )
+        return (
+            int(found["TieredStopAtLevel"]),
+            int(found["ReservedCodeCacheSize"]),
+            int(found["Tier4InvocationThreshold"]),
+        )
 
-    _, usual_room = flags()
+    _, usual_room, usual_calls = flags()
     for cores in (1, 2, 8):
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
-        level, room = flags(*as_shipped()["SPARK_JAVA_OPTIONS"].split())
+        level, room, calls = flags(*as_shipped()["SPARK_JAVA_OPTIONS"].split())
         assert level == 4, f"on {cores} cores Java stops at its compiler's level {level}"
         assert room >= usual_room
+        assert calls == (usual_calls if cores > 2 else 40 * usual_calls), "what only starts is not optimized"
 
 
 def test_set_up_trains_only_where_there_is_no_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
