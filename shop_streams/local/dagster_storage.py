@@ -10,8 +10,8 @@ from typing import Any
 
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
-from dagster_postgres.utils import pg_url_from_config
-from sqlalchemy import create_engine
+from dagster_postgres.utils import pg_url_from_config, set_pg_statement_timeout
+from sqlalchemy import create_engine, event
 
 
 class _Kept:
@@ -27,6 +27,13 @@ class _Kept:
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Any:
         """Dagster's way to make one out of dagster.yaml."""
         return cls(pg_url_from_config(config_value), inst_data)
+
+    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
+        """Limit each statement's time, in ms. Dagster's own makes a pool here that answers with an error after a restart."""
+        self._engine.dispose()
+        event.listen(
+            self._engine, "connect", lambda connection, _: set_pg_statement_timeout(connection, statement_timeout)
+        )
 
     def dispose(self) -> None:
         """Close the connections: Dagster makes and ends an instance for each tick in its code server."""

@@ -120,12 +120,15 @@ def ask(instance: dg.DagsterInstance) -> None:
     assert instance.get_latest_materialization_event(dg.AssetKey("none")) is None
 
 
-def test_dagster_keeps_its_connections_and_they_outlive_the_server() -> None:
+@pytest.mark.parametrize("webserver", [False, True])
+def test_dagster_keeps_its_connections_and_they_outlive_the_server(webserver: bool) -> None:
     count = "select sessions from pg_stat_database where datname = 'postgres'"
     with machine("UTC") as settings:
         os.environ[DAGSTER_POSTGRES] = settings.postgres
         prepare.prepare_dagster(settings)
         with server(settings), dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+            if webserver:
+                instance.optimize_for_webserver(statement_timeout=5000, pool_recycle=3600, max_overflow=20)
             ask(instance)
             (before,) = execute(settings.postgres, count)[0]
             for _ in range(20):
