@@ -89,9 +89,12 @@ class EventDoor:
         return events
 
 
+AGAIN = "send it again, with the same event_id"
+
+
 def unavailable(problem: str) -> Refused:
     """503: the client must send it again."""
-    return Refused(503, f"{problem}. Nothing is promised: send it again, with the same event_id.", drain=True)
+    return Refused(503, f"{problem}. Nothing is promised: {AGAIN}.", drain=True)
 
 
 def field_of(message: str) -> str:
@@ -132,6 +135,11 @@ class Collector:
             await self._refuse(path, scope, proto, refused)
         except ProtocolClosed:
             self._answers.count(path, 499)  # nobody is there to hear it; the event is dropped
+        except (Exception, asyncio.CancelledError) as error:  # as when the process ends: the server would say 500
+            await self._refuse(
+                path, scope, proto, Refused(503, f"{type(error).__name__}. Nothing is promised: {AGAIN}.")
+            )
+            raise
         else:
             proto.response_bytes(200, JSON, body)
             self._answers.count(path, 200)

@@ -4,11 +4,14 @@ import asyncio
 import gzip
 import json
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from shop_streams.collector.app import Collector, EventDoor
 from shop_streams.collector.durable import DurableProducer, NotDurable, TooLarge
+from shop_streams.settings import Settings
 from shop_streams_tests.broker import Broker, CollectorProcess
 
 GOOD: dict[str, Any] = {"user_id": 1, "app_name": "web", "event_category": "nav", "event_action": None}
@@ -127,3 +130,25 @@ def test_an_array_that_meets_a_full_queue_is_not_sent_in_part(broker: Broker) ->
     before = broker.count("events")
     asyncio.run(run())
     assert broker.count("events") - before == 10
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no room"), asyncio.CancelledError()])
+def test_whatever_goes_wrong_the_client_is_told_to_send_it_again(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has foreseen the error, or the process ends: it is 503 with Retry-After, and never the server's empty 500."""
+    said: list[tuple[int, dict[str, str], bytes]] = []
+
+    async def fails(*_: object) -> bytes:
+        raise error
+
+    async def ask() -> None:
+        app = Collector(Settings(), None)  # type: ignore[arg-type]
+        monkeypatch.setattr(EventDoor, "accept", fails)
+        proto = SimpleNamespace(response_bytes=lambda status, headers, body: said.append((status, dict(headers), body)))
+        await app.__rsgi__(SimpleNamespace(path="/track", client="127.0.0.1:1", method="POST"), proto)
+
+    with pytest.raises(type(error)):
+        asyncio.run(ask())
+    [(status, headers, body)] = said
+    assert status == 503 and int(headers["retry-after"]) > 0 and b"send it again" in body
