@@ -89,12 +89,9 @@ class EventDoor:
         return events
 
 
-AGAIN = "send it again, with the same event_id"
-
-
-def unavailable(problem: str) -> Refused:
+def unavailable(problem: str, *, drain: bool = True) -> Refused:
     """503: the client must send it again."""
-    return Refused(503, f"{problem}. Nothing is promised: {AGAIN}.", drain=True)
+    return Refused(503, f"{problem}. Nothing is promised: send it again, with the same event_id.", drain=drain)
 
 
 def field_of(message: str) -> str:
@@ -136,9 +133,7 @@ class Collector:
         except ProtocolClosed:
             self._answers.count(path, 499)  # nobody is there to hear it; the event is dropped
         except (Exception, asyncio.CancelledError) as error:  # as when the process ends: the server would say 500
-            await self._refuse(
-                path, scope, proto, Refused(503, f"{type(error).__name__}. Nothing is promised: {AGAIN}.")
-            )
+            await self._refuse(path, scope, proto, unavailable(type(error).__name__, drain=False))
             raise
         else:
             proto.response_bytes(200, JSON, body)

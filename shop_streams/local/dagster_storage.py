@@ -1,14 +1,13 @@
 """Dagster's storages in PostgreSQL, over connections that are kept.
 
-Dagster's own open a connection for each question: some 30 for each tick of a sensor, a hundred for the start of a run. With
-eight sensors that was a fifth of a core, at rest. A kept connection that the server has closed is replaced before it is used.
+Dagster's own open a connection for each question, some 30 for each tick of a sensor: with seven sensors that was a fifth of a
+core, at rest. A kept connection that the server has closed is replaced before it is used.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from dagster._serdes import ConfigurableClassData
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 from dagster_postgres.utils import pg_url_from_config, set_pg_statement_timeout
 from sqlalchemy import create_engine, event
@@ -17,14 +16,14 @@ from sqlalchemy import create_engine, event
 class _Kept:
     """What makes one of Dagster's storages keep its connections."""
 
-    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+    def __init__(self, postgres_url: str, inst_data: Any = None) -> None:
         super().__init__(postgres_url, inst_data=inst_data)  # type: ignore[call-arg]
         self._engine = create_engine(
             postgres_url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1, pool_pre_ping=True
         )
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Any:
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> Any:
         """Dagster's way to make one out of dagster.yaml."""
         return cls(pg_url_from_config(config_value), inst_data)
 

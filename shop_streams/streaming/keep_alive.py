@@ -140,12 +140,14 @@ def _state_in_words(lease: Lease | None, ttl: float) -> str:
 
 def stream_state(lease: Lease | None, ttl: float) -> str:
     """`running`, `resting`, `stale` or `backing_off`, for `shop-streams status`."""
-    if lease is not None and lease.fresh(ttl):
+    if lease is None:
+        return "resting"
+    if lease.fresh(ttl):
         return "running"
-    pause = backoff_seconds(lease.failures) if lease is not None else 0.0
-    if lease is not None and pause and lease.beat_age < pause + START_GRACE_SECONDS:  # later, the sensor must be off
+    pause = backoff_seconds(lease.failures)
+    if pause and lease.beat_age < pause + START_GRACE_SECONDS:  # later, the sensor must be off
         return "backing_off"
-    return "resting" if lease is None or lease.released else "stale"
+    return "resting" if lease.released else "stale"
 
 
 def created_at(instance: dg.DagsterInstance, record: dg.RunRecord) -> float:

@@ -3,7 +3,6 @@
 import itertools
 import statistics
 import time
-from functools import partial
 
 from shop_streams.settings import Settings
 from shop_streams.status import STREAMS
@@ -12,7 +11,7 @@ from shop_streams_tests.faults.inflict import inflict
 from shop_streams_tests.faults.plan import Fault
 from shop_streams_tests.faults.run import recovered
 from shop_streams_tests.faults.traffic import Traffic
-from shop_streams_tests.harness import Stack, wait_for
+from shop_streams_tests.harness import Stack
 
 CALM_SECONDS = 20
 
@@ -30,7 +29,8 @@ def bench_restart(settings: Settings, rounds: int) -> list[str]:
             time.sleep(CALM_SECONDS)
             before = {name: stack.stream(name)["epoch"] for name in STREAMS}
             since = inflict(Fault("kill", "spark", CALM_SECONDS), stack, traffic).since
-            wait_for("all streams to run", partial(all_run_again, stack, before))
+            for name, epoch in before.items():
+                stack.wait_running(name, epoch)
             running.append(time.monotonic() - since)
             recovered(stack, traffic, next(canaries))
             times.append(time.monotonic() - since)
@@ -42,12 +42,3 @@ def bench_restart(settings: Settings, rounds: int) -> list[str]:
         f"{statistics.median(running):.0f} s (longest {max(running):.0f}); {statistics.median(times):.0f} s "
         f"(longest {max(times):.0f})", "", "", "60 s",
     ]  # fmt: skip
-
-
-def all_run_again(stack: Stack, before: dict[str, int]) -> bool:
-    """Whether each stream has a new epoch whose query has read its topic's end."""
-    now = {name: stack.stream(name) for name in before}
-    return all(
-        stream["state"] == "running" and stream["epoch"] > before[name] and stream["lag"] is not None
-        for name, stream in now.items()
-    )
