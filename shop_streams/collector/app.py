@@ -58,7 +58,7 @@ class EventDoor:
         if (headers.get("content-type") or "").split(";")[0].strip().lower() != "application/json":
             raise Refused(415, "Content-Type must be application/json", drain=True)
         if (problem := self._producer.problem) is not None:
-            raise unavailable(problem)
+            raise unavailable(problem, drain=True)
         body = await self._reader.read(headers, proto)
         many = body.lstrip()[:1] == b"["
         if len(body) < LARGE_BODY:
@@ -89,7 +89,7 @@ class EventDoor:
         return events
 
 
-def unavailable(problem: str, *, drain: bool = True) -> Refused:
+def unavailable(problem: str, *, drain: bool = False) -> Refused:
     """503: the client must send it again."""
     return Refused(503, f"{problem}. Nothing is promised: send it again, with the same event_id.", drain=drain)
 
@@ -133,7 +133,7 @@ class Collector:
         except ProtocolClosed:
             self._answers.count(path, 499)  # nobody is there to hear it; the event is dropped
         except (Exception, asyncio.CancelledError) as error:  # as when the process ends: the server would say 500
-            await self._refuse(path, scope, proto, unavailable(type(error).__name__, drain=False))
+            await self._refuse(path, scope, proto, unavailable(type(error).__name__))
             raise
         else:
             proto.response_bytes(200, JSON, body)

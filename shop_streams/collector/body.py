@@ -6,7 +6,7 @@ import asyncio
 import zlib
 from typing import Any
 
-from granian.rsgi import ProtocolClosed
+from granian.rsgi import ProtocolClosed, ProtocolError
 
 from shop_streams.collector.refusals import Refused
 
@@ -79,7 +79,7 @@ class BodyReader:
                     left -= len(chunk)
                     if left < 0:
                         return
-        except (TimeoutError, ProtocolClosed):
+        except (TimeoutError, ProtocolClosed, ProtocolError):  # the last: it was read already
             return
 
     def too_large(self, drain: bool = True) -> Refused:

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import signal
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from shop_streams.collector.app import Collector, EventDoor
 from shop_streams.collector.durable import DurableProducer, NotDurable, TooLarge
 from shop_streams.settings import Settings
 from shop_streams_tests.broker import Broker, CollectorProcess
+from shop_streams_tests.harness import wait_for
 
 GOOD: dict[str, Any] = {"user_id": 1, "app_name": "web", "event_category": "nav", "event_action": None}
 MIB = 1_048_576
@@ -130,6 +132,17 @@ def test_an_array_that_meets_a_full_queue_is_not_sent_in_part(broker: Broker) ->
     before = broker.count("events")
     asyncio.run(run())
     assert broker.count("events") - before == 10
+
+
+def test_an_event_that_was_read_and_not_acknowledged_is_503(broker: Broker, collector: CollectorProcess) -> None:
+    broker.process.send_signal(signal.SIGSTOP)  # and the collector does not know yet
+    try:
+        answer = collector.post(json=GOOD)
+    finally:
+        broker.process.send_signal(signal.SIGCONT)
+    assert answer.status_code == 503 and int(answer.headers["retry-after"]) > 0
+    assert "did not acknowledge" in answer.json()["detail"]
+    wait_for("the collector to be ready again", collector.ready, 30)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no room"), asyncio.CancelledError()])

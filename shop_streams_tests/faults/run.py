@@ -107,6 +107,7 @@ def recovered(stack: Stack, traffic: Traffic, number: int, over: Callable[[], bo
     }
     deadline = time.monotonic() + RECOVERY_LIMIT_SECONDS
     while to_come:
+        traffic.check()
         name, arrived = next(iter(to_come.items()))
         problem: Exception | None = None
         try:

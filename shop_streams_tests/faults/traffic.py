@@ -98,6 +98,10 @@ class Traffic:
         for thread in self._threads:
             thread.join()
         self._http.close()
+        self.check()
+
+    def check(self) -> None:
+        """Raise what a client met that nobody promised."""
         if self._problems:
             raise self._problems[0]
 
@@ -133,7 +137,7 @@ class Traffic:
                 continue
             if answer.status_code == 200:
                 return
-            assert answer.status_code == 503, answer.text
+            assert answer.status_code == 503, f"/track answered {answer.status_code}: {answer.text}"
             time.sleep(0.2)
         raise AssertionError("the collector took nothing for 300 s")
 
