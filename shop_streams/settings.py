@@ -188,7 +188,7 @@ def get_settings() -> Settings:
     home = os.environ.get(f"{PREFIX}HOME") or written.get(f"{PREFIX}HOME") or ".shop_streams"
     try:
         # An older stack.env may have names that are gone: nobody wrote them by hand.
-        settings = Settings(_env_file=(Path(home).expanduser() / "stack.env", ".env"))  # type: ignore[call-arg]
+        settings = Settings(_env_file=(Path(home).expanduser() / "stack.env", ".env"))
     except ValidationError as error:
         raise ShopStreamsError("; ".join(_problem(problem) for problem in error.errors())) from None
     adapt(os.environ, settings)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from shop_streams.local import stack
+from shop_streams.local.stopping import stop_runs
 from shop_streams.local.supervision import connect
 from shop_streams.settings import Settings
 from shop_streams.topics import EVENTS
@@ -25,7 +26,7 @@ RESTING = ("dagster_daemon", "dagster_webserver", "dagster_code_server", "spark"
 def resting(settings: Settings) -> Any:
     """The streams and all that does not serve the collector, stopped for a while."""
     supervisor = connect(settings)
-    stack.stop_runs(settings)
+    stop_runs(settings, console.print)
     for name in RESTING:
         supervisor.stopProcess(name)
     try:

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, Producer
@@ -80,7 +81,9 @@ class Watch:
         while (left := deadline - time.monotonic()) > 0:
             for message in self._consumer.consume(1000, timeout=min(0.2, left)):
                 if message.error() is None:
-                    self.seen.append((json.loads(message.value())["adv_campaign_id"], message.timestamp()[1] / 1000))
+                    self.seen.append(
+                        (json.loads(message.value() or b"")["adv_campaign_id"], message.timestamp()[1] / 1000)
+                    )
 
     def close(self) -> None:
         self._consumer.close()
@@ -157,7 +160,7 @@ def bare(settings: Settings) -> Iterator[tuple[str, str]]:
             message = consumer.poll(0.2)
             if message is None or message.error():
                 continue
-            event = json.loads(message.value())
+            event = json.loads(message.value() or b"")
             with transaction(settings.postgres) as cursor:
                 cursor.execute(
                     "select client_id from subscribers_restaurants where restaurant_id = %s", (event["restaurant_id"],)
@@ -176,6 +179,10 @@ def bare(settings: Settings) -> Iterator[tuple[str, str]]:
         thread.join()
 
 
+def rests(stack: Stack, name: str) -> bool:
+    return bool(stack.stream(name)["state"] == "resting")
+
+
 @contextmanager
 def others_resting(settings: Settings) -> Iterator[None]:
     """The other streams rest, by their switches."""
@@ -185,7 +192,7 @@ def others_resting(settings: Settings) -> Iterator[None]:
         stack.switch(name, False)
     try:
         for name in others:
-            wait_for(f"{name} to rest", lambda name=name: stack.stream(name)["state"] == "resting")
+            wait_for(f"{name} to rest", partial(rests, stack, name))
         yield
     finally:
         for name in others:

@@ -151,7 +151,7 @@ def test_workers_share_a_port_and_die_with_their_parent(broker: Broker) -> None:
         ({"bind_host": "localhost"}, None),
     ],
 )
-def test_a_token_that_anybody_could_know_is_refused(settings: dict[str, str], words: str | None) -> None:
+def test_a_token_that_anybody_could_know_is_refused(settings: dict[str, Any], words: str | None) -> None:
     if words is None:
         require_token(Settings(**settings))
         return

@@ -71,7 +71,7 @@ def test_enriched_events_count_each_event_once_and_find_the_favourite_action(sta
 
 def test_nothing_that_is_accepted_throws_later(stack: Stack) -> None:
     """The ends of every field's type through the rows and the enrichment."""
-    ends = {
+    ends: dict[str, list[Any]] = {
         "event_time": ["2025-01-01T00:00:00Z", "2025-01-01T02:00:00+02:00", "2025-06-01T00:00:00.999999999Z"],
         "user_id": [-(2**31), 2**31 - 1], "app_name": ["x", "a\0b"], "event_category": ["\U0001f600"],
         "event_action": [None, "", "x" * 100_000], "event_value": [None, -(2**31), 2**31 - 1], "event_id": [None, str(uuid.UUID(int=5)).upper()],

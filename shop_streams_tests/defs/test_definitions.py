@@ -46,4 +46,6 @@ def test_no_stream_is_ever_retried_by_dagster() -> None:
     for name in STREAMS:
         job = defs.resolve_job_def(f"{name}_stream")
         assert job.tags["dagster/max_retries"] == "0"
-        assert all(node.definition.retry_policy is None for node in job.nodes)
+        assert all(
+            isinstance(node.definition, dg.OpDefinition) and node.definition.retry_policy is None for node in job.nodes
+        )

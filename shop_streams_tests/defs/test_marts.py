@@ -44,15 +44,14 @@ def test_a_partition_that_fails_holds_up_no_other(stack: Stack) -> None:
     spark.spark_session.stop()  # a session that is left open is everybody's in this process, and its server may be killed
     assert not result.success
     (failure,) = [event for event in result.all_events if event.is_step_failure]
-    assert "no_such_column" in str(failure.step_failure_data.user_failure_data.description)
+    assert "no_such_column" in str(failure.step_failure_data.user_failure_data)
     good = set(DAYS) - {BROKEN}
     assert set(mart.recorded(stack.settings)) == good
     assert instance.get_materialized_partitions(asset_key(table)) == good
     failures = MartFailures(stack.settings.postgres, mart.name)
     assert failures.pauses().keys() == {BROKEN} and failures.pauses()[BROKEN] > 0  # its backing off is its own
-    assert (
-        FAILED_PARTITIONS_TAG in instance.get_run_by_id(result.run_id).tags
-    )  # which the mart as a whole does not share
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None and FAILED_PARTITIONS_TAG in run.tags  # which the mart as a whole does not share
     failures.forget(BROKEN)
     assert failures.pauses() == {}
     # The shop's own mart follows the same sales: not in the middle of somebody else's test.

@@ -5,6 +5,7 @@ import json
 import random
 import uuid
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,13 @@ def oracle(events: list[dict[str, Any]], folder: Path, offset: int = 0) -> list[
 
 def values(stack: Stack, topic: str) -> list[dict[str, Any]]:
     consumer = Consumer({"bootstrap.servers": stack.settings.kafka, "group.id": "test"})
-    found = []
+    found: list[tuple[bytes, dict[str, Any]]] = []
     partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
     marks = [consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10) for n in partitions]
     consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for n in partitions])
     while len(found) < sum(high - low for low, high in marks):
-        found += [
-            (message.key(), json.loads(message.value())) for message in consumer.consume(1000, 1) if not message.error()
-        ]
+        good = [message for message in consumer.consume(1000, 1) if not message.error()]
+        found += [(message.key() or b"", json.loads(message.value() or b"")) for message in good]
     consumer.close()
     assert all(int(key) == value["start_ts"] for key, value in found)
     return sorted((value for _, value in found), key=lambda value: value["start_ts"])
@@ -146,13 +146,17 @@ def wait_for_rest(stack: Stack) -> None:
     wait_for("the repair sensor to come to rest", settled)
 
 
+def follows(stack: Stack, day: date, expected: list[Any]) -> bool:
+    return mart(stack, str(day)) == expected
+
+
 def test_the_mart_repairs_exactly_the_days_that_late_events_changed(stack: Stack, tmp_path: Path) -> None:
     first, second = date(2021, 3, 1), date(2021, 3, 10)
     start = {day: 1000 * int((day - date(1970, 1, 1)).total_seconds()) for day in (first, second)}
     events = {day: make_events(400, day.day, start[day], 24) for day in (first, second)}
     stack.produce("shop_events", [json.dumps(event).encode() for day in events for event in events[day]])
     for day in (first, second):
-        wait_for(f"the mart of {day}", lambda day=day: mart(stack, str(day)) == oracle(events[day], tmp_path))
+        wait_for(f"the mart of {day}", partial(follows, stack, day, oracle(events[day], tmp_path)))
     wait_for_rest(stack)
     before = partitions_run(stack)
     late = [make_events(1, 99, start[first], 24)[0] | {"event_type": "buy", "uid": "late"}]  # moves every metric
@@ -175,7 +179,7 @@ def test_ten_late_events_for_ten_old_days_are_one_run_of_just_those(stack: Stack
     before = partitions_run(stack)
     stack.produce("shop_events", [json.dumps(event).encode() for day in days for event in events[day]])
     for day in days:
-        wait_for(f"the mart of {day}", lambda day=day: mart(stack, str(day)) == oracle(events[day], tmp_path))
+        wait_for(f"the mart of {day}", partial(follows, stack, day, oracle(events[day], tmp_path)))
     wait_for_rest(stack)
     runs = new_runs(stack, before)
     assert sorted(key for run in runs for key in run) == [str(day) for day in days], "no other partition ran"
@@ -252,7 +256,7 @@ def test_totals_of_the_largest_prices_are_exact(stack: Stack) -> None:
 
 
 def test_nothing_that_is_accepted_throws_later(stack: Stack) -> None:
-    ends = {
+    ends: dict[str, list[Any]] = {
         "event_type": ["view", "buy"], "item_price": [0, 10**12], "uid": [None, "", "a\0b", "x" * 100_000],
         "category": [None, "", "\U0001f600"], "event_id": [None, ID], "timestamp": [1_420_070_400_000, MIDNIGHT, MIDNIGHT + 1],
     }  # fmt: skip

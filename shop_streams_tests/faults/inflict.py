@@ -5,9 +5,10 @@ import resource
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psutil
@@ -58,7 +59,7 @@ def inflict(fault: Fault, stack: Stack, traffic: Traffic) -> Aftermath:
             return Aftermath(since=began)
         case "silence":
             connections = silent_connections(stack.settings.collector_port)
-            return Aftermath(clean_up=lambda: [one.close() for one in connections], since=began)
+            return Aftermath(clean_up=partial(close, connections), since=began)
         case "abort":
             traffic.transact()
             return Aftermath(since=began)
@@ -120,6 +121,11 @@ def silent_connections(port: int) -> list[socket.socket]:
                 one.sendall(b"POST /track HTTP/1.1\r\nHost: shop\r\nContent-Length: 100\r\n\r\nhalf of a")
         connections.append(one)
     return connections
+
+
+def close(connections: Iterable[socket.socket]) -> None:
+    for one in connections:
+        one.close()
 
 
 def service_pid(stack: Stack, name: str) -> int:

@@ -165,7 +165,7 @@ def _hours(what: str, expected: list[tuple[Any, ...]], found: list[tuple[Any, ..
 
 
 def _rows(database: Any, query: str) -> list[tuple[Any, ...]]:
-    return database.execute(query).fetchall()  # type: ignore[no-any-return]
+    return database.execute(query).fetchall()
 
 
 def _value(database: Any, query: str) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,7 +55,9 @@ def over_http(value: bytes) -> tuple[Any, str]:
         return None, field_of(str(error))
 
 
-def out_of_kafka(values: list[bytes | None], rules: Rules = SHOP_EVENT, fields: dict[str, str] = RECORD_FIELDS) -> Any:
+def out_of_kafka(
+    values: Sequence[bytes | None], rules: Rules = SHOP_EVENT, fields: dict[str, str] = RECORD_FIELDS
+) -> Any:
     """(event or None, reason or None) of each."""
     at = pa.array([datetime.now(UTC)] * len(values), pa.timestamp("us", "UTC"))
     batch = pa.RecordBatch.from_arrays([at, pa.array(values, pa.binary())], names=["timestamp", "value"])
@@ -128,7 +131,7 @@ def test_an_array_names_the_element_and_the_field() -> None:
     assert len(DOOR.decode_many(b"[" + body() + b"," + body() + b"]")) == 2
 
 
-ODD = st.one_of(
+ODD: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from([None, True, 0, 1.0, "", "view", "buy", UUID, UUID + "\n", 10**12, 10**12 + 1, NOW, -1, 2**63, [], {}]),
     st.integers(), st.floats(), st.text(max_size=5),
 )  # fmt: skip
@@ -163,10 +166,13 @@ CAMPAIGN_GOOD: dict[str, Any] = {
 }  # fmt: skip
 
 
+WRONG_TEXTS: list[Any] = [{"a": 1}, [], 5, False]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        *[({"adv_campaign_content": wrong}, "adv_campaign_content is wrong") for wrong in ({"a": 1}, [], 5, False)],
+        *[({"adv_campaign_content": wrong}, "adv_campaign_content is wrong") for wrong in WRONG_TEXTS],
         ({"adv_campaign_owner": None}, "adv_campaign_owner is missing"),
         ({"adv_campaign_owner": "a\0b"}, "adv_campaign_owner holds a NUL character"),
         ({"restaurant_id": UUID + "\n"}, "restaurant_id is not a UUID"),

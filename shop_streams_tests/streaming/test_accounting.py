@@ -96,7 +96,7 @@ def topic_of(settings: Settings, **config: str) -> StreamSpec:
     topic = Topic(f"accounts-{uuid4().hex}", "", config, partitions=1)
     create_topics(settings, (topic,))
     table = Table(topic.name, (Column("kafka_partition", "int"), Column("kafka_offset", "bigint")), (), "")
-    return replace(INGEST, name=topic.name, topic=topic, sink=LakeSink(table, "", lambda x: x, lambda x: x))
+    return replace(INGEST, name=topic.name, topic=topic, sink=LakeSink(table, "", lambda x, _: x, lambda x: x))
 
 
 def arrive(settings: Settings, spec: StreamSpec, offsets: list[int]) -> None:

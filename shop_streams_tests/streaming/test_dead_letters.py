@@ -154,7 +154,7 @@ def send_broken(stack: Stack, item_id: str) -> Letter:
     def found() -> Letter | None:
         return next((letter for letter in find(stack.settings, "sales") if letter["raw"] == broken), None)
 
-    return wait_for("the dead letter", found)  # type: ignore[no-any-return]
+    return wait_for("the dead letter", found)
 
 
 def mended(letter: Letter) -> Draft:

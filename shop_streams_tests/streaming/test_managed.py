@@ -178,7 +178,7 @@ def test_a_stack_that_is_stopped_ends_the_run_in_peace(world: World, monkeypatch
 
 def test_a_topic_that_is_made_again_while_its_stream_runs_ends_the_run(world: World) -> None:
     identities = iter(["cluster/first", "cluster/first"])
-    managed.topic_identity = lambda *_: next(identities, "cluster/second")  # type: ignore[assignment]  # World puts it back
+    managed.topic_identity = lambda *_: next(identities, "cluster/second")  # World puts it back
     with pytest.raises(dg.Failure, match="was deleted and made again: its id is second, not first"):
         world.execute()
     assert world.stopped == [True] and world.released

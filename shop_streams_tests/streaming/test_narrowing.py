@@ -164,7 +164,7 @@ def test_a_record_that_fails_its_batch_is_left_out_after_some_failures(stack: St
     stream = a_stream(stack, kind)
     prices = [6, 7, UNLUCKY, 8, 9]
     stack.produce(stream.topic.name, [json.dumps(SALE | {"item_price": price}).encode() for price in prices])
-    known, said = Narrowing(stack.settings.postgres), []
+    known, said = Narrowing(stack.settings.postgres), list[str]()
     spark = open_session(stack.settings)
 
     def run() -> BaseException | None:

@@ -98,18 +98,15 @@ def test_a_running_stream_whose_topic_is_made_again_ends_with_the_way_out(stack:
     def failure() -> Any:
         (result,) = ended
         (event,) = [event for event in result.all_events if event.is_step_failure]
-        return event.step_failure_data.user_failure_data.description
+        data = event.step_failure_data.user_failure_data
+        return data and data.description
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    wait_for(
-        "the rows",
-        lambda: (
-            prices(stack, spec) == [1, 2]
-            if log.version(f"{stack.settings.lake}/{spec.sink.table.path}") is not None
-            else False
-        ),
-    )  # type: ignore[union-attr]
+    table = spec.sink.table
+    assert table is not None
+    wait_for("the table", lambda: log.version(table.uri(stack.settings)) is not None)
+    wait_for("the rows", lambda: prices(stack, spec) == [1, 2])
     client = AdminClient({"bootstrap.servers": stack.settings.kafka})
     client.delete_topics([spec.topic.name])[spec.topic.name].result(30)
     wait_for("the topic to be gone", lambda: spec.topic.name not in client.list_topics(timeout=10).topics, 30)
