@@ -18,8 +18,9 @@ from rich.table import Table as RichTable
 from shop_streams.cli_dead_letters import dead_letters_app
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings, get_settings
-from shop_streams.terminal import cell, escaped
+from shop_streams.terminal import cell, escaped, speaker
 
+COUNTED = ("records", "rows", "dead_letters", "in_flight", "missing", "copies")  # of each topic
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -62,7 +63,7 @@ def stay_until_interrupted(settings: Settings) -> None:
     console.print("Ctrl-C stops everything.")
     stopped.wait()
     console.print(STOPPING)
-    stack.down(settings, console.print)
+    stack.down(settings, speaker(console))
 
 
 @app.command()
@@ -98,7 +99,7 @@ def down() -> None:
 
     settings = get_settings()
     with console.status(STOPPING):
-        was_up = stack.down(settings, console.print)
+        was_up = stack.down(settings, speaker(console))
     console.print("Stopped." if was_up else f"Nothing of {escaped(settings.home)} was running.")
 
 
@@ -132,13 +133,15 @@ def _print_status(state: dict[str, Any]) -> None:
             "" if stream["lag"] is None else str(stream["lag"]),
             "" if stream["beat_age_seconds"] is None else f"{stream['beat_age_seconds']:.1f}",
         )  # fmt: skip
-    topics = RichTable("topic (24 h)", "offsets", "rows", "dead letters", "in flight", "missing", "copies")
+    topics = RichTable("topic (24 h)", *(name.replace("_", " ") for name in COUNTED))
     for name, totals in state["topics"].items():
-        topics.add_row(name, *["?" if number is None else f"{number:,}" for number in totals.values()])
+        topics.add_row(name, *["?" if totals[one] is None else f"{totals[one]:,}" for one in COUNTED])
     console.print(services, streams, topics)
     single = [name for name, totals in state["topics"].items() if totals["copies"] == 1]
     if single:
-        console.print(f"One copy of {', '.join(single)}: what was acknowledged is lost with its broker's disk.")
+        console.print(
+            f"{', '.join(single)}: a record is acknowledged once one broker has it, and may be lost with that broker's disk."
+        )
     for name, stream in state["streams"].items():
         if stream["problem"]:
             console.print(f"[red]{name}:[/] {escaped(stream['problem'])}", highlight=False, soft_wrap=True)

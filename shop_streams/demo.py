@@ -19,12 +19,13 @@ from rich.table import Table as RichTable
 from shop_streams import topics
 from shop_streams.cli import yesterday
 from shop_streams.defs.app_events.assets import source_rows_by_window
-from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
+from shop_streams.defs.app_events.schema import ENRICHED
 from shop_streams.defs.promotions.schema import REPORT
 from shop_streams.defs.sales.checks import last_records
-from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
+from shop_streams.defs.sales.schema import HOURLY
+from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import read_topic, watermarks
+from shop_streams.kafka import read_topic
 from shop_streams.lake import log
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Table
@@ -32,6 +33,9 @@ from shop_streams.local import stack
 from shop_streams.settings import Settings
 from shop_streams.simulate import app_events, promotions, sales
 from shop_streams.simulate.send import send
+from shop_streams.streaming.accounting import accounts
+from shop_streams.streaming.spec import StreamSpec
+from shop_streams.terminal import speaker
 
 APP_EVENTS = 10_000
 SALES_OVER_HTTP = 5_000
@@ -47,7 +51,7 @@ def run_demo(settings: Settings, console: Console, stop_afterwards: bool) -> boo
     with stack.stopping_on_failure(settings):
         right = _play(settings, console)
     if stop_afterwards:
-        stack.down(settings, console.print)
+        stack.down(settings, speaker(console))
     return right
 
 
@@ -68,8 +72,8 @@ def _play(settings: Settings, console: Console) -> bool:
     )
 
     console.rule("3. The streams carry it to the lake")
-    for table, topic in ((EVENTS, topics.EVENTS), (SHOP_EVENTS, topics.SHOP_EVENTS)):
-        _wait_for_rows(settings, console, table, _topic_size(settings, topic.name))
+    for spec in LAKE_STREAMS:
+        _wait_for_rows(settings, console, spec)
     _wait(console, f"{len(wanted):,} clients are notified", lambda: wanted <= _notified(settings).keys() or None)
 
     console.rule("4. Dagster materializes the marts and runs the checks")
@@ -132,14 +136,11 @@ def _wait(console: Console, what: str, ready: Callable[[], Any]) -> Any:
     return value
 
 
-def _wait_for_rows(settings: Settings, console: Console, table: Table, offsets: int) -> None:
+def _wait_for_rows(settings: Settings, console: Console, spec: StreamSpec) -> None:
     def arrived() -> bool | None:
-        rows = sum(log.row_counts(table.uri(settings), table.partition_by[0]).values())
-        letters = log.scan(f"{settings.lake}/dead_letters", ["topic"])
-        refused = letters["topic"].to_pylist().count(table.path.split("/")[1]) if letters.num_columns else 0
-        return True if rows + refused >= offsets else None
+        return all(one.missing == one.in_flight == 0 for one in accounts(spec, settings)) or None
 
-    _wait(console, f"{table.path} holds the {offsets:,} records of its topic", arrived)
+    _wait(console, f"all records of the topic {spec.topic.name} are in the lake", arrived)
 
 
 def _materialize(settings: Settings, console: Console, table: Table, partitions: list[str]) -> None:
@@ -214,10 +215,6 @@ def _notified_right(settings: Settings, seed: int, now: datetime, wanted: set[tu
     ours = {campaign["adv_campaign_id"] for campaign in promotions.campaigns(CAMPAIGNS, seed, now)} - later
     found = {place: times for place, times in _notified(settings).items() if place[0] in ours}
     return found == dict.fromkeys(wanted, 1)
-
-
-def _topic_size(settings: Settings, topic: str) -> int:
-    return sum(high - low for low, high in watermarks(settings.kafka, topic).values())
 
 
 def _as_tuple(row: dict[str, Any]) -> tuple[Any, ...]:

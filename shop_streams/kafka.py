@@ -128,12 +128,17 @@ def topic_settings(servers: str, topic: str) -> dict[str, str]:
 
 
 def copies(servers: str, topics: Sequence[str], seconds: float = ANSWER_SECONDS) -> dict[str, int]:
-    """How many brokers keep each of those topics that exist: the fewest of any of its partitions."""
-    known = AdminClient({"bootstrap.servers": servers, "log_level": 0}).list_topics(timeout=seconds).topics
+    """On how many brokers an acknowledged record is at least, for each of those topics that exist."""
+    client = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    known = client.list_topics(timeout=seconds).topics
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in topics if name in known]
+    settings = client.describe_configs(resources, request_timeout=seconds) if resources else {}
     return {
-        name: min((len(partition.replicas) for partition in known[name].partitions.values()), default=0)
-        for name in topics
-        if name in known
+        resource.name: min(
+            int(found.result()["min.insync.replicas"].value),
+            *(len(partition.replicas) for partition in known[resource.name].partitions.values()),
+        )
+        for resource, found in settings.items()
     }
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from shop_streams.terminal import visible
-
 BEFORE_DIFFERENCE = 15
+
+
+def visible(value: object, lines: bool = False) -> str:
+    """The text with its control characters written out, as `\\x1b`; `lines` lets line ends and tabs through."""
+    kept = " \n\t" if lines else " "
+    return "".join(
+        character if character.isprintable() or character in kept else character.encode("unicode_escape").decode()
+        for character in str(value)
+    )
 
 
 def plain(value: bytes | str | None, limit: int = 60) -> str:

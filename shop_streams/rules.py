@@ -12,9 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import accumulate
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import msgspec
+
+from shop_streams.plain import visible
 
 MAX_VALUE_BYTES = 1_048_576  # no event is that large; Kafka's own default is 12 bytes more
 MAX_DEPTH = 100  # of braces and brackets; Python's own limit depends on who calls
@@ -48,7 +51,7 @@ class Refused(Exception):
 
     def __init__(self, problems: list[tuple[str, str]]) -> None:
         self.problems = problems
-        reason = "; ".join(f"{name} {words}" if name != "body" else words for name, words in problems)
+        reason = visible("; ".join(f"{name} {words}" if name != "body" else words for name, words in problems))
         super().__init__(reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 2]} …")
 
 
@@ -64,6 +67,7 @@ class Rules:
         model: its fields and their types.
         checks: what a type can't say of a field; null fields are not checked.
         whole: what can't be said of one field: (record) -> (field, words) or None.
+        whole_reads: the fields that `whole` looks at.
         ids: UUIDs, which are kept in lower case (RFC 9562).
     """
 
@@ -71,6 +75,7 @@ class Rules:
     checks: Mapping[str, Check] = field(default_factory=dict)
     whole: Callable[[Any], tuple[str, str] | None] = _nothing
     ids: tuple[str, ...] = ()
+    whole_reads: tuple[str, ...] = ()
 
     def judge(self, value: bytes | None, times: Times, decode: Callable[[bytes], Any] | None = None) -> Any:
         """The record in `value`. `decode` is a msgspec decoder of the model, kept by who judges many.
@@ -106,7 +111,7 @@ class Rules:
             return [("body", f"not JSON: {broken}"[:200])]
         if not isinstance(raw, dict):
             return [("body", "not a JSON object")]
-        problems = []
+        problems, sound = [], {}
         for one in msgspec.structs.fields(self.model):
             if raw.get(one.encode_name) is None:
                 if one.required:
@@ -117,8 +122,15 @@ class Rules:
             except (msgspec.ValidationError, OverflowError) as wrong:
                 problems.append((one.name, _words(str(wrong), one.type)))
                 continue
+            sound[one.name] = found
             if one.name in self.checks and (words := self.checks[one.name](found, times)):
                 problems.append((one.name, words))
+        if (
+            self.whole_reads
+            and sound.keys() >= set(self.whole_reads)
+            and (problem := self.whole(SimpleNamespace(**sound)))
+        ):
+            problems.append(problem)
         # A field that is there twice is judged twice, and only the second is in `raw`.
         return problems or [("body", str(error)[:200])]
 

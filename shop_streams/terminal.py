@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-
-def visible(value: object, lines: bool = False) -> str:
-    """The text with its control characters written out, as `\\x1b`; `lines` lets line ends and tabs through."""
-    kept = " \n\t" if lines else " "
-    return "".join(
-        character if character.isprintable() or character in kept else character.encode("unicode_escape").decode()
-        for character in str(value)
-    )
+from shop_streams.plain import visible
 
 
 def cell(value: object) -> Text:
@@ -23,3 +19,8 @@ def cell(value: object) -> Text:
 def escaped(value: object, lines: bool = False) -> str:
     """The text as a part of a line with rich markup."""
     return escape(visible(value, lines))
+
+
+def speaker(console: Console) -> Callable[[str], None]:
+    """Prints a sentence as it is, whatever it quotes: no markup, no wrapping."""
+    return lambda sentence: console.print(visible(sentence), markup=False, highlight=False, soft_wrap=True)

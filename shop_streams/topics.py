@@ -118,13 +118,13 @@ def _give_broker_time(client: AdminClient, existing: list[Topic]) -> None:
         future.result()
 
 
-def broker_time_problem(topic: str, found: dict[str, str]) -> str | None:
+def broker_time_problem(topic: str, found: dict[str, str], servers: str) -> str | None:
     """Why a topic that we read has not the broker's time, with the command that changes it; None when it has."""
     kind = found.get("message.timestamp.type")
     if kind == "LogAppendTime":
         return None
     return (
         f"Topic {topic} keeps the producer's time ({kind}): a producer with a wrong clock has its records deleted early, refused, "
-        f"or counted in another hour. Change it: kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name "
+        f"or counted in another hour. Change it: kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics --entity-name "
         f"{topic} --add-config message.timestamp.type=LogAppendTime (records that are there keep their times)."
     )

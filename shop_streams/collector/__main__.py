@@ -11,7 +11,7 @@ from shop_streams.collector.access import require_token
 from shop_streams.collector.app import Collector
 from shop_streams.collector.durable import DurableProducer
 from shop_streams.collector.workers import WORKER, end_with_parent, run_workers
-from shop_streams.errors import ShopStreamsError
+from shop_streams.errors import in_one_line
 from shop_streams.serve import serve
 from shop_streams.settings import get_settings
 
@@ -20,11 +20,7 @@ def main() -> int:
     """Serve until SIGTERM; returns the exit code."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     settings = get_settings()
-    try:
-        require_token(settings)
-    except ShopStreamsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    require_token(settings)
     if WORKER in sys.argv[1:]:
         end_with_parent()
     elif settings.collector_workers > 1:
@@ -38,4 +34,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_one_line(main))

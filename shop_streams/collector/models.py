@@ -14,7 +14,6 @@ from shop_streams import topics
 from shop_streams.defs.app_events.rules import TRACKED_EVENT, StoredEvent, TrackedEvent
 from shop_streams.defs.sales.rules import SHOP_EVENT, ShopEvent
 from shop_streams.rules import Refused, Rules, times_at
-from shop_streams.settings import get_settings
 from shop_streams.topics import Topic
 
 Record = tuple[str, bytes | None, bytes]
@@ -79,6 +78,3 @@ def doors(first_day: date) -> tuple[Door, ...]:
         _door("/track", topics.EVENTS, TRACKED_EVENT, store_event, first_day),
         _door("/shop-events", topics.SHOP_EVENTS, SHOP_EVENT, store_shop_event, first_day),
     )
-
-
-DOORS = doors(get_settings().first_day)

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 import psutil
-from pyspark.errors import PySparkException
+import psycopg2
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -114,21 +114,24 @@ class Mart:
             )
         source = self.source.read(spark.spark_session, settings, version)
         counts = self.source_rows(settings, version)
-        failed: dict[str, PySparkException] = {}
+        failed: dict[str, Exception] = {}
         failures = MartFailures(settings.postgres, self.name)
         for key in keys:
             source_rows = counts.get(key, 0)
             try:
                 rows = self.rows(source, key).withColumn("source_rows", F.lit(source_rows).cast("bigint"))
                 overwrite_partition(rows, self.table, settings, f"{self.partition_column} = '{key}'")
-            except PySparkException as error:
-                probe_spark(settings)  # without a server there is no use in trying the others
+                metadata = partition_metadata(self.table, settings, self.partition_column, key)
+                metadata = {**self.totals(settings, key), "source_rows": source_rows, **metadata}
+            except psycopg2.OperationalError:  # without a server there is no use in trying the others
+                raise
+            except Exception as error:  # whatever it is, it is this partition's
+                probe_spark(settings)
                 failed[key] = error
                 failures.count(key)
                 continue
             failures.forget(key)
-            metadata = partition_metadata(self.table, settings, self.partition_column, key)
-            yield key, {**self.totals(settings, key), "source_rows": source_rows, **metadata}
+            yield key, metadata
         if failed:
             first, reason = next(iter(failed.items()))
             raise PartitionsFailed(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
+import psutil
 
 from shop_streams.local.supervision import processes_of
 from shop_streams.settings import Settings, process_environment
@@ -48,17 +49,20 @@ def stop_runs(settings: Settings, say: Callable[[str], None]) -> None:
 
 
 def rest_streams(settings: Settings, say: Callable[[str], None], seconds: float = REST_SECONDS) -> None:
-    """Wait until every stream of this home has given its lease back."""
+    """Wait until every stream of this home has given its lease back, and then until its process has said so to Dagster."""
     leases = Leases(settings.postgres)
     ours = {
-        name: lease.epoch
+        name: lease
         for name, lease in leases.read().items()
         if lease.fresh(settings.lease_seconds) and is_ours(lease, settings)
     }
+    processes = [process for process in processes_of(settings) if process.pid in {lease.pid for lease in ours.values()}]
     deadline = time.monotonic() + seconds
     while True:
         now = leases.read()
-        held = {name: now[name] for name, epoch in ours.items() if now[name].epoch == epoch and not now[name].released}
+        held = {
+            name: now[name] for name, lease in ours.items() if now[name].epoch == lease.epoch and not now[name].released
+        }
         alive = [name for name, lease in held.items() if lease.fresh(settings.lease_seconds)]
         if not alive or time.monotonic() > deadline:
             break
@@ -70,6 +74,9 @@ def rest_streams(settings: Settings, say: Callable[[str], None], seconds: float 
             f"No answer from {', '.join(held)} (died, or hung for {seconds:.0f} s): canceled, and taken up where it was at "
             "the next start."
         )
+    psutil.wait_procs(
+        [one for one in processes if one.pid not in {lease.pid for lease in held.values()}], CANCEL_SECONDS
+    )
 
 
 def is_ours(lease: Lease, settings: Settings) -> bool:

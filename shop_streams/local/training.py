@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from confluent_kafka import Producer
 from rich.console import Console
 from tenacity import retry, stop_after_attempt
 
+from shop_streams.defs.app_events.rules import COLLECTED_SINCE
 from shop_streams.local import class_archive
 from shop_streams.local.probes import Unhealthy
 from shop_streams.local.services import Service, services
@@ -32,7 +34,7 @@ from shop_streams.settings import Settings, get_settings
 START_SECONDS = 180.0
 QUERY_SECONDS = 240.0
 STOP_SECONDS = 180.0
-DAY_MILLISECONDS = 1_577_836_800_000  # any day that the rules take
+DAY = COLLECTED_SINCE  # any day that the rules take
 
 
 def _free_ports(count: int) -> list[int]:
@@ -86,7 +88,7 @@ def _running(service: Service, settings: Settings) -> Iterator[subprocess.Popen[
 
 def _records() -> Iterator[tuple[str, bytes]]:
     for second in range(20):
-        moment = f"2020-01-01T00:00:{second:02d}.000000Z"
+        moment = f"{DAY}T00:00:{second:02d}.000000Z"
         event = {
             "event_id": str(uuid.uuid4()),
             "event_time": moment,
@@ -96,7 +98,7 @@ def _records() -> Iterator[tuple[str, bytes]]:
         }
         event |= {"event_category": "nav", "event_action": "scroll"}
         sale = {"event_type": "buy", "category": "toys", "item_id": "1", "item_price": 5, "uid": "1"}
-        sale["timestamp"] = DAY_MILLISECONDS + second
+        sale["timestamp"] = 1000 * int(datetime.fromisoformat(moment).timestamp())
         yield from (("events", json.dumps(event).encode()), ("shop_events", json.dumps(sale).encode()))
     yield from (("events", b"{"), ("shop_events", b"{"))  # a dead letter has classes of its own
 

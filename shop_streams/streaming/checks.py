@@ -111,8 +111,9 @@ def build_checks(spec: StreamSpec) -> Sequence[dg.AssetChecksDefinition]:
         description=f"Topic {spec.topic.name} keeps the broker's time of each record, not the producer's.",
     )
     def broker_time() -> dg.AssetCheckResult:
-        found = topic_settings(get_settings().kafka, spec.topic.name)
-        problem = broker_time_problem(spec.topic.name, found)
+        servers = get_settings().kafka
+        found = topic_settings(servers, spec.topic.name)
+        problem = broker_time_problem(spec.topic.name, found, servers)
         return dg.AssetCheckResult(
             passed=problem is None,
             description=problem,

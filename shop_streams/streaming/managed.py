@@ -62,13 +62,16 @@ def start_query(
     """Prepare the sink and start the query on its checkpoint. `trigger` as in `DataStreamWriter.trigger`."""
     stream = StreamContext(spark, settings, spec.name, spec.topic.name, spec.checkpoint(settings))
     notes = CheckpointNotes(spark, stream.checkpoint)
+    known = Narrowing(settings.postgres)
+    if notes.find(identity.NOTE) is None:
+        known.forget(spec.name)
     notes.pin(spec.pinned(settings))
     earliest = identity.pin(
         notes, settings.kafka, spec.topic.name, committed_offsets(stream.checkpoint, spec.topic.name)
     )
     spec.sink.prepare(stream)
     narrow(spec, stream, earliest, say)
-    return begin_query(spec, stream, Narrowing(settings.postgres).poisoned(spec.name), **trigger)
+    return begin_query(spec, stream, known.poisoned(spec.name), **trigger)
 
 
 def begin_query(

@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import record_at
+from shop_streams.kafka import record_at, topic_identity
 from shop_streams.lake.write import append_small_batch
 from shop_streams.settings import Settings
 from shop_streams.streaming.checkpoint import PlannedBatch, planned_batch
@@ -166,6 +166,12 @@ class Narrowing:
                     (stream, partition, offset, reason),
                 )
 
+    def forget(self, stream: str) -> None:
+        """Forget all of a stream that begins anew: the offsets may be another topic's."""
+        with short_transaction(self.dsn) as cursor:
+            cursor.execute("delete from poisoned_records where stream = %s", (stream,))
+            cursor.execute("delete from batch_failures where stream = %s", (stream,))
+
 
 def leave_out(records: DataFrame, places: Sequence[tuple[int, int]]) -> DataFrame:
     """The records without those at some (partition, offset)."""
@@ -246,6 +252,7 @@ def narrow(spec: StreamSpec, context: StreamContext, earliest: Mapping[int, int]
 def _bury(spec: StreamSpec, settings: Settings, found: Sequence[tuple[int, int, str]]) -> None:
     """Make a dead letter of each, once."""
     topic, uri = spec.topic.name, DEAD_LETTERS.uri(settings)
+    identity = topic_identity(settings.kafka, topic)
     for partition, offset, reason in found:
         milliseconds, value = record_at(settings.kafka, topic, partition, offset)
         letter = {
@@ -257,4 +264,4 @@ def _bury(spec: StreamSpec, settings: Settings, found: Sequence[tuple[int, int, 
             "reason": pa.array([f"{poisoned_in(spec.name)}{reason}"]),
             "at": pa.array([milliseconds * 1000], pa.timestamp("us", "UTC")),
         }
-        append_small_batch(pa.table(letter), uri, f"poisoned:{spec.name}:{partition}:{offset}", 0)
+        append_small_batch(pa.table(letter), uri, f"poisoned:{spec.name}:{identity}:{partition}:{offset}", 0)

@@ -33,7 +33,9 @@ from shop_streams.settings import Settings
 from shop_streams.spark import open_session
 from shop_streams.streaming.factory import topic_key
 from shop_streams.streaming.lease import Leases, Superseded
+from shop_streams.streaming.records import RECORD_TYPES
 from shop_streams.streaming.replay import find
+from shop_streams.streaming.spec import StreamContext
 from shop_streams.topics import PROMOTION_NOTIFICATIONS, Topic, create_topics, outbox_of
 from shop_streams_tests.harness import Stack, wait_for
 from shop_streams_tests.streaming.test_dead_letters import exact
@@ -636,3 +638,33 @@ def test_disagreements_are_told() -> None:
     assert disagreements(known, known, [one, one]) == ["c:a is in the topic 2 times"]
     assert disagreements({}, known, [one | {"adv_campaign_content": "tea"}]) == ["c:a differs from PostgreSQL"]
     assert disagreements({}, {}, [one]) == ["c:a differs from PostgreSQL"]
+
+
+def test_a_batch_is_tried_without_leaving_anything_behind(stack: Stack) -> None:
+    """How the record is found that PostgreSQL refuses although no rule does."""
+    good, bad = message(), message(adv_campaign_content="poison")
+    context = StreamContext(open_session(stack.settings), stack.settings, STREAM.name, STREAM.topic.name, "unused")
+
+    def records(*messages: Row) -> Any:
+        values = [
+            ("promotions", 0, number, datetime.now(UTC), json.dumps(one).encode())
+            for number, one in enumerate(messages)
+        ]
+        columns = ", ".join(f"{name} {kind}" for name, kind in RECORD_TYPES.items())
+        return context.spark.createDataFrame(values, columns)
+
+    tables.create_tables(stack.settings.postgres)
+    check = "alter table promotion_campaigns add constraint odd check (adv_campaign_content <> 'poison')"
+    with tables.transaction(stack.settings.postgres) as cursor:
+        cursor.execute(check)
+    try:
+        STREAM.sink.attempt(records(good), context)
+        with pytest.raises(psycopg2.IntegrityError, match="odd"):
+            STREAM.sink.attempt(records(good, bad), context)
+    finally:
+        with tables.transaction(stack.settings.postgres) as cursor:
+            cursor.execute("alter table promotion_campaigns drop constraint odd")
+    with tables.transaction(stack.settings.postgres) as cursor:
+        ids = (good["adv_campaign_id"], bad["adv_campaign_id"])
+        cursor.execute("select from promotion_campaigns where adv_campaign_id in %s", (ids,))
+        assert cursor.rowcount == 0

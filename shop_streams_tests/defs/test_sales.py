@@ -263,3 +263,15 @@ def test_nothing_that_is_accepted_throws_later(stack: Stack) -> None:
     events = [dict(zip(ends, values, strict=True)) for values in itertools.product(*ends.values())]
     sent, rows = metrics_of(stack, events)
     assert len(sent) == 2 and len(rows) == 1
+
+
+def test_a_day_with_prices_that_an_earlier_version_took_is_computed_exactly(stack: Stack) -> None:
+    events = open_session(stack.settings).createDataFrame(
+        [(MIDNIGHT + number, price, "i") for number, price in enumerate((9 * 10**18, 9 * 10**18, 5))],
+        "time bigint, price bigint, id string",
+    ).selectExpr(
+        "'buy' as event_type", "'c' as category", "id as item_id", "price as item_price", "'u' as uid",
+        "timestamp_millis(time) as event_time", "cast(null as string) as event_id", "0 as kafka_partition", "time as kafka_offset",
+    )  # fmt: skip
+    [hour] = day_metrics(events, date(2020, 9, 14), 0).collect()
+    assert (int(hour["revenue"]), hour["purchases"]) == (18 * 10**18 + 5, 3)

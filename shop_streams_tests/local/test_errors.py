@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from shop_streams.cli import COUNTED
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.jars import parse_java_version
 from shop_streams_tests.harness import PORTS, Stack, free_ports
@@ -131,7 +132,17 @@ def test_status_has_the_shape_that_others_build_on(stack: Stack) -> None:
     )
     assert all(service["state"] == "healthy" and service["pid"] for service in state["services"].values())
     assert state["endpoints"]["collector_url"] == f"http://127.0.0.1:{stack.settings.collector_port}"
-    assert set(state["topics"]["events"]) == {"offsets", "rows", "dead_letters", "in_flight", "missing", "copies"}
+    assert set(state["topics"]["events"]) == {"offsets", "records", *COUNTED}
     assert set(state["streams"]["app_events_ingest"]) == {
         "state", "run_id", "pid", "epoch", "lag", "beat_age_seconds", "problem",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("module", ["shop_streams.collector", "shop_streams.api", "shop_streams.cli"])
+def test_each_process_says_in_one_line_what_is_wrong_with_a_setting(module: str, tmp_path: Path) -> None:
+    wrong = {"SHOP_STREAMS_COLECTOR_PORT": "1", "SHOP_STREAMS_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", module, *(["status"] if module.endswith("cli") else [])]
+    answer = subprocess.run(command, env=os.environ | wrong, capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 1
+    assert "SHOP_STREAMS_COLECTOR_PORT" in answer.stderr and "Traceback" not in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1

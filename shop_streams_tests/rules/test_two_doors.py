@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
@@ -56,12 +56,15 @@ def over_http(value: bytes) -> tuple[Any, str]:
 
 
 def out_of_kafka(
-    values: Sequence[bytes | None], rules: Rules = SHOP_EVENT, fields: dict[str, str] = RECORD_FIELDS
+    values: Sequence[bytes | None],
+    rules: Rules = SHOP_EVENT,
+    fields: dict[str, str] = RECORD_FIELDS,
+    first_day: date = FIRST_DAY,
 ) -> Any:
     """(event or None, reason or None) of each."""
     at = pa.array([datetime.now(UTC)] * len(values), pa.timestamp("us", "UTC"))
     batch = pa.RecordBatch.from_arrays([at, pa.array(values, pa.binary())], names=["timestamp", "value"])
-    (judged,) = Judge(rules, fields, FIRST_DAY.isoformat(), ()).batches(iter([batch]))
+    (judged,) = Judge(rules, fields, first_day.isoformat(), ()).batches(iter([batch]))
     return list(zip(judged.column("event").to_pylist(), judged.column("reason").to_pylist(), strict=True))
 
 
@@ -186,3 +189,26 @@ def test_a_campaign_is_refused_with_the_field(change: dict[str, Any], words: str
     (good, none), (row, reason) = out_of_kafka(values, CAMPAIGN, CAMPAIGN_FIELDS)
     assert none is None and good["restaurant_id"] == good["adv_campaign_id"] == UUID, "kept in lower case"
     assert row is None and words in reason
+
+
+def test_a_reason_lists_the_rules_about_the_whole_too_and_holds_no_control_characters() -> None:
+    both = CAMPAIGN_GOOD | {"restaurant_id": "no id", "adv_campaign_datetime_end": 1}
+    ((row, reason),) = out_of_kafka([json.dumps(both).encode()], CAMPAIGN, CAMPAIGN_FIELDS)
+    assert row is None and "restaurant_id is not a UUID" in reason
+    assert "adv_campaign_datetime_end is not after adv_campaign_datetime_start" in reason
+    twice = body().replace(b"{", b'{"event_type":"\\u001b[2J",', 1)
+    ((row, reason),) = out_of_kafka([twice])
+    assert row is None and reason.isprintable()
+
+
+@pytest.mark.parametrize(("first_day", "taken"), [(date(1990, 1, 1), True), (date(2002, 1, 1), False)])
+def test_the_first_day_is_what_the_setting_says_at_both_doors(first_day: date, taken: bool) -> None:
+    value = body(timestamp=1_000_000_000_000)  # 2001-09-09
+    shop_events = {door.path: door for door in doors(first_day)}["/shop-events"]
+    if taken:
+        assert shop_events.decode_one(value).timestamp == 1_000_000_000_000
+    else:
+        with pytest.raises(msgspec.ValidationError, match="timestamp is before 2002-01-01, the setting FIRST_DAY"):
+            shop_events.decode_one(value)
+    ((row, reason),) = out_of_kafka([value], first_day=first_day)
+    assert (row is not None) == taken and (taken or "is before 2002-01-01, the setting FIRST_DAY" in reason)

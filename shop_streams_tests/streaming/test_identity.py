@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from shop_streams.defs.sales import transforms
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.defs.sales.streams import INGEST
+from shop_streams.defs.streams import STREAMS
 from shop_streams.kafka import copies, held_offsets, read_topic, topic_identity, topic_settings
 from shop_streams.lake import log
 from shop_streams.spark import open_session
@@ -135,11 +136,17 @@ def test_a_topic_of_an_earlier_version_is_given_the_brokers_time(stack: Stack) -
     topic = Topic(f"identity-{uuid.uuid4().hex}", "", APPEND_TIME)
     admin = AdminClient({"bootstrap.servers": stack.settings.kafka})
     admin.create_topics([NewTopic(topic.name, 1, 1)])[topic.name].result()
-    before = broker_time_problem(topic.name, topic_settings(stack.settings.kafka, topic.name))
-    assert before is not None and "--add-config message.timestamp.type=LogAppendTime" in before
+    servers = stack.settings.kafka
+    before = broker_time_problem(topic.name, topic_settings(servers, topic.name), servers)
+    assert before is not None and f"kafka-configs.sh --bootstrap-server {servers} --alter" in before
     create_topics(stack.settings, (topic,))
-    assert broker_time_problem(topic.name, topic_settings(stack.settings.kafka, topic.name)) is None
+    assert broker_time_problem(topic.name, topic_settings(servers, topic.name), servers) is None
     assert copies(stack.settings.kafka, [topic.name, "no such topic"]) == {topic.name: 1}
+
+
+@pytest.mark.parametrize("name", sorted({spec.topic.name for spec in STREAMS}))
+def test_every_topic_that_a_stream_reads_has_the_brokers_time(stack: Stack, name: str) -> None:
+    assert topic_settings(stack.settings.kafka, name)["message.timestamp.type"] == "LogAppendTime"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from shop_streams.defs.sales.streams import INGEST
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import get_settings
 from shop_streams.streaming import managed
+from shop_streams.streaming.checkpoint import PlannedBatch
 from shop_streams.streaming.lease import Superseded
 from shop_streams.streaming.managed import QueryEnded, SparkGone, run_stream
 from shop_streams.streaming.patience import DatabaseAway
@@ -183,3 +184,16 @@ def test_a_topic_that_is_made_again_while_its_stream_runs_ends_the_run(world: Wo
         world.execute()
     assert world.stopped == [True] and world.released
     assert "Switch the stream off" in world.noted  # for `shop-streams status`
+
+
+def test_a_run_whose_query_fails_counts_the_failure_of_its_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or no batch would ever be narrowed down."""
+    counted: list[tuple[str, int]] = []
+    failed = SimpleNamespace(isActive=False, lastProgress=None, exception=lambda: "division by zero")
+    monkeypatch.setattr(managed, "_start", lambda *_: failed)
+    monkeypatch.setattr(managed, "planned_batch", lambda *_: PlannedBatch(7, {0: 0}, {0: 5}))
+    count = SimpleNamespace(count=lambda stream, batch_id: counted.append((stream, batch_id)))
+    monkeypatch.setattr(managed, "Narrowing", lambda _dsn: count)
+    with pytest.raises(dg.Failure, match="division by zero"):
+        world.execute()
+    assert counted == [(INGEST.name, 7)]

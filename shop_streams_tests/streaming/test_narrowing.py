@@ -195,3 +195,16 @@ def test_a_record_that_fails_its_batch_is_left_out_after_some_failures(stack: St
     assert sorted(found) == [6, 7, 8, 9]
     (account,) = accounts(stream, stack.settings)
     assert account.exact and account.in_flight == 0 and (account.rows, account.dead_letters) == (4, 1)
+
+
+def test_a_new_checkpoint_leaves_out_nothing_of_the_old_one(stack: Stack) -> None:
+    """Its offsets may be another topic's."""
+    stream = a_stream(stack, "lake")
+    known = Narrowing(stack.settings.postgres)
+    known.note(stream.name, [(0, 1, "of the topic that was there before")])
+    stack.produce(stream.topic.name, [json.dumps(SALE | {"item_price": price}).encode() for price in (1, 2, 3)])
+    query = start_query(stream, stack.settings, open_session(stack.settings), availableNow=True)
+    assert query.awaitTermination(120) and query.exception() is None
+    assert stream.sink.table is not None
+    found = log.scan(stream.sink.table.uri(stack.settings), ["item_price"])["item_price"].to_pylist()
+    assert sorted(found) == [1, 2, 3] and known.poisoned(stream.name) == []

@@ -41,4 +41,7 @@ def check_campaign(campaign: Campaign) -> tuple[str, str] | None:
     return "adv_campaign_datetime_end", "is not after adv_campaign_datetime_start"
 
 
-CAMPAIGN = Rules(Campaign, dict.fromkeys(TEXTS, check_text), check_campaign, IDS)
+CAMPAIGN = Rules(
+    Campaign, dict.fromkeys(TEXTS, check_text), check_campaign, IDS,
+    whole_reads=("adv_campaign_datetime_start", "adv_campaign_datetime_end"),
+)  # fmt: skip

@@ -16,12 +16,14 @@ from rich.console import Console
 
 from shop_streams.defs.sales import aggregate
 from shop_streams.errors import ShopStreamsError
+from shop_streams.kafka import topic_settings
 from shop_streams.settings import Settings
 from shop_streams.spark import open_session
 from shop_streams.streaming import identity
 from shop_streams.streaming.checkpoint import CheckpointNotes, committed_offsets
 from shop_streams.streaming.managed import SparkGone, probe_spark
-from shop_streams.topics import Topic, create_topics
+from shop_streams.terminal import speaker
+from shop_streams.topics import Topic, broker_time_problem, create_topics
 
 
 def run_aggregate(
@@ -40,6 +42,9 @@ def run_aggregate(
         ShopStreamsError: Kafka or Spark is down, the topic does not exist or is empty, or the query failed.
     """
     _check(settings, in_topic)
+    problem = broker_time_problem(in_topic, topic_settings(settings.kafka, in_topic), settings.kafka)
+    if problem is not None:
+        speaker(console)(problem)
     create_topics(settings, (Topic(out_topic, "", {"cleanup.policy": "compact"}),))
     throw_away = None if checkpoint else tempfile.mkdtemp(prefix="aggregate-", dir=_scratch(settings))
     folder = checkpoint or throw_away

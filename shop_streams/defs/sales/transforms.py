@@ -17,6 +17,7 @@ from shop_streams.streaming.records import RECORD_COLUMNS, judge_records
 HOUR = 3600
 REASONS_TOLD = 20
 EXACT = "decimal(13,0)"  # a price; Spark sums it as decimal(23,0), which 10^11 of the largest prices fit into
+EXACT_OF_ANY = "decimal(19,0)"  # an earlier version took prices up to 2^63: the table may still hold some
 
 
 def judge(records: DataFrame, first_day: str, keep: Sequence[str] = RECORD_COLUMNS) -> DataFrame:
@@ -117,11 +118,12 @@ def hourly_once(events: DataFrame, offset_seconds: int = 0) -> DataFrame:
         offset_seconds,
         F.count_distinct("uid").alias("unique_visitors"),
         F.count(F.when(repeated, 1)).alias("repeats"),
-        F.coalesce(F.sum(F.when(again_buy, F.col("item_price")).cast(EXACT)), F.lit(0))
+        F.coalesce(F.sum(F.when(again_buy, F.col("item_price")).cast(EXACT_OF_ANY)), F.lit(0))
         .cast("decimal(38,0)")
         .alias("repeats_revenue"),
         F.count(F.when(repeated, F.col("visitor"))).alias("repeats_visitors"),
         F.count(F.when(again_buy, 1)).alias("repeats_purchases"),
+        sums_as=EXACT_OF_ANY,
     )
 
 
