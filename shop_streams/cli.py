@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -266,6 +267,9 @@ def show(
 def main() -> None:
     """Entry point: an expected error is one line on standard error and exit status 1."""
     os.umask(0o077)  # what a command leaves in the home is its owner's alone
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no ✓ must not end what runs well
     try:
         app()
     except ShopStreamsError as problem:

@@ -10,8 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from shop_streams.errors import ShopStreamsError
@@ -63,16 +71,6 @@ NO_LEADER_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAI
     wait=wait_fixed(0.2),
     reraise=True,
 )
-def _watermarks(consumer: Consumer, topic: str, seconds: float = ANSWER_SECONDS) -> dict[int, tuple[int, int]]:
-    found = consumer.list_topics(topic, timeout=seconds).topics[topic]
-    if found.error is not None:
-        raise KafkaException(found.error)
-    return {
-        number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=seconds)
-        for number in sorted(found.partitions)
-    }
-
-
 def watermarks(
     servers: str, topic: str, seconds: float = ANSWER_SECONDS, committed: bool = True
 ) -> dict[int, tuple[int, int]]:
@@ -83,8 +81,18 @@ def watermarks(
     Raises:
         KafkaException: the broker does not answer within `seconds`, or has no such topic.
     """
-    with _consumer(servers, committed) as consumer:
-        return _watermarks(consumer, topic, seconds)
+    client = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    found = client.list_topics(topic, timeout=seconds).topics[topic]
+    if found.error is not None:
+        raise KafkaException(found.error)
+    # All partitions in one request: one after the other, a slow broker with many would take longer than a lease lasts.
+    places = [TopicPartition(topic, number) for number in sorted(found.partitions)]
+    isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+    low, high = (
+        client.list_offsets(dict.fromkeys(places, end), isolation_level=isolation, request_timeout=seconds)
+        for end in (OffsetSpec.earliest(), OffsetSpec.latest())
+    )
+    return {place.partition: (low[place].result().offset, high[place].result().offset) for place in places}
 
 
 def offsets_at(servers: str, topic: str, moments: Sequence[float]) -> list[dict[int, int]]:
@@ -92,8 +100,8 @@ def offsets_at(servers: str, topic: str, moments: Sequence[float]) -> list[dict[
 
     Records of open transactions have their places too: an hour that ends in one is not over.
     """
+    ends = {number: high for number, (_, high) in watermarks(servers, topic, committed=False).items()}
     with _consumer(servers, committed=False) as consumer:
-        ends = {number: high for number, (_, high) in _watermarks(consumer, topic).items()}
         found = []
         for moment in moments:
             asked = [TopicPartition(topic, number, int(moment * 1000)) for number in ends]

@@ -11,26 +11,21 @@ import difflib
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, urlparse
+from urllib.parse import quote, unquote, urlparse
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shop_streams.environment import DAGSTER_POSTGRES, SUPERVISED_MARK, adapt
 from shop_streams.errors import ShopStreamsError
 
 PREFIX = "SHOP_STREAMS_"
-DAGSTER_POSTGRES = "SHOP_STREAMS_DAGSTER_POSTGRES"  # what Dagster's own dagster.yaml reads; not a setting
-# Dagster stores naive times, which PostgreSQL turns by its session's zone: every process and each session is in UTC.
-UTC_ENVIRONMENT = {"TZ": "UTC", "PGTZ": "UTC"}
-# libpq prefers these to the address and the passfile of a DSN: they belong to a database that is not this home's own.
-FOREIGN_DATABASE = ("PGPASSWORD", "PGHOSTADDR", "PGSERVICE", "PGOPTIONS", "PGSSLMODE")
 SECRET_SETTINGS = ("track_token", "postgres_dsn", "spark_remote")
-SUPERVISED_MARK = "SHOP_STREAMS_SUPERVISED_BY"  # tells a home's own processes from a developer's shell
 # The optimizing compiler stays on: without it Spark takes in less than half. On one or two cores Java's usual collector only
 # takes threads from the work; SerialGC has none of its own. And code is optimized after 40 times as many calls as usual: what
 # carries records gets there within a second, what only starts never does. A restart of Spark with four streams then takes
@@ -92,21 +87,53 @@ class Settings(BaseSettings):
     first_day: date = Field(date(2015, 1, 1), ge=date(1970, 1, 1))
     sales_window_anchor: Literal["hour", "first_event"] = "hour"
 
+    @field_validator("home", "jars", mode="before")
+    @classmethod
+    def _given(cls, value: Any, info: ValidationInfo) -> Any:
+        return value if str(value).strip() else cls.model_fields[str(info.field_name)].default  # empty is the default
+
     @field_validator("home", "jars")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
 
+    @field_validator("lake_uri")
+    @classmethod
+    def _absolute_lake(cls, value: str) -> str:
+        if not value or ("://" in value and not value.startswith("file://")):
+            return value
+        return str(cls._plain(Path(unquote(value.removeprefix("file://"))).expanduser().resolve()))
+
     @field_validator("home")
     @classmethod
     def _plain(cls, value: Path) -> Path:
-        # Kafka splits its folders at commas; supervisord has no way to write the others down.
-        wrong = sorted({character for character in str(value) if character in ',"\\' or not character.isprintable()})
+        # Kafka splits its folders at commas; supervisord has no way to write the next ones down, delta-rs the last ones.
+        wrong = sorted({one for one in str(value) if one in ',"\\[]^|' or not one.isprintable()})
         # delta-rs takes such a percent sign for an encoded character, and looks for the table in another folder.
         wrong += re.findall("%[0-9A-Fa-f]{2}", str(value))
         if wrong:
-            raise ValueError(f"the path of a home can't have {' '.join(map(repr, wrong))}; choose another folder")
+            raise ValueError(
+                f"the path of a home or a lake can't have {' '.join(map(repr, wrong))}; choose another folder"
+            )
         return value
+
+    @field_validator("postgres_dsn")
+    @classmethod
+    def _one_address(cls, value: str) -> str:
+        # Dagster reads the address with SQLAlchemy, which takes this form alone.
+        value = value.replace("postgres://", "postgresql://", 1) if value.startswith("postgres://") else value
+        if value and (
+            not value.startswith("postgresql://") or "," in value.partition("://")[2].rpartition("@")[2].split("/")[0]
+        ):
+            raise ValueError("the address must be postgresql://user@host:port/database, with one host")
+        return value
+
+    @property
+    def local_host(self) -> str:
+        """Where the collector and the API answer on this machine, as a part of a URL."""
+        if self.bind_host in ("0.0.0.0", "::", "localhost"):
+            return "127.0.0.1"
+        return f"[{self.bind_host}]" if ":" in self.bind_host else self.bind_host
 
     @property
     def kafka(self) -> str:
@@ -218,25 +245,3 @@ def _problem(error: Mapping[str, Any]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     value = "" if field in SECRET_SETTINGS else f"={str(error['input'])!r}"
     return f"{PREFIX}{field.upper()}{value}: {message[:1].lower()}{message[1:]}. Correct or unset it."
-
-
-def adapt(environment: MutableMapping[str, str], settings: Settings) -> None:
-    """Put a process's environment in order: UTC, and the embedded database's own address and secret."""
-    environment.update(UTC_ENVIRONMENT)
-    if settings.embedded["postgres"]:
-        for name in FOREIGN_DATABASE:
-            environment.pop(name, None)
-
-
-def process_environment(settings: Settings) -> dict[str, str]:
-    """The whole environment for a service's process: this process's own, the settings, and Dagster's home."""
-    environment = {
-        **os.environ,
-        **settings.environment(),
-        "DAGSTER_HOME": str(settings.dagster_home),
-        DAGSTER_POSTGRES: settings.postgres,
-        "PYTHONUNBUFFERED": "1",
-        SUPERVISED_MARK: str(settings.home),
-    }
-    adapt(environment, settings)
-    return environment

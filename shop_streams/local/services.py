@@ -75,12 +75,12 @@ def services(settings: Settings) -> list[Service]:
     ours = [
         Service(
             "collector", [sys.executable, "-m", "shop_streams.collector"],
-            lambda: probes.probe_http(f"http://127.0.0.1:{settings.collector_port}/readyz"), "collector_port",
+            lambda: probes.probe_http(f"http://{settings.local_host}:{settings.collector_port}/readyz"), "collector_port",
             lambda: require_token(settings), needs_store=True,
         ),
         Service(
             "api", [sys.executable, "-m", "shop_streams.api"],
-            lambda: probes.probe_http(f"http://127.0.0.1:{settings.api_port}/healthz"), "api_port", needs_store=True,
+            lambda: probes.probe_http(f"http://{settings.local_host}:{settings.api_port}/healthz"), "api_port", needs_store=True,
         ),
         Service(
             "dagster_code_server",

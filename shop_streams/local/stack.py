@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
+from shop_streams.environment import process_environment
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local import class_archive
 from shop_streams.local.jars import require_jars, require_java
@@ -34,7 +35,7 @@ from shop_streams.local.supervision import (
     supervisor_process,
     write_configuration,
 )
-from shop_streams.settings import Settings, process_environment
+from shop_streams.settings import Settings
 from shop_streams.streaming.patience import wait_until_it_answers
 from shop_streams.streaming.rest import RestRequest
 
@@ -255,7 +256,8 @@ def down(settings: Settings, say: Callable[[str], None] = lambda _text: None) ->
             if supervisor.is_running():
                 supervisor.kill()
             else:
-                class_archive.keep(settings)
+                with suppress(OSError, ShopStreamsError):  # it only saves time
+                    class_archive.keep(settings)
         strays = stop_strays(settings)
         shutil.rmtree(runtime_folder(settings), ignore_errors=True)
         (settings.home / "stack.env").unlink(missing_ok=True)

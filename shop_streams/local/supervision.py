@@ -11,10 +11,11 @@ from typing import Any
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
+from shop_streams.environment import SUPERVISED_MARK
 from shop_streams.local.prepare import runtime_folder
 from shop_streams.local.private import write_private
 from shop_streams.local.services import Service
-from shop_streams.settings import SUPERVISED_MARK, Settings
+from shop_streams.settings import Settings
 
 LOG_LIMIT = "20MB"
 

@@ -62,7 +62,7 @@ async def _send_all(
     task = progress.add_task(path, total=total)
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(CONNECTIONS * 2)
     acknowledged = 0
-    url = f"http://127.0.0.1:{settings.collector_port}"
+    url = f"http://{settings.local_host}:{settings.collector_port}"
     headers = {"X-Token": settings.track_token}
 
     async def worker(client: aiohttp.ClientSession) -> None:

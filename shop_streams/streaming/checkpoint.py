@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyarrow import fs
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
@@ -87,11 +88,9 @@ class CheckpointNotes:
 
 def note_without_spark(folder: str, name: str) -> str | None:
     """The note `name` of the checkpoint in `folder`, or None when it was never taken; for checks and the command line."""
-    for path in sorted(Path(folder, "notes", name).glob("part-*")):
-        lines = path.read_text().splitlines()
-        if lines:
-            return lines[0]
-    return None
+    part = next((one for one in sorted(_names(folder, "notes", name)) if one.endswith(".txt")), None)
+    lines = _text(folder, "notes", name, part).splitlines() if part else []
+    return lines[0] if lines else None
 
 
 @dataclass(frozen=True)
@@ -108,25 +107,45 @@ class PlannedBatch:
 
 def committed_offsets(folder: str, topic: str) -> dict[int, int]:
     """For each partition, the first offset that the checkpoint has not committed; {} before its first batch."""
-    last = _last_batch(Path(folder, "commits"))
+    last = _last_batch(folder, "commits")
     return {} if last is None else _offsets(folder, last, topic)
 
 
 def planned_batch(folder: str, topic: str) -> PlannedBatch | None:
     """The batch that the checkpoint's next start repeats; None when its last one is committed."""
-    planned, committed = _last_batch(Path(folder, "offsets")), _last_batch(Path(folder, "commits"))
+    planned, committed = _last_batch(folder, "offsets"), _last_batch(folder, "commits")
     if planned is None or planned == committed:
         return None
     start = {} if committed is None else _offsets(folder, committed, topic)
     return PlannedBatch(planned, start, _offsets(folder, planned, topic))
 
 
-def _last_batch(folder: Path) -> int | None:
-    names = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
-    return max(names, default=None)
+def _last_batch(folder: str, kind: str) -> int | None:
+    return max((int(name) for name in _names(folder, kind) if name.isdecimal()), default=None)
 
 
 def _offsets(folder: str, batch_id: int, topic: str) -> dict[int, int]:
     """Spark's offset log: a version, the batch's settings, and a line of offsets for each source; ours have one."""
-    source = json.loads(Path(folder, "offsets", str(batch_id)).read_text().splitlines()[2])
+    source = json.loads(_text(folder, "offsets", str(batch_id)).splitlines()[2])
     return {int(number): offset for number, offset in source.get(topic, {}).items()}
+
+
+def _opened(folder: str, *below: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a folder or URI, and the path in it."""
+    system, path = (
+        fs.FileSystem.from_uri(folder.replace("s3a://", "s3://", 1))
+        if "://" in folder
+        else (fs.LocalFileSystem(), folder)
+    )
+    return system, "/".join([path, *below])
+
+
+def _names(folder: str, *below: str) -> list[str]:
+    system, path = _opened(folder, *below)
+    return [found.base_name for found in system.get_file_info(fs.FileSelector(path, allow_not_found=True))]
+
+
+def _text(folder: str, *below: str) -> str:
+    system, path = _opened(folder, *below)
+    with system.open_input_file(path) as file:
+        return bytes(file.read()).decode()

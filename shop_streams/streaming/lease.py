@@ -108,9 +108,10 @@ def short_transaction(dsn: str) -> Iterator[Any]:
 
     It fails within seconds: a beat must not hang on a database that went away.
     """
-    connection = psycopg2.connect(dsn, connect_timeout=3, options="-c statement_timeout=5000", tcp_user_timeout=5000)
+    connection = psycopg2.connect(dsn, connect_timeout=3, tcp_user_timeout=5000)
     try:
         with connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+            cursor.execute("set local statement_timeout = 5000")  # as options= it would replace those of the DSN
             yield cursor
     finally:
         connection.close()

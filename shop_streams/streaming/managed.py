@@ -180,6 +180,7 @@ class StreamRun:
     def _look_at(self, query: Any) -> int | None:
         """Take in what the query has done; its lag in offsets, None while the broker or the first batch is missing."""
         if not query.isActive:
+            self._require_topic()  # Spark's own words for a topic that is gone say nothing of what to do
             problem = query.exception()
             self._count_failure()
             raise QueryEnded(str(problem) if problem else "the query was stopped from outside of its run")
@@ -188,7 +189,8 @@ class StreamRun:
         if newest is not None and (self._sample is None or newest.num_input_rows):  # Spark reports idle moments too
             self._sample = newest
         self._ends = (newest.end_offsets if newest else {}) or self._ends
-        self._require_topic()
+        if self._beats % BEATS_TO_LOOK_FOR_THE_RUN == 0:
+            self._require_topic()
         return consumer_lag(self._settings.kafka, topic, self._ends) if self._ends else None
 
     def _count_failure(self) -> None:
@@ -201,7 +203,7 @@ class StreamRun:
 
     def _require_topic(self) -> None:
         """Fail when the topic was made again, or the cluster is another one, while the query goes on from its old offsets."""
-        if self._identity is None or self._beats % BEATS_TO_LOOK_FOR_THE_RUN:
+        if self._identity is None:
             return
         topic = self._spec.topic.name
         with suppress(KafkaException):  # a broker that is away is waited for

@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import psycopg2
 import pyarrow as pa
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -24,7 +22,7 @@ from shop_streams.settings import Settings
 from shop_streams.streaming.checkpoint import PlannedBatch, planned_batch
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, poisoned_in
 from shop_streams.streaming.lease import short_transaction
-from shop_streams.streaming.records import read_offsets
+from shop_streams.streaming.records import LAST_MOMENT, read_offsets
 from shop_streams.streaming.spec import StreamContext, StreamSpec
 
 FAILURES_BEFORE = 3  # of the same batch
@@ -58,7 +56,8 @@ returning failures
 SURROUNDINGS = (
     "OutOfMemory", "No space left", "Concurrent", "ConnectionError", "Connection refused", "connect back", "Timeout",
     "org.apache.kafka.common.errors", "KafkaException", "KAFKA_DATA_LOSS", "UNAVAILABLE", "SESSION_CLOSED",
-    "SESSION_CHANGED", "INVALID_HANDLE", "SparkContext was shut down", "OperationalError",
+    "SESSION_CHANGED", "INVALID_HANDLE", "SparkContext was shut down", "OperationalError", "InterfaceError", "MemoryError",
+    "OSError", "DatabaseAway", "RpcError",
 )  # fmt: skip
 
 
@@ -221,7 +220,7 @@ def narrow(spec: StreamSpec, context: StreamContext, earliest: Mapping[int, int]
             return None
         try:
             spec.sink.attempt(read_offsets(context.spark, settings.kafka, topic, some), context)
-        except (PySparkException, psycopg2.DataError, psycopg2.IntegrityError) as error:
+        except Exception as error:
             if is_of_surroundings(error):
                 raise
             return said(error)[:REASON_CHARACTERS]
@@ -262,6 +261,6 @@ def _bury(spec: StreamSpec, settings: Settings, found: Sequence[tuple[int, int, 
             "kafka_offset": pa.array([offset], pa.int64()),
             "raw": pa.array([value], pa.binary()),
             "reason": pa.array([f"{poisoned_in(spec.name)}{reason}"]),
-            "at": pa.array([milliseconds * 1000], pa.timestamp("us", "UTC")),
+            "at": pa.array([min(max(milliseconds * 1000, 0), LAST_MOMENT)], pa.timestamp("us", "UTC")),
         }
         append_small_batch(pa.table(letter), uri, f"poisoned:{spec.name}:{identity}:{partition}:{offset}", 0)

@@ -1,13 +1,14 @@
 """A stack that is being stopped asks its streams to rest: each stops at a batch boundary and gives its lease back.
 
-One row of the table is one stack, by its host and home folder, that is being stopped: `down` writes it, `up` deletes it.
+One row of the table is one stack, by the id that its home keeps (a laptop's name changes with its network), that is being stopped: `down` writes it, `up` deletes it.
 Other stacks on the same database go on.
 """
 
 from __future__ import annotations
 
-import socket
+import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import short_transaction
@@ -21,6 +22,18 @@ create table if not exists rest_requests (
 BEING_STOPPED = "the stack is being stopped: its streams rest until the next `shop-streams up`"
 
 
+def stack_id(home: Path) -> str:
+    """The id of the home's stack, made at the first call."""
+    path = home / "stack.id"
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x") as file:
+            file.write(uuid.uuid4().hex)
+    except FileExistsError:
+        pass
+    return path.read_text()
+
+
 @dataclass(frozen=True)
 class RestRequest:
     """The request of one stack, in the database behind `dsn`. Every method is one transaction."""
@@ -31,7 +44,7 @@ class RestRequest:
     @classmethod
     def of(cls, settings: Settings) -> RestRequest:
         """The request of the stack that these settings describe."""
-        return cls(settings.postgres, f"{socket.gethostname()}:{settings.home}")
+        return cls(settings.postgres, stack_id(settings.home))
 
     def create_table(self) -> None:
         """Create the table where it is missing."""

@@ -271,7 +271,7 @@ def test_a_day_with_prices_that_an_earlier_version_took_is_computed_exactly(stac
         "time bigint, price bigint, id string",
     ).selectExpr(
         "'buy' as event_type", "'c' as category", "id as item_id", "price as item_price", "'u' as uid",
-        "timestamp_millis(time) as event_time", "cast(null as string) as event_id", "0 as kafka_partition", "time as kafka_offset",
+        "timestamp_millis(time) as event_time", "to_date(timestamp_millis(time)) as event_date", "cast(null as string) as event_id", "0 as kafka_partition", "time as kafka_offset",
     )  # fmt: skip
     [hour] = day_metrics(events, date(2020, 9, 14), 0).collect()
     assert (int(hour["revenue"]), hour["purchases"]) == (18 * 10**18 + 5, 3)

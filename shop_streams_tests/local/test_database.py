@@ -13,12 +13,13 @@ import dagster as dg
 import psycopg2
 import pytest
 
+from shop_streams.environment import DAGSTER_POSTGRES, process_environment
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local import prepare
 from shop_streams.local.database_zone import require_utc
 from shop_streams.local.probes import Unhealthy, probe_daemon, probe_postgres
 from shop_streams.local.services import services
-from shop_streams.settings import DAGSTER_POSTGRES, Settings, process_environment
+from shop_streams.settings import Settings
 from shop_streams.streaming.keep_alive import created_at
 from shop_streams_tests.harness import free_ports, wait_for
 

@@ -10,6 +10,7 @@ import pytest
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.stack import stack_env
 from shop_streams.settings import Settings, get_settings
+from shop_streams.streaming.rest import RestRequest
 
 COMMAND = str(Path(sys.executable).with_name("shop-streams"))
 
@@ -90,3 +91,51 @@ def test_a_database_elsewhere_keeps_its_password_and_ours_its_own(monkeypatch: p
     monkeypatch.delenv("SHOP_STREAMS_POSTGRES_DSN")
     get_settings()
     assert "PGPASSWORD" not in os.environ
+
+
+def test_an_empty_home_is_the_default_and_not_this_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_STREAMS_HOME", "")
+    assert get_settings().home == (folder / ".shop_streams").resolve()
+
+
+def test_a_lake_in_a_folder_is_a_plain_path_however_it_is_written(folder: Path) -> None:
+    assert Settings(lake_uri="lake/").lake == str((folder / "lake").resolve())
+    assert Settings(lake_uri="~/lake").lake == str(Path("~/lake").expanduser().resolve())
+    assert Settings(lake_uri="file:///srv/the%20lake").lake == "/srv/the lake"
+    assert Settings(lake_uri="s3a://bucket/lake").lake == "s3a://bucket/lake"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HOME", "/srv/[work]", "can't have '[' ']'"),
+        ("LAKE_URI", "/srv/a|b", "can't have '|'"),
+        ("POSTGRES_DSN", "host=db dbname=shop", "must be postgresql://"),
+        ("POSTGRES_DSN", "postgresql://shop@one,two/shop", "with one host"),
+    ],
+)
+def test_what_only_half_of_the_parts_would_understand_is_refused(
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"SHOP_STREAMS_{name}", value)
+    with pytest.raises(ShopStreamsError) as error:
+        get_settings()
+    assert said in str(error.value)
+
+
+def test_a_database_address_of_the_older_form_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_STREAMS_POSTGRES_DSN", "postgres://shop:a%2Cb@db:6432/shop?options=-csearch_path%3Dshop")
+    assert get_settings().postgres == "postgresql://shop:a%2Cb@db:6432/shop?options=-csearch_path%3Dshop"
+
+
+@pytest.mark.parametrize(
+    ("bind", "asked"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("192.168.7.5", "192.168.7.5"), ("fe80::1", "[fe80::1]")],
+)
+def test_services_are_asked_where_they_listen(bind: str, asked: str) -> None:
+    assert Settings(bind_host=bind).local_host == asked
+
+
+def test_a_home_has_one_id_whatever_the_machine_is_called(folder: Path) -> None:
+    settings = Settings(home=folder / "home")
+    assert RestRequest.of(settings) == RestRequest.of(settings) != RestRequest.of(Settings(home=folder / "other"))

@@ -212,3 +212,14 @@ def test_the_first_day_is_what_the_setting_says_at_both_doors(first_day: date, t
             shop_events.decode_one(value)
     ((row, reason),) = out_of_kafka([value], first_day=first_day)
     assert (row is not None) == taken and (taken or "is before 2002-01-01, the setting FIRST_DAY" in reason)
+
+
+@pytest.mark.parametrize("moment", [1_700_000_000_000_000_000, -1])
+def test_a_record_whose_own_time_is_no_date_is_refused_and_its_time_bounded(moment: int) -> None:
+    """A producer that gives microseconds for milliseconds, on a topic that keeps the producer's time."""
+    at = pa.array([moment, int(NOW * 1000)], pa.int64()).cast(pa.timestamp("us", "UTC"))
+    batch = pa.RecordBatch.from_arrays([at, pa.array([body(), body()], pa.binary())], names=["timestamp", "value"])
+    (judged,) = Judge(SHOP_EVENT, RECORD_FIELDS, FIRST_DAY.isoformat(), ("timestamp",)).batches(iter([batch]))
+    odd, good = judged.to_pylist()
+    assert odd["event"] is None and "is no date" in odd["reason"] and 1970 <= odd["timestamp"].year <= 9999
+    assert good["reason"] is None and good["timestamp"] == datetime.fromtimestamp(NOW / 1000, UTC)

@@ -14,7 +14,7 @@ from shop_streams.defs.sales.streams import INGEST
 from shop_streams.kafka import topic_identity, watermarks
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import accounts
-from shop_streams.streaming.checkpoint import committed_offsets
+from shop_streams.streaming.checkpoint import PlannedBatch, committed_offsets, note_without_spark, planned_batch
 from shop_streams.streaming.identity import NOTE, TopicChanged, pin, require_not_ahead
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import Topic, create_topics
@@ -130,3 +130,18 @@ def test_another_cluster_at_the_same_address_is_refused(tmp_path: Path) -> None:
             start(here, spec)
         with pytest.raises(TopicChanged, match="another Kafka cluster"):
             accounts(spec, here)
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_a_checkpoint_is_read_from_a_folder_and_from_an_address(tmp_path: Path, prefix: str) -> None:
+    for name, text in {
+        "offsets/0": 'v1\n{}\n{"t":{"0":5}}', "commits/0": "v1\n{}", "offsets/1": 'v1\n{}\n{"t":{"0":9,"1":2}}',
+        "notes/topic_identity/part-00000.txt": "cluster/topic\n",
+    }.items():  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    folder = f"{prefix}{tmp_path}"
+    assert committed_offsets(folder, "t") == {0: 5}
+    assert planned_batch(folder, "t") == PlannedBatch(1, {0: 5}, {0: 9, 1: 2})
+    assert note_without_spark(folder, "topic_identity") == "cluster/topic"
+    assert note_without_spark(folder, "none") is None and committed_offsets(f"{folder}/none", "t") == {}

@@ -114,6 +114,11 @@ def test_a_batch_goes_on_without_its_culprits_even_if_they_are_all_of_it(
     assert {reason for _, _, reason in tried.noted} == {"PySparkException: [DIVIDE_BY_ZERO] Division by zero."}
 
 
+def test_an_error_of_any_kind_may_be_a_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = Tried(monkeypatch, 5, throwing(OverflowError("date value out of range"), 3))
+    assert tried.narrow() == 1 and [offset for _, offset, _ in tried.noted] == [3]
+
+
 AWAY = [
     "org.apache.kafka.common.errors.TimeoutException: 60 s",
     "java.lang.OutOfMemoryError: heap",

@@ -95,7 +95,7 @@ def test_a_running_stream_whose_topic_is_made_again_ends_with_the_way_out(stack:
     job, ended = build_job(spec), []
 
     def run() -> None:
-        with dg.DagsterInstance.ephemeral() as instance:
+        with dg.instance_for_test() as instance:
             resources = {"spark": SparkConnect()}
             ended.append(job.execute_in_process(resources=resources, instance=instance, raise_on_error=False))
 

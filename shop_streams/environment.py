@@ -1,0 +1,60 @@
+"""A process's environment variables in order: what a shell has set for other programs must not change what ours do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shop_streams.settings import Settings
+
+DAGSTER_POSTGRES = "SHOP_STREAMS_DAGSTER_POSTGRES"  # what Dagster's own dagster.yaml reads; not a setting
+SUPERVISED_MARK = "SHOP_STREAMS_SUPERVISED_BY"  # tells a home's own processes from a developer's shell
+UNIFORM = {
+    # Dagster stores naive times, which PostgreSQL turns by its session's zone: every process and each session is in UTC.
+    "TZ": "UTC",
+    "PGTZ": "UTC",
+    "PGCLIENTENCODING": "UTF8",
+    # Java takes the encoding of file names from the locale, and initdb stops at one that this machine has not.
+    "LC_ALL": "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8",
+}
+# gRPC, and Dagster's client, call this machine through a proxy where nobody tells them not to.
+NO_PROXY = ("no_proxy", "NO_PROXY")
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+# Another Spark's, Hadoop's or Java's: spark-submit puts their folders on its class path, or refuses to start.
+FOREIGN_SPARK = (
+    "SPARK_REMOTE", "SPARK_HOME", "SPARK_CONF_DIR", "SPARK_DIST_CLASSPATH", "SPARK_SUBMIT_OPTS", "SPARK_LOCAL_DIRS",
+    "SPARK_DAEMON_JAVA_OPTS", "PYSPARK_SUBMIT_ARGS", "PYSPARK_DRIVER_PYTHON", "HADOOP_CONF_DIR", "YARN_CONF_DIR", "HADOOP_HOME",
+    "JAVA_HOME",  # the Java that we check is the one on the PATH
+)  # fmt: skip
+
+
+def adapt(environment: MutableMapping[str, str], settings: Settings) -> None:
+    """Put a process's environment in order: UTC, UTF-8, no proxy to this machine, and no database's but our own address."""
+    if settings.embedded["postgres"]:  # libpq prefers its variables to the address and the passfile of a DSN
+        for name in [name for name in environment if name.startswith("PG")]:
+            del environment[name]
+    environment.update(UNIFORM)
+    for name in NO_PROXY:
+        named = [host.strip() for host in environment.get(name, "").split(",") if host.strip()]
+        if "*" not in named:
+            environment[name] = ",".join(dict.fromkeys([*named, *THIS_MACHINE]))
+
+
+def process_environment(settings: Settings) -> dict[str, str]:
+    """The whole environment for a service's process: this process's own, the settings, and Dagster's home."""
+    environment = {
+        **os.environ,
+        **settings.environment(),
+        "DAGSTER_HOME": str(settings.dagster_home),
+        DAGSTER_POSTGRES: settings.postgres,
+        "PYTHONUNBUFFERED": "1",
+        SUPERVISED_MARK: str(settings.home),
+    }
+    if settings.embedded["spark"]:
+        for name in FOREIGN_SPARK:
+            environment.pop(name, None)
+    adapt(environment, settings)
+    return environment
