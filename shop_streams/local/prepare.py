@@ -89,8 +89,8 @@ def _run(command: list[str], user: str | None = None) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, user=user, cwd="/")
     except subprocess.CalledProcessError as error:
-        words = (error.stderr + error.stdout).strip()
-        raise ShopStreamsError(f"{Path(command[0]).name} failed: {words[-500:] or error}") from error
+        words = (error.stderr or error.stdout).strip()
+        raise ShopStreamsError(f"{Path(command[0]).name} failed: {words[:800] or error}") from error
 
 
 def postgres_user() -> str | None:
