@@ -189,12 +189,13 @@ def duplicates(table: Table, settings: Settings, ranges: Ranges) -> int:
     if not table.identity:
         return 0
     columns = ["kafka_partition", "kafka_offset", table.identity]
-    inside = log.scan(table.uri(settings), [*columns, "event_date"], _inside(ranges))
+    known_by = pc.is_valid(pc.field(table.identity))  # who has no id is nobody's repeat
+    inside = log.scan(table.uri(settings), [*columns, "event_date"], _inside(ranges) & known_by)
     if inside.num_rows == 0:
         return 0
     since = pc.min(inside["event_date"]).as_py() - REPEAT_HORIZON
     before = {number: (0, low) for number, (low, _) in ranges.items()}
-    earlier = log.scan(table.uri(settings), columns, _inside(before) & (pc.field("event_date") >= since))
+    earlier = log.scan(table.uri(settings), columns, _inside(before) & known_by & (pc.field("event_date") >= since))
     known = pc.is_in(inside[table.identity], value_set=pc.unique(earlier[table.identity]))
     new = inside.filter(pc.invert(known))
     return int(inside.num_rows - pc.count_distinct(new[table.identity]).as_py())

@@ -2,7 +2,9 @@
 
 import time
 from dataclasses import replace
+from datetime import date
 from itertools import pairwise
+from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
@@ -18,7 +20,15 @@ from shop_streams.defs.sales.streams import INGEST
 from shop_streams.kafka import read_topic, watermarks
 from shop_streams.lake.table import Column, Table
 from shop_streams.settings import Settings
-from shop_streams.streaming.accounting import NEAR, PartitionAccount, accounts, arrivals, merged, recent_accounts
+from shop_streams.streaming.accounting import (
+    NEAR,
+    PartitionAccount,
+    accounts,
+    arrivals,
+    duplicates,
+    merged,
+    recent_accounts,
+)
 from shop_streams.streaming.sinks import LakeSink
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import Topic, create_topics
@@ -198,3 +208,17 @@ def test_gaps_among_many_records_are_read_alone(kafka: Settings) -> None:
     began = time.monotonic()
     assert only(accounts(spec, kafka)) == (400_000, 399_996, 0, False)
     assert time.monotonic() - began < 20
+
+
+def test_repeats_are_counted_by_id_and_who_has_none_repeats_nobody(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    table = Table("repeats", (), ("event_date",), "", identity="event_id")
+    ids = ["b", None, "a", "a", None, None, "b", "c"]
+    rows = {
+        "kafka_partition": pa.array([0] * len(ids), pa.int32()),
+        "kafka_offset": pa.array(range(len(ids)), pa.int64()),
+        "event_id": pa.array(ids, pa.string()),
+        "event_date": pa.array([date(2026, 1, 1)] * len(ids)),
+    }
+    write_deltalake(table.uri(settings), pa.table(rows), partition_by=["event_date"])
+    assert duplicates(table, settings, {0: (2, 8)}) == 2  # the second a, and the b that was there before

@@ -33,6 +33,7 @@ SHOP_EVENTS = Table(
     partition_by=("event_date",),
     rows_are="One row is one view or purchase: one record of the topic. A client's retry may repeat an event_id; the mart "
     "counts it once.",
+    identity="event_id",
 )
 
 HOURLY = Table(
