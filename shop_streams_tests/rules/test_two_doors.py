@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from shop_streams.collector.app import field_of
 from shop_streams.collector.models import doors
+from shop_streams.defs.app_events.rules import STORED_EVENT, StoredEvent, TrackedEvent
+from shop_streams.defs.app_events.schema import RECORD_FIELDS as EVENT_FIELDS
 from shop_streams.defs.promotions.rules import CAMPAIGN
 from shop_streams.defs.promotions.schema import RECORD_FIELDS as CAMPAIGN_FIELDS
 from shop_streams.defs.sales.rules import SHOP_EVENT
@@ -223,3 +225,24 @@ def test_a_record_whose_own_time_is_no_date_is_refused_and_its_time_bounded(mome
     odd, good = judged.to_pylist()
     assert odd["event"] is None and "is no date" in odd["reason"] and 1970 <= odd["timestamp"].year <= 9999
     assert good["reason"] is None and good["timestamp"] == datetime.fromtimestamp(NOW / 1000, UTC)
+
+
+def test_a_tracked_event_and_its_record_have_the_same_fields() -> None:
+    """But for event_time, which the collector adds."""
+
+    def fields(model: type[msgspec.Struct]) -> dict[str, Any]:
+        return {one.encode_name: (one.type, one.required) for one in msgspec.structs.fields(model)}
+
+    assert fields(StoredEvent) == {"event_time": (datetime, True)} | fields(TrackedEvent)
+
+
+@given(
+    st.builds(
+        dict, user_id=st.integers(-(2**31), 2**31 - 1), app_name=st.text(min_size=1), event_category=st.text(min_size=1)
+    )
+)
+def test_what_track_takes_its_stream_takes_too(event: dict[str, Any]) -> None:
+    track = {door.path: door for door in doors(FIRST_DAY)}["/track"]
+    _, _, record = track.store(track.decode_one(msgspec.json.encode(event)))
+    ((row, reason),) = out_of_kafka([record], STORED_EVENT, EVENT_FIELDS)
+    assert reason is None and {name: row[name] for name in event} == event
