@@ -6,7 +6,9 @@ Other stacks on the same database go on.
 
 from __future__ import annotations
 
+import os
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +28,8 @@ def stack_id(home: Path) -> str:
     """The id of the home's stack, made at the first call."""
     path = home / "stack.id"
     home.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("x") as file:
-            file.write(uuid.uuid4().hex)
-    except FileExistsError:
-        pass
+    with suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(uuid.uuid4().hex)
     return path.read_text()
 
 
