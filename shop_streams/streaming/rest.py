@@ -1,6 +1,7 @@
 """A stack that is being stopped asks its streams to rest: each stops at a batch boundary and gives its lease back.
 
-One row of the table is one stack, by the id that its home keeps (a laptop's name changes with its network), that is being stopped: `down` writes it, `up` deletes it.
+One row of the table is one stack that is being stopped, by the id that its home keeps (a laptop's name changes with its network):
+`down` writes it, `up` deletes it.
 Other stacks on the same database go on.
 """
 
