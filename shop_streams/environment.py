@@ -27,7 +27,6 @@ THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 FOREIGN_SPARK = (
     "SPARK_REMOTE", "SPARK_HOME", "SPARK_CONF_DIR", "SPARK_DIST_CLASSPATH", "SPARK_SUBMIT_OPTS", "SPARK_LOCAL_DIRS",
     "SPARK_DAEMON_JAVA_OPTS", "PYSPARK_SUBMIT_ARGS", "PYSPARK_DRIVER_PYTHON", "HADOOP_CONF_DIR", "YARN_CONF_DIR", "HADOOP_HOME",
-    "JAVA_HOME",  # the Java that we check is the one on the PATH
 )  # fmt: skip
 
 
@@ -36,11 +35,14 @@ def adapt(environment: MutableMapping[str, str], settings: Settings) -> None:
     if settings.embedded["postgres"]:  # libpq prefers its variables to the address and the passfile of a DSN
         for name in [name for name in environment if name.startswith("PG")]:
             del environment[name]
+    if settings.embedded["spark"]:
+        environment.pop(
+            "JAVA_HOME", None
+        )  # the Java that is checked is the one on the PATH, and must be the one that starts
     environment.update(UNIFORM)
-    for name in NO_PROXY:
-        named = [host.strip() for host in environment.get(name, "").split(",") if host.strip()]
-        if "*" not in named:
-            environment[name] = ",".join(dict.fromkeys([*named, *THIS_MACHINE]))
+    # Of the two spellings most programs read one: both name all that either did.
+    named = [host.strip() for name in NO_PROXY for host in environment.get(name, "").split(",") if host.strip()]
+    environment.update(dict.fromkeys(NO_PROXY, ",".join(dict.fromkeys([*named, *THIS_MACHINE]))))
 
 
 def process_environment(settings: Settings) -> dict[str, str]:

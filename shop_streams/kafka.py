@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from confluent_kafka import (
@@ -40,6 +40,11 @@ class Record(NamedTuple):
     key: bytes
     value: bytes
     headers: dict[str, str | bytes | None]
+
+
+def _admin(servers: str) -> AdminClient:
+    # Asking for a topic makes it, on a cluster with Kafka's default settings, unless told not to.
+    return AdminClient({"bootstrap.servers": servers, "log_level": 0, "allow.auto.create.topics": False})
 
 
 @contextmanager
@@ -81,7 +86,7 @@ def watermarks(
     Raises:
         KafkaException: the broker does not answer within `seconds`, or has no such topic.
     """
-    client = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    client = _admin(servers)
     found = client.list_topics(topic, timeout=seconds).topics[topic]
     if found.error is not None:
         raise KafkaException(found.error)
@@ -116,7 +121,7 @@ def topic_identity(servers: str, topic: str, seconds: float = ANSWER_SECONDS) ->
     Raises:
         KafkaException: the broker does not answer within `seconds`.
     """
-    client = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    client = _admin(servers)
     cluster = client.describe_cluster(request_timeout=seconds).result().cluster_id
     try:
         (described,) = client.describe_topics(TopicCollection([topic]), request_timeout=seconds).values()
@@ -127,27 +132,29 @@ def topic_identity(servers: str, topic: str, seconds: float = ANSWER_SECONDS) ->
         raise
 
 
-def topic_settings(servers: str, topic: str) -> dict[str, str]:
+def topic_settings(servers: str, topic: str, seconds: float = ANSWER_SECONDS) -> dict[str, str]:
     """The topic's settings on the broker, defaults included."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    client = AdminClient({"bootstrap.servers": servers, "log_level": 0})  # must outlive its answer
-    found = client.describe_configs([resource], request_timeout=ANSWER_SECONDS)[resource].result()
+    client = _admin(servers)  # must outlive its answer
+    found = client.describe_configs([resource], request_timeout=seconds)[resource].result()
     return {name: entry.value for name, entry in found.items()}
 
 
 def copies(servers: str, topics: Sequence[str], seconds: float = ANSWER_SECONDS) -> dict[str, int]:
-    """On how many brokers an acknowledged record is at least, for each of those topics that exist."""
-    client = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    """On how many brokers an acknowledged record is at least, for each of those topics that exist.
+
+    0 where the broker does not say (it may be forbidden to ask for a topic's settings).
+    """
+    client = _admin(servers)
     known = client.list_topics(timeout=seconds).topics
-    resources = [ConfigResource(ResourceType.TOPIC, name) for name in topics if name in known]
-    settings = client.describe_configs(resources, request_timeout=seconds) if resources else {}
-    return {
-        resource.name: min(
-            int(found.result()["min.insync.replicas"].value),
-            *(len(partition.replicas) for partition in known[resource.name].partitions.values()),
-        )
-        for resource, found in settings.items()
-    }
+    found = {}
+    for name in topics:
+        if name in known:
+            found[name] = 0
+            with suppress(KafkaException):
+                in_sync = int(topic_settings(servers, name, seconds)["min.insync.replicas"])
+                found[name] = min([in_sync, *(len(one.replicas) for one in known[name].partitions.values())])
+    return found
 
 
 def retention_seconds(servers: str, topic: str) -> float | None:

@@ -34,6 +34,7 @@ SMALL_MACHINE = (
     "-XX:+UseSerialGC -XX:+IgnoreUnrecognizedVMOptions -XX:Tier4InvocationThreshold=200000"
     " -XX:Tier4MinInvocationThreshold=24000 -XX:Tier4CompileThreshold=600000 -XX:Tier4BackEdgeThreshold=1600000"
 )
+OBJECT_STORES = ("s3://", "s3a://", "gs://")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -100,9 +101,12 @@ class Settings(BaseSettings):
     @field_validator("lake_uri")
     @classmethod
     def _absolute_lake(cls, value: str) -> str:
-        if not value or ("://" in value and not value.startswith("file://")):
+        if not value or value.startswith(OBJECT_STORES):
             return value
-        return str(cls._plain(Path(unquote(value.removeprefix("file://"))).expanduser().resolve()))
+        path = unquote(value.removeprefix("file://")) if value.startswith("file:///") else value
+        if re.match("[a-z0-9]+:", path):
+            raise ValueError(f"a lake is a folder, or an address that begins with {' or '.join(OBJECT_STORES)}")
+        return str(cls._plain(Path(path).expanduser().resolve()))
 
     @field_validator("home")
     @classmethod
@@ -205,7 +209,7 @@ class Settings(BaseSettings):
 def get_settings() -> Settings:
     """Read the settings: real environment first, then `.env` in this folder, then the running stack's own.
 
-    Puts this process's times and its database sessions into UTC, too.
+    Puts this process's environment in order, too (`environment.adapt`): UTC, UTF-8, no proxy to this machine.
 
     Raises:
         ShopStreamsError: a name that is no setting, or a value that does not fit; one line for all of them.

@@ -51,12 +51,13 @@ def without_secret(address: str) -> str:
 
 
 def _topics(settings: Settings, ask: bool) -> dict[str, dict[str, int | None]]:
-    """Where all of each topic's last 24 hours is, and how many brokers keep it; None for what does not answer."""
+    """Where all of each topic's last 24 hours is, and on how many brokers an acknowledged record is at least; None for what does not answer."""
     kept: dict[str, int] = {}
     with suppress(KafkaException):
         kept = copies(settings.kafka, [spec.topic.name for spec in LAKE_STREAMS], seconds=2) if ask else {}
     return {
-        spec.topic.name: topic_totals(spec, settings, spec.topic.name in kept) | {"copies": kept.get(spec.topic.name)}
+        spec.topic.name: topic_totals(spec, settings, spec.topic.name in kept)
+        | {"copies": kept.get(spec.topic.name) or None}
         for spec in LAKE_STREAMS
     }
 

@@ -75,14 +75,21 @@ def _led(settings: Settings, topic: str) -> bool:
 
 
 @contextmanager
-def running_broker(home: Path | None = None, port: int | None = None, topics: Sequence[Topic] = ()) -> Iterator[Broker]:
-    """A broker with `topics`, in a new folder on free ports. Another one on the same `port` can follow once it has ended."""
+def running_broker(
+    home: Path | None = None, port: int | None = None, topics: Sequence[Topic] = (), properties: str = ""
+) -> Iterator[Broker]:
+    """A broker with `topics`, in a new folder on free ports. Another one on the same `port` can follow once it has ended.
+
+    `properties` are lines of its configuration, which count more than ours.
+    """
     with tempfile.TemporaryDirectory(prefix="shop-streams-broker-") as folder:
         free, controller = free_ports(2)
         settings = Settings(home=home or Path(folder), kafka_port=port or free, kafka_controller_port=controller)
         settings.home.mkdir(parents=True, exist_ok=True)
         service = next(one for one in services(settings) if one.name == "kafka")
         service.prepare()
+        with (settings.home / "kafka.properties").open("a") as file:
+            file.write(f"{properties}\n")
         with (settings.home / "kafka.log").open("wb") as log:
             process = subprocess.Popen(service.command, stdout=log, stderr=log)
         try:

@@ -121,8 +121,6 @@ class Mart:
             try:
                 rows = self.rows(source, key).withColumn("source_rows", F.lit(source_rows).cast("bigint"))
                 overwrite_partition(rows, self.table, settings, f"{self.partition_column} = '{key}'")
-                metadata = partition_metadata(self.table, settings, self.partition_column, key)
-                metadata = {**self.totals(settings, key), "source_rows": source_rows, **metadata}
             except psycopg2.OperationalError:  # without a server there is no use in trying the others
                 raise
             except Exception as error:  # whatever it is, it is this partition's
@@ -131,7 +129,8 @@ class Mart:
                 failures.count(key)
                 continue
             failures.forget(key)
-            yield key, metadata
+            metadata = partition_metadata(self.table, settings, self.partition_column, key)
+            yield key, {**self.totals(settings, key), "source_rows": source_rows, **metadata}
         if failed:
             first, reason = next(iter(failed.items()))
             raise PartitionsFailed(

@@ -26,6 +26,7 @@ from rich.console import Console
 from tenacity import retry, stop_after_attempt
 
 from shop_streams.defs.app_events.rules import COLLECTED_SINCE
+from shop_streams.environment import process_environment
 from shop_streams.local import class_archive
 from shop_streams.local.probes import Unhealthy
 from shop_streams.local.services import Service, services
@@ -64,7 +65,7 @@ def _running(service: Service, settings: Settings) -> Iterator[subprocess.Popen[
     with (settings.home / "logs" / f"{service.name}.log").open("wb") as log:
         process = subprocess.Popen(
             service.command,
-            env=os.environ | service.environment | secrets,
+            env=process_environment(settings) | service.environment | secrets,
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -1,6 +1,6 @@
 """Facts that must stay as they were at a stream's first start, kept as small files inside its checkpoint folder.
 
-They live wherever the checkpoint does, and vanish with it; what is no folder of this machine is reached through Spark.
+They live wherever the checkpoint does, and vanish with it; what is no folder of this machine is written through Spark.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 from pyarrow import fs
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
+
+from shop_streams.errors import ShopStreamsError
 
 
 class CheckpointMismatch(Exception):
@@ -141,8 +144,13 @@ def _opened(folder: str, *below: str) -> tuple[fs.FileSystem, str]:
 
 
 def _names(folder: str, *below: str) -> list[str]:
-    system, path = _opened(folder, *below)
-    return [found.base_name for found in system.get_file_info(fs.FileSelector(path, allow_not_found=True))]
+    try:
+        system, path = _opened(folder, *below)
+        return [found.base_name for found in system.get_file_info(fs.FileSelector(path, allow_not_found=True))]
+    except (OSError, pa.ArrowException) as error:
+        raise ShopStreamsError(
+            f"The checkpoint {folder} can't be read: {error}. Is SHOP_STREAMS_LAKE_URI right?"
+        ) from error
 
 
 def _text(folder: str, *below: str) -> str:

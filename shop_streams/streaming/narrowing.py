@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import psycopg2
+import psycopg2.errors
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -56,8 +58,8 @@ returning failures
 SURROUNDINGS = (
     "OutOfMemory", "No space left", "Concurrent", "ConnectionError", "Connection refused", "connect back", "Timeout",
     "org.apache.kafka.common.errors", "KafkaException", "KAFKA_DATA_LOSS", "UNAVAILABLE", "SESSION_CLOSED",
-    "SESSION_CHANGED", "INVALID_HANDLE", "SparkContext was shut down", "OperationalError", "InterfaceError", "MemoryError",
-    "OSError", "DatabaseAway", "RpcError",
+    "SESSION_CHANGED", "INVALID_HANDLE", "SparkContext was shut down", "OperationalError", "InterfaceError", "RpcError",
+    "DatabaseAway",
 )  # fmt: skip
 
 
@@ -80,7 +82,13 @@ def said(error: Exception) -> str:
 
 
 def is_of_surroundings(error: Exception) -> bool:
-    """Whether no record can be blamed for the error."""
+    """Whether no record can be blamed for the error. Of PostgreSQL's errors, only those about a value can be a record's."""
+    if isinstance(error, psycopg2.Error):
+        return not isinstance(
+            error, (psycopg2.DataError, psycopg2.IntegrityError, psycopg2.errors.ProgramLimitExceeded)
+        )
+    if isinstance(error, (ShopStreamsError, OSError, MemoryError)):
+        return True
     return any(words in said(error) for words in SURROUNDINGS)
 
 

@@ -8,6 +8,7 @@ Other stacks on the same database go on.
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,8 +30,12 @@ def stack_id(home: Path) -> str:
     """The id of the home's stack, made at the first call."""
     path = home / "stack.id"
     home.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(uuid.uuid4().hex)
+    if not path.exists():
+        with tempfile.NamedTemporaryFile("w", dir=home, prefix="stack.id.") as part:  # its owner's alone
+            part.write(uuid.uuid4().hex)
+            part.flush()
+            with suppress(FileExistsError):  # another process was first; nobody reads half of it
+                os.link(part.name, path)
     return path.read_text()
 
 

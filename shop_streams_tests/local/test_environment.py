@@ -34,8 +34,8 @@ def test_this_machine_is_never_asked_through_a_proxy(monkeypatch: pytest.MonkeyP
     settings = Settings(spark_port=listen("spark"))
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{listen('proxy')}")
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "shop.example")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("NO_PROXY", "shop.example")
     adapt(os.environ, settings)
     with pytest.raises(Unhealthy):
         probe_spark(settings)

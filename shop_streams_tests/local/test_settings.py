@@ -110,6 +110,10 @@ def test_a_lake_in_a_folder_is_a_plain_path_however_it_is_written(folder: Path) 
     [
         ("HOME", "/srv/[work]", "can't have '[' ']'"),
         ("LAKE_URI", "/srv/a|b", "can't have '|'"),
+        ("LAKE_URI", "hdfs://name/lake", "begins with s3://"),
+        ("LAKE_URI", "file:/srv/lake", "a lake is a folder"),
+        ("LAKE_URI", "file://localhost/srv", "a lake is a folder"),
+        ("LAKE_URI", "/srv/100%41", "can't have '%41'"),
         ("POSTGRES_DSN", "host=db dbname=shop", "must be postgresql://"),
         ("POSTGRES_DSN", "postgresql://shop@one,two/shop", "with one host"),
     ],

@@ -213,6 +213,7 @@ def test_gaps_among_many_records_are_read_alone(kafka: Settings) -> None:
 def test_repeats_are_counted_by_id_and_who_has_none_repeats_nobody(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     table = Table("repeats", (), ("event_date",), "", identity="event_id")
+    assert duplicates(table, settings, {0: (2, 8)}) == 0  # there is no table yet
     ids = ["b", None, "a", "a", None, None, "b", "c"]
     rows = {
         "kafka_partition": pa.array([0] * len(ids), pa.int32()),
@@ -222,3 +223,4 @@ def test_repeats_are_counted_by_id_and_who_has_none_repeats_nobody(tmp_path: Pat
     }
     write_deltalake(table.uri(settings), pa.table(rows), partition_by=["event_date"])
     assert duplicates(table, settings, {0: (2, 8)}) == 2  # the second a, and the b that was there before
+    assert duplicates(replace(table, identity="of_a_later_version"), settings, {0: (2, 8)}) == 0

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from shop_streams.defs.sales.streams import INGEST
-from shop_streams.kafka import topic_identity, watermarks
+from shop_streams.kafka import copies, read_topic, topic_identity, topic_settings, watermarks
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.checkpoint import PlannedBatch, committed_offsets, note_without_spark, planned_batch
@@ -145,3 +145,13 @@ def test_a_checkpoint_is_read_from_a_folder_and_from_an_address(tmp_path: Path, 
     assert planned_batch(folder, "t") == PlannedBatch(1, {0: 5}, {0: 9, 1: 2})
     assert note_without_spark(folder, "topic_identity") == "cluster/topic"
     assert note_without_spark(folder, "none") is None and committed_offsets(f"{folder}/none", "t") == {}
+
+
+def test_looking_at_a_topic_does_not_make_it_on_a_cluster_that_would() -> None:
+    with running_broker(properties="auto.create.topics.enable=true") as broker:
+        servers = broker.settings.kafka
+        for look in (watermarks, topic_settings, read_topic):
+            with pytest.raises(KafkaException):
+                look(servers, "nobodys")
+        assert topic_identity(servers, "nobodys") is None and copies(servers, ["nobodys"]) == {}
+        assert "nobodys" not in AdminClient({"bootstrap.servers": servers}).list_topics(timeout=10).topics

@@ -9,6 +9,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg2
+import psycopg2.errors
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from pyspark.sql import functions as F
 from shop_streams.defs.sales import transforms
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.defs.sales.streams import INGEST
+from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import read_topic
 from shop_streams.lake import log
 from shop_streams.settings import Settings
@@ -117,6 +120,30 @@ def test_a_batch_goes_on_without_its_culprits_even_if_they_are_all_of_it(
 def test_an_error_of_any_kind_may_be_a_records(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = Tried(monkeypatch, 5, throwing(OverflowError("date value out of range"), 3))
     assert tried.narrow() == 1 and [offset for _, offset, _ in tried.noted] == [3]
+
+
+OURS = [
+    psycopg2.errors.InsufficientPrivilege("subscribers_restaurants"), psycopg2.errors.AdminShutdown("x"),
+    psycopg2.errors.QueryCanceled("due to statement timeout"), psycopg2.errors.UndefinedColumn("restaurant_id"),
+    psycopg2.errors.DeadlockDetected("x"), psycopg2.InterfaceError("closed"), PermissionError("x"), BrokenPipeError("x"),
+    ShopStreamsError("there is no table"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", OURS, ids=repr)
+def test_an_error_of_the_database_or_the_machine_buries_nothing(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    tried = Tried(monkeypatch, 5, throwing(error, *range(5)))
+    with pytest.raises(type(error)):
+        tried.narrow()
+    assert tried.noted == tried.buried == []
+
+
+@pytest.mark.parametrize("error", [psycopg2.errors.CheckViolation("odd"), psycopg2.errors.NumericValueOutOfRange("x")])
+def test_an_error_about_a_value_is_its_records(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    tried = Tried(monkeypatch, 5, throwing(error, 2))
+    assert tried.narrow() == 1 and [offset for _, offset, _ in tried.noted] == [2]
 
 
 AWAY = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,9 @@ def run_aggregate(
         ShopStreamsError: Kafka or Spark is down, the topic does not exist or is empty, or the query failed.
     """
     _check(settings, in_topic)
-    problem = broker_time_problem(in_topic, topic_settings(settings.kafka, in_topic), settings.kafka)
-    if problem is not None:
-        speaker(console)(problem)
+    with suppress(KafkaException):  # advice; who may not ask for a topic's settings goes without
+        if problem := broker_time_problem(in_topic, topic_settings(settings.kafka, in_topic), settings.kafka):
+            speaker(console)(problem)
     create_topics(settings, (Topic(out_topic, "", {"cleanup.policy": "compact"}),))
     throw_away = None if checkpoint else tempfile.mkdtemp(prefix="aggregate-", dir=_scratch(settings))
     folder = checkpoint or throw_away
