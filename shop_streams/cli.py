@@ -8,10 +8,12 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import typer
+from confluent_kafka import KafkaException
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -270,14 +272,26 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that has no ✓ must not end what runs well
+    code = _run()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    # Arrow's threads may still be reading ahead for a preview: Python's own shutdown then crashes now and then, or hangs.
+    os._exit(code)
+
+
+def _run() -> int:
     try:
         app()
-    except ShopStreamsError as problem:
+    except SystemExit as ended:  # as typer ends a command
+        return int(ended.code or 0)
+    except (ShopStreamsError, KafkaException, OSError) as problem:
         text = escaped(problem, lines=True)
         Console(stderr=True, emoji=False).print(f"[red]error:[/] {text}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        return 1
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    return 0
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.console import Console
 from rich.progress import track
+from rich.table import Column
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -67,7 +68,7 @@ def list_dead_letters(
         ]
         typer.echo(json.dumps(rows, indent=2, default=str))
         return
-    grid = RichTable("at", "place", "reason", "value", "came from")
+    grid = RichTable("at", Column("place", no_wrap=True), "reason", "value", "came from")
     for letter in found.letters[:limit]:
         place = place_of(letter)
         cells = (plain(place, 200), plain(letter["reason"], REASON_WIDTH), plain(letter["raw"]))
@@ -189,7 +190,7 @@ def _tracked(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
 
 def _print_results(results: list[Result]) -> None:
     """Each letter before and after, with the verdict; texts, not markup, and bounded: values come from anywhere."""
-    grid = RichTable("place", "before", "after", "verdict")
+    grid = RichTable(Column("place", no_wrap=True), "before", "after", "verdict")
     for result in results[:SHOWN]:
         before, after = plain_pair(result.draft.before, result.draft.after, VALUE_WIDTH)
         cells = (plain(result.draft.place, 200), before, after, plain(result.detail, REASON_WIDTH))

@@ -29,7 +29,9 @@ def partition_metadata(table: Table, settings: Settings, column: str, key: str) 
     uri = table.uri(settings)
     delta = log.open_table(uri)
     assert delta is not None
-    preview = delta.to_pyarrow_dataset().head(PREVIEW_ROWS, filter=pc.field(column).cast("string") == key)
+    # All of the partition, not its `head`: that leaves threads behind which read ahead, and may crash the run's end.
+    rows = delta.to_pyarrow_dataset().to_table(filter=pc.field(column).cast("string") == key)
+    preview = rows.slice(0, PREVIEW_ROWS)
     return {
         ROW_COUNT: log.row_counts(uri, column).get(key, 0),
         "delta_version": delta.version(),

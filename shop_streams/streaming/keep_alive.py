@@ -145,7 +145,7 @@ def stream_state(lease: Lease | None, ttl: float) -> str:
     if lease.fresh(ttl):
         return "running"
     pause = backoff_seconds(lease.failures)
-    if pause and lease.beat_age < pause + START_GRACE_SECONDS:  # later, the sensor must be off
+    if lease.failures and lease.beat_age < pause + START_GRACE_SECONDS:  # later, the sensor must be off
         return "backing_off"
     return "resting" if lease.released else "stale"
 

@@ -71,3 +71,14 @@ def test_a_terminal_of_another_encoding_ends_nothing() -> None:
         [sys.executable, "-c", script], env=environment, capture_output=True, check=True, timeout=60
     ).stdout
     assert b"healthy" in said
+
+
+def test_a_preview_of_a_table_never_ends_in_a_crash(tmp_path: Path) -> None:
+    """Arrow's threads that still read ahead crashed Python's shutdown in every second run or so."""
+    for number in range(8):
+        rows = pa.table({"id": [f"{number}-{one}" for one in range(2000)]})
+        write_deltalake(str(tmp_path / "lake" / "many" / "files"), rows, mode="append")
+    command = [str(Path(sys.executable).with_name("shop-streams")), "show", "many/files"]
+    environment = os.environ | {"SHOP_STREAMS_HOME": str(tmp_path)}
+    for _ in range(6):
+        assert subprocess.run(command, env=environment, capture_output=True, timeout=60).returncode == 0

@@ -98,5 +98,6 @@ def test_state_for_status() -> None:
     assert stream_state(lease(1), TTL) == "running"
     assert stream_state(lease(30), TTL) == "stale"
     assert stream_state(lease(30, released=True), TTL) == "resting"
+    assert stream_state(lease(30, released=True, failures=1), TTL) == "backing_off"  # Spark may be away just now
     assert stream_state(lease(30, released=True, failures=3), TTL) == "backing_off"
     assert stream_state(lease(600, released=True, failures=3), TTL) == "resting"  # the sensor is off

@@ -24,7 +24,7 @@ from shop_streams.streaming import identity
 from shop_streams.streaming.checkpoint import CheckpointNotes, committed_offsets
 from shop_streams.streaming.managed import SparkGone, probe_spark
 from shop_streams.terminal import speaker
-from shop_streams.topics import Topic, broker_time_problem, create_topics
+from shop_streams.topics import ALL, HOURLY_METRICS, Topic, broker_time_problem, create_topics
 
 
 def run_aggregate(
@@ -42,6 +42,9 @@ def run_aggregate(
     Raises:
         ShopStreamsError: Kafka or Spark is down, the topic does not exist or is empty, or the query failed.
     """
+    sources = {topic.name for topic in ALL} - {HOURLY_METRICS.name}
+    if out_topic == in_topic or out_topic in sources:
+        raise ShopStreamsError(f"--out-topic {out_topic} holds records that streams read; name another topic.")
     _check(settings, in_topic)
     with suppress(KafkaException):  # advice; who may not ask for a topic's settings goes without
         if problem := broker_time_problem(in_topic, topic_settings(settings.kafka, in_topic), settings.kafka):
@@ -54,6 +57,11 @@ def run_aggregate(
     try:
         session = open_session(settings)
         identity.pin(CheckpointNotes(session, folder), settings.kafka, in_topic, committed_offsets(folder, in_topic))
+        noted = CheckpointNotes(session, folder).get("window_anchor", lambda: anchor)
+        if noted != anchor:
+            raise ShopStreamsError(
+                f"The checkpoint's windows begin at --window-anchor {noted}; give that one, or a new checkpoint."
+            )
         query = aggregate.start(
             session, settings.kafka, in_topic, out_topic, folder, anchor, until_caught_up,
             (first_day or settings.first_day).isoformat(),
