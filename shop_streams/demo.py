@@ -181,7 +181,7 @@ def hourly_by_hand(values: list[bytes]) -> dict[int, tuple[Any, ...]]:
     result: dict[int, tuple[Any, ...]] = {}
     for start, events in hours.items():
         prices = [event["item_price"] for event in events if event["event_type"] == "buy"]
-        visitors = sum(event["uid"] is not None for event in events)
+        visitors = sum(event.get("uid") is not None for event in events)
         result[start] = (
             start + 3600,
             sum(prices),
