@@ -36,9 +36,8 @@ def adapt(environment: MutableMapping[str, str], settings: Settings) -> None:
         for name in [name for name in environment if name.startswith("PG")]:
             del environment[name]
     if settings.embedded["spark"]:
-        environment.pop(
-            "JAVA_HOME", None
-        )  # the Java that is checked is the one on the PATH, and must be the one that starts
+        # The Java that is checked is the one on the PATH, and must be the one that starts.
+        environment.pop("JAVA_HOME", None)
     environment.update(UNIFORM)
     # Of the two spellings most programs read one: both name all that either did.
     named = [host.strip() for name in NO_PROXY for host in environment.get(name, "").split(",") if host.strip()]

@@ -132,11 +132,11 @@ def topic_identity(servers: str, topic: str, seconds: float = ANSWER_SECONDS) ->
         raise
 
 
-def topic_settings(servers: str, topic: str, seconds: float = ANSWER_SECONDS) -> dict[str, str]:
+def topic_settings(servers: str, topic: str) -> dict[str, str]:
     """The topic's settings on the broker, defaults included."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
     client = _admin(servers)  # must outlive its answer
-    found = client.describe_configs([resource], request_timeout=seconds)[resource].result()
+    found = client.describe_configs([resource], request_timeout=ANSWER_SECONDS)[resource].result()
     return {name: entry.value for name, entry in found.items()}
 
 
@@ -147,13 +147,14 @@ def copies(servers: str, topics: Sequence[str], seconds: float = ANSWER_SECONDS)
     """
     client = _admin(servers)
     known = client.list_topics(timeout=seconds).topics
-    found = {}
-    for name in topics:
-        if name in known:
-            found[name] = 0
-            with suppress(KafkaException):
-                in_sync = int(topic_settings(servers, name, seconds)["min.insync.replicas"])
-                found[name] = min([in_sync, *(len(one.replicas) for one in known[name].partitions.values())])
+    found = {name: 0 for name in topics if name in known}
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in found]
+    answers = client.describe_configs(resources, request_timeout=seconds) if resources else {}
+    for resource, answer in answers.items():
+        with suppress(KafkaException):
+            in_sync = int(answer.result()["min.insync.replicas"].value)
+            replicas = [len(one.replicas) for one in known[resource.name].partitions.values()]
+            found[resource.name] = min([in_sync, *replicas])
     return found
 
 

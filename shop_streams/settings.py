@@ -125,10 +125,9 @@ class Settings(BaseSettings):
     @classmethod
     def _one_address(cls, value: str) -> str:
         # Dagster reads the address with SQLAlchemy, which takes this form alone.
-        value = value.replace("postgres://", "postgresql://", 1) if value.startswith("postgres://") else value
-        if value and (
-            not value.startswith("postgresql://") or "," in value.partition("://")[2].rpartition("@")[2].split("/")[0]
-        ):
+        value = re.sub("^postgres://", "postgresql://", value)
+        hosts = urlparse(value).netloc.rpartition("@")[2]
+        if value and (not value.startswith("postgresql://") or "," in hosts):
             raise ValueError("the address must be postgresql://user@host:port/database, with one host")
         return value
 

@@ -51,7 +51,7 @@ def without_secret(address: str) -> str:
 
 
 def _topics(settings: Settings, ask: bool) -> dict[str, dict[str, int | None]]:
-    """Where all of each topic's last 24 hours is, and on how many brokers an acknowledged record is at least; None for what does not answer."""
+    """Where all of each topic's last 24 hours is, and its `copies`; None for what does not answer."""
     kept: dict[str, int] = {}
     with suppress(KafkaException):
         kept = copies(settings.kafka, [spec.topic.name for spec in LAKE_STREAMS], seconds=2) if ask else {}

@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
@@ -52,12 +52,12 @@ def stop_runs(settings: Settings, say: Callable[[str], None]) -> None:
 def rest_streams(settings: Settings, say: Callable[[str], None], seconds: float = REST_SECONDS) -> None:
     """Wait until every stream of this home has given its lease back, and then until its process has said so to Dagster."""
     leases = Leases(settings.postgres)
+    processes = {process.pid: process for process in processes_of(settings)}
     ours = {
         name: lease
         for name, lease in leases.read().items()
-        if lease.fresh(settings.lease_seconds) and is_ours(lease, settings)
+        if lease.fresh(settings.lease_seconds) and is_ours(lease, processes)
     }
-    processes = [process for process in processes_of(settings) if process.pid in {lease.pid for lease in ours.values()}]
     deadline = time.monotonic() + seconds
     while True:
         now = leases.read()
@@ -75,15 +75,13 @@ def rest_streams(settings: Settings, say: Callable[[str], None], seconds: float 
             f"No answer from {', '.join(held)} (died, or hung for {seconds:.0f} s): canceled, and taken up where it was at "
             "the next start."
         )
-    psutil.wait_procs(
-        [one for one in processes if one.pid not in {lease.pid for lease in held.values()}], CANCEL_SECONDS
-    )
+    ending = [processes[lease.pid] for name, lease in ours.items() if name not in held and lease.pid in processes]
+    psutil.wait_procs(ending, CANCEL_SECONDS)
 
 
-def is_ours(lease: Lease, settings: Settings) -> bool:
-    """Whether a process of this home holds it: other homes may share the database."""
-    pids = {process.pid for process in processes_of(settings)}
-    return lease.host == socket.gethostname() and lease.pid in pids
+def is_ours(lease: Lease, processes: Container[int]) -> bool:
+    """Whether one of this home's `processes` (their pids) holds it: other homes may share the database."""
+    return lease.host == socket.gethostname() and lease.pid in processes
 
 
 @contextmanager

@@ -30,9 +30,7 @@ Ranges = Mapping[int, tuple[int, int]]
 """Kafka partition -> offsets [first, end)."""
 
 RECENT_HOURS = 24  # a check every quarter of an hour must not read the whole table
-REPEAT_HORIZON = timedelta(
-    days=7
-)  # a client retries within minutes; a week before each day costs one column of a few partitions
+REPEAT_HORIZON = timedelta(days=7)  # a client retries within minutes; a week costs one column of a few partitions
 COUNTED_IN_FLIGHT = 100_000  # of more, what is in flight is counted in offsets: no need to read them
 NEAR = 2_000  # gaps with fewer offsets between them are read in one go: that is faster than to seek
 

@@ -63,7 +63,7 @@ def start_query(
     stream = StreamContext(spark, settings, spec.name, spec.topic.name, spec.checkpoint(settings))
     notes = CheckpointNotes(spark, stream.checkpoint)
     known = Narrowing(settings.postgres)
-    if notes.find(identity.NOTE) is None:
+    if notes.find(identity.NOTE) is None:  # a new checkpoint
         known.forget(spec.name)
     notes.pin(spec.pinned(settings))
     earliest = identity.pin(

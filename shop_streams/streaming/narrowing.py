@@ -228,7 +228,7 @@ def narrow(spec: StreamSpec, context: StreamContext, earliest: Mapping[int, int]
             return None
         try:
             spec.sink.attempt(read_offsets(context.spark, settings.kafka, topic, some), context)
-        except Exception as error:
+        except Exception as error:  # whatever a value can cause: what it can't, is raised again
             if is_of_surroundings(error):
                 raise
             return said(error)[:REASON_CHARACTERS]

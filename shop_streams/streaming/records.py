@@ -103,22 +103,22 @@ class Judge:
         ahead = int(MAX_AHEAD.total_seconds() * 1_000_000)
         for batch in batches:
             at = batch.column("timestamp").cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist()
-            if odd := {number for number, moment in enumerate(at) if not 0 <= moment <= LAST_MOMENT}:
+            if odd := [number for number, moment in enumerate(at) if not 0 <= moment <= LAST_MOMENT]:
                 at = [min(max(moment, 0), LAST_MOMENT) for moment in at]
             events: list[Any] = []
             reasons: list[str | None] = []
             times = Times(first, 0)
-            for number, (value, moment) in enumerate(zip(batch.column("value").to_pylist(), at, strict=True)):
+            for value, moment in zip(batch.column("value").to_pylist(), at, strict=True):
                 if times.latest != moment + ahead:  # many records have the same time
                     times = Times(first, moment + ahead)
                 try:
-                    if number in odd:
-                        raise Refused([("body", "the record's own time is no date from 1970 to 9999")])
                     events.append(self.rules.judge(value, times, decode))
                     reasons.append(None)
                 except Refused as refused:
                     events.append(None)
                     reasons.append(str(refused))
+            for number in odd:
+                events[number], reasons[number] = None, "the record's own time is no date from 1970 to 9999"
             bounded = pa.array(at, pa.int64()).cast(pa.timestamp("us", "UTC")) if odd else batch.column("timestamp")
             columns = [bounded if name == "timestamp" else batch.column(name) for name in self.keep]
             columns += [self._struct(events), pa.array(reasons, pa.string())]

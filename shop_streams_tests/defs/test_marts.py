@@ -53,9 +53,7 @@ def test_a_partition_that_fails_holds_up_no_other(stack: Stack) -> None:
     assert instance.get_materialized_partitions(asset_key(table)) == good
     failures = MartFailures(stack.settings.postgres, mart.name)
     pauses = failures.pauses()
-    assert pauses.keys() == set(BROKEN) and all(
-        pause > 0 for pause in pauses.values()
-    )  # their backing off is their own
+    assert pauses.keys() == set(BROKEN) and min(pauses.values()) > 0  # their backing off is their own
     run = instance.get_run_by_id(result.run_id)
     assert run is not None and FAILED_PARTITIONS_TAG in run.tags  # which the mart as a whole does not share
     for key in BROKEN:

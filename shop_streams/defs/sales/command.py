@@ -56,8 +56,9 @@ def run_aggregate(
     folder = folder if "://" in folder else str(Path(folder).resolve())
     try:
         session = open_session(settings)
-        identity.pin(CheckpointNotes(session, folder), settings.kafka, in_topic, committed_offsets(folder, in_topic))
-        noted = CheckpointNotes(session, folder).get("window_anchor", lambda: anchor)
+        notes = CheckpointNotes(session, folder)
+        identity.pin(notes, settings.kafka, in_topic, committed_offsets(folder, in_topic))
+        noted = notes.get("window_anchor", lambda: anchor)
         if noted != anchor:
             raise ShopStreamsError(
                 f"The checkpoint's windows begin at --window-anchor {noted}; give that one, or a new checkpoint."
