@@ -61,7 +61,7 @@ def build_accounting(spec: StreamSpec) -> dg.AssetsDefinition:
         partitions_def=topic_hours,
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=spec.domain,
-        kinds={"kafka", "delta"},
+        kinds={"kafka", "deltalake"},
         owners=list(spec.owners),
         description=f"One row of the plots is one hour of the topic {spec.topic.name}: records = rows + dead letters + in flight. "
         "Duplicates are rows whose event had arrived before; they count once in what is computed.",

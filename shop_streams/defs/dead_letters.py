@@ -27,7 +27,7 @@ dead_letters = dg.AssetSpec(
     asset_key(DEAD_LETTERS),
     description=DEAD_LETTERS.rows_are,
     group_name="streams",
-    kinds={"delta"},
+    kinds={"deltalake"},
     owners=["team:data-platform"],
     deps=[stream_key(stream) for stream in LAKE_STREAMS],
     metadata={"dagster/column_schema": column_schema(DEAD_LETTERS)},

@@ -13,9 +13,9 @@ DEAD_LETTERS = Table(
     path="dead_letters",
     columns=(
         Column("domain", "string", "the domain whose stream refused the record"),
-        Column("topic", "string"),
-        Column("kafka_partition", "int"),
-        Column("kafka_offset", "bigint"),
+        Column("topic", "string", "Kafka's topic of the record"),
+        Column("kafka_partition", "int", "Kafka's partition of the record"),
+        Column("kafka_offset", "bigint", "Kafka's offset of the record in its partition"),
         Column("raw", "binary", "the record's value, byte by byte; null when it had none"),
         Column("reason", "string", "every rule that it breaks, with the field"),
         Column("at", "timestamp", "the broker's time of the record"),

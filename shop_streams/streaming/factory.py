@@ -75,7 +75,7 @@ def output_asset(spec: StreamSpec, partitions: dg.PartitionsDefinition | None) -
         spec.output,
         description=spec.description,
         group_name=spec.domain,
-        kinds={"spark", "delta" if table else "kafka"},
+        kinds={"spark", "deltalake" if table else "kafka"},
         owners=list(spec.owners),
         deps=[stream_key(spec)],
         partitions_def=partitions,

@@ -42,6 +42,18 @@ def test_every_asset_is_explained() -> None:
         assert node.group_name != "default" and node.owners and node.kinds, key
 
 
+def test_every_column_is_explained_and_every_lake_table_has_its_icon() -> None:
+    columns = 0
+    for key in graph().get_all_asset_keys():
+        node = graph().get(key)
+        assert "delta" not in node.kinds, "Dagster's icon is called deltalake"
+        schema = node.metadata.get("dagster/column_schema")
+        for column in schema.columns if schema else ():
+            columns += 1
+            assert column.description, f"{key.to_user_string()}.{column.name}"
+    assert columns > 60
+
+
 def test_no_stream_is_ever_retried_by_dagster() -> None:
     for name in STREAMS:
         job = defs.resolve_job_def(f"{name}_stream")

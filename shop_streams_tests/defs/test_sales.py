@@ -118,7 +118,7 @@ def mart(stack: Stack, day: str) -> list[dict[str, Any]]:
 
 
 def mart_runs(stack: Stack) -> list[dict[str, Any]]:
-    query = """{ runsOrError(filter: {tags: [{key: "shop_streams/mart", value: "sales_hourly_metrics"}]}) {
+    query = """{ runsOrError(filter: {tags: [{key: ".dagster/shop_streams_mart", value: "sales_hourly_metrics"}]}) {
         ... on Runs { results { status assetMaterializations { partition } } } } }"""
     found: list[dict[str, Any]] = stack.graphql(query)["runsOrError"]["results"]
     return found

@@ -18,14 +18,14 @@ SHOP_EVENTS = Table(
     path="sales/shop_events",
     columns=(
         Column("event_type", "string", "view or buy"),
-        Column("category", "string"),
-        Column("item_id", "string"),
-        Column("item_price", "bigint"),
+        Column("category", "string", "category of the item; null or empty when the client did not say"),
+        Column("item_id", "string", "the item that was viewed or bought; null when the client did not say"),
+        Column("item_price", "bigint", "its price, a whole number from 0 to 10^12"),
         Column("uid", "string", "null for an anonymous visitor"),
         Column("event_time", "timestamp", "from the data, UTC, milliseconds"),
-        Column("event_date", "date", "UTC"),
-        Column("kafka_partition", "int"),
-        Column("kafka_offset", "bigint"),
+        Column("event_date", "date", "day of event_time, UTC"),
+        Column("kafka_partition", "int", "Kafka's partition of the record"),
+        Column("kafka_offset", "bigint", "Kafka's offset of the record in its partition"),
         Column(
             "event_id", "string", "the client's UUID, in lower case, or one that the collector made; null without one"
         ),
@@ -43,15 +43,15 @@ HOURLY = Table(
         Column("end_ts", "bigint", "end of the hour, epoch seconds, exclusive"),
         Column("revenue", "decimal(38,0)", "sum of item_price over purchases, exact"),
         Column("visitors", "bigint", "events with a uid, views and purchases, not distinct"),
-        Column("purchases", "bigint"),
+        Column("purchases", "bigint", "events of the type buy"),
         Column("aov", "double", "average order value: revenue / purchases, null without a purchase"),
         Column("unique_visitors", "bigint", "distinct uids, exact"),
         Column("repeats", "bigint", "events that this row leaves out: their event_id had come within 7 days before"),
         Column(
             "repeats_revenue", "decimal(38,0)", "what the repeats would add; the topic, which counts records, has it"
         ),
-        Column("repeats_visitors", "bigint", "likewise"),
-        Column("repeats_purchases", "bigint", "likewise"),
+        Column("repeats_visitors", "bigint", "visitors that the repeats would add"),
+        Column("repeats_purchases", "bigint", "purchases that the repeats would add"),
         Column("event_date", "date", "day of start_ts, UTC"),
         Column(
             "source_rows",
