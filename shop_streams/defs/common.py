@@ -20,6 +20,7 @@ all_checks_schedule = dg.ScheduleDefinition(
     name="all_checks_every_quarter_hour",
     job=all_checks_job,
     cron_schedule="*/15 * * * *",
+    description="Runs every check of every table, each quarter of an hour.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 

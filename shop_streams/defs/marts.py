@@ -133,7 +133,7 @@ class Mart:
                 continue
             failures.forget(key)
             metadata = partition_metadata(self.table, settings, self.partition_column, key)
-            yield key, {**self.totals(settings, key), "source_rows": source_rows, **metadata}
+            yield key, {**self.totals(settings, key), "source_rows": str(source_rows), **metadata}
         if failed:
             first, reason = next(iter(failed.items()))
             raise PartitionsFailed(

@@ -34,6 +34,6 @@ def partition_metadata(table: Table, settings: Settings, column: str, key: str) 
     preview = rows.slice(0, PREVIEW_ROWS)
     return {
         ROW_COUNT: log.row_counts(uri, column).get(key, 0),
-        "delta_version": delta.version(),
+        "delta_version": str(delta.version()),
         "preview": dg.MetadataValue.md(markdown_table(preview.to_pylist())),
     }

@@ -79,6 +79,7 @@ definitions = dg.Definitions(
             name="daily_upkeep_at_night",
             job=daily_upkeep,
             cron_schedule="30 3 * * *",
+            description="Merges small files, deletes old ones and forgets old dead letters, at 03:30 UTC.",
             default_status=dg.DefaultScheduleStatus.RUNNING,
         )
     ],

@@ -111,18 +111,18 @@ class Reporter:
             "processed_rows_per_second": round(sample.processed_rows_per_second, 1),
             "batch_duration_ms": sample.batch_duration_ms,
             "batch_rows": sample.num_input_rows,
-            "batch_id": sample.batch_id,
+            "batch_id": str(sample.batch_id),
             "dead_letters": letters,
         } | ({"consumer_lag": lag} if lag is not None else {})
         # The output is partitioned by event time, and the UI plots it so; the stream's own asset is plotted over time.
         stream = dg.AssetMaterialization(stream_key(self.spec), metadata=speed)
         if self.spec.sink.table is None:
-            return [stream, dg.AssetMaterialization(self.spec.output, metadata={"batch_id": sample.batch_id})]
+            return [stream, dg.AssetMaterialization(self.spec.output, metadata={"batch_id": str(sample.batch_id)})]
         return [stream] + [
             dg.AssetMaterialization(
                 self.spec.output,
                 partition=key,
-                metadata={"dagster/partition_row_count": rows, "batch_id": sample.batch_id},
+                metadata={"dagster/partition_row_count": rows, "batch_id": str(sample.batch_id)},
             )
             for key, rows in grown.items()
         ]

@@ -42,6 +42,13 @@ def test_every_asset_is_explained() -> None:
         assert node.group_name != "default" and node.owners and node.kinds, key
 
 
+def test_every_automation_is_explained() -> None:
+    repository = defs.get_repository_def()
+    named = {one.name: one.description for one in repository.sensor_defs}
+    named |= {one.name: one.description for one in repository.schedule_defs}
+    assert len(named) > 9 and [name for name, description in named.items() if not description] == []
+
+
 def test_every_column_is_explained_and_every_lake_table_has_its_icon() -> None:
     columns = 0
     for key in graph().get_all_asset_keys():
