@@ -235,10 +235,10 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Print a lake table's first rows, row count and schema, without a JVM."""
-    from shop_streams.lake import log
+    from shop_streams.lake import reader
 
     settings = get_settings()
-    found = log.head(f"{settings.lake}/{table.strip('/')}", limit)
+    found = reader.head(f"{settings.lake}/{table.strip('/')}", limit)
     if found is None:
         raise ShopStreamsError(
             f"There is no table {table!r} below {settings.lake}. Has its stream run? `shop-streams status` tells; "

@@ -27,7 +27,7 @@ from shop_streams.defs.sales.schema import HOURLY
 from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import read_topic
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Table
 from shop_streams.local import stack
@@ -231,7 +231,7 @@ def _sent(settings: Settings) -> dict[int, tuple[Any, ...]]:
 
 
 def _mart_rows(settings: Settings, day: str) -> list[dict[str, Any]]:
-    rows = log.scan(HOURLY.uri(settings), [column.name for column in HOURLY.columns]).to_pylist()
+    rows = reader.scan(HOURLY.uri(settings), [column.name for column in HOURLY.columns]).to_pylist()
     return sorted((row for row in rows if str(row["event_date"]) == day), key=lambda row: row["start_ts"])
 
 
@@ -242,13 +242,13 @@ def _mart(settings: Settings, day: str) -> dict[int, tuple[Any, ...]]:
 def _enriched_holds(settings: Settings, tracked: list[dict[str, Any]]) -> bool:
     fields = ("event_id", "user_id", "app_name", "event_category", "event_action", "event_value")
     sent = {event["event_id"]: tuple(event[name] for name in fields) for event in tracked}
-    rows = log.scan(ENRICHED.uri(settings), list(fields)).to_pylist()
+    rows = reader.scan(ENRICHED.uri(settings), list(fields)).to_pylist()
     found = [tuple(row[name] for name in fields) for row in rows if row["event_id"] in sent]
     return sorted(found, key=str) == sorted(sent.values(), key=str)
 
 
 def _enrichment_right(settings: Settings, windows: list[str]) -> bool:
-    rows = log.scan(ENRICHED.uri(settings), ["window", "user_id", "event_action", "u_count", "u_mp_ea"]).to_pylist()
+    rows = reader.scan(ENRICHED.uri(settings), ["window", "user_id", "event_action", "u_count", "u_mp_ea"]).to_pylist()
     groups: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         if row["window"] in windows:

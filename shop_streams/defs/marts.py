@@ -18,14 +18,14 @@ from pyspark.sql import functions as F
 
 from shop_streams.defs.mart_failures import MartFailures
 from shop_streams.defs.metadata import partition_metadata
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key, column_schema
 from shop_streams.lake.table import Table
 from shop_streams.lake.write import overwrite_partition
 from shop_streams.settings import Settings, get_settings
 from shop_streams.spark import SparkConnect
 from shop_streams.streaming.beats import DEAD_AFTER_SECONDS, ProcessBeats
-from shop_streams.streaming.managed import probe_spark
+from shop_streams.streaming.run import probe_spark
 
 # Dagster's UI hides tags with this prefix: they are ours to read, and made each row of the list of runs four lines high.
 MART_TAG = ".dagster/shop_streams_mart"
@@ -93,11 +93,11 @@ class Mart:
 
     def recorded(self, settings: Settings) -> dict[str, int]:
         """The rows of the source that each partition was computed from, out of the mart's own Delta log."""
-        return log.recorded_versions(self.table.uri(settings), self.partition_column)
+        return reader.recorded_versions(self.table.uri(settings), self.partition_column)
 
     def written_at(self, settings: Settings) -> dict[str, float]:
         """When each partition was last written, epoch seconds, out of the mart's own Delta log."""
-        return log.written_at(self.table.uri(settings), self.partition_column)
+        return reader.written_at(self.table.uri(settings), self.partition_column)
 
     def recompute(self, spark: SparkConnect, keys: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Compute and replace each partition in turn; yields its key and metadata once it is written.
@@ -108,7 +108,7 @@ class Mart:
             SparkGone: Spark's server does not answer any more.
         """
         settings = get_settings()
-        version = log.version(self.source.uri(settings))  # one snapshot for the rows and for their number
+        version = reader.version(self.source.uri(settings))  # one snapshot for the rows and for their number
         if version is None:
             raise dg.Failure(
                 f"{self.source.path} does not exist yet: its stream has not written a batch.",

@@ -8,7 +8,7 @@ import dagster as dg
 from shop_streams.defs.common import all_checks_job
 from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.kafka import watermarks
-from shop_streams.lake import log, upkeep
+from shop_streams.lake import maintenance, reader
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
@@ -20,7 +20,7 @@ RUNS_AT_ONCE = 1000
 def closed_days(uri: str, day_column: str) -> list[str]:
     """The days of a table that ended at least a day ago: their ordinary traffic is over."""
     yesterday = str((datetime.fromtimestamp(time.time(), UTC) - timedelta(days=1)).date())
-    return [day for day in log.file_counts(uri, day_column) if day < yesterday]
+    return [day for day in reader.file_counts(uri, day_column) if day < yesterday]
 
 
 def forgotten_by_kafka(settings: Settings) -> str:
@@ -41,15 +41,15 @@ def keep_up_tables(context: dg.OpExecutionContext) -> None:
         table = spec.sink.table
         assert table is not None
         uri, (day,) = table.uri(settings), table.partition_by
-        rows.append(_record(table, upkeep.keep_up(uri, day, closed_days(uri, day), READERS_HOURS)))
+        rows.append(_record(table, maintenance.keep_up(uri, day, closed_days(uri, day), READERS_HOURS)))
     uri = DEAD_LETTERS.uri(settings)
-    expired = upkeep.expire(uri, "at", settings.dead_letter_days, forgotten_by_kafka(settings))
-    domains = list(log.file_counts(uri, "domain"))
-    rows.append(_record(DEAD_LETTERS, upkeep.keep_up(uri, "domain", domains, READERS_HOURS)))
+    expired = maintenance.expire(uri, "at", settings.dead_letter_days, forgotten_by_kafka(settings))
+    domains = list(reader.file_counts(uri, "domain"))
+    rows.append(_record(DEAD_LETTERS, maintenance.keep_up(uri, "domain", domains, READERS_HOURS)))
     context.add_output_metadata({"tables": dg.MetadataValue.table(rows), "dead_letters_expired": expired})
 
 
-def _record(table: Table, done: upkeep.Upkept) -> dg.TableRecord:
+def _record(table: Table, done: maintenance.Upkept) -> dg.TableRecord:
     return dg.TableRecord({"table": table.path, "files_before": done.files_before, "files_after": done.files_after})
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pyspark.errors import PySparkException
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from shop_streams.lake import log
+from shop_streams.lake import reader
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -59,8 +59,8 @@ class Table:
     )
     def create(self, spark: SparkSession, settings: Settings) -> None:
         """Create the table, empty, where it is missing."""
-        if (existing := log.open_table(self.uri(settings))) is not None:
-            missing = self._check_schema(dict(log.schema(existing)))
+        if (existing := reader.open_table(self.uri(settings))) is not None:
+            missing = self._check_schema(dict(reader.schema(existing)))
             if missing:
                 added = ", ".join(f"{column.name} {column.type}" for column in missing)
                 spark.sql(f"ALTER TABLE delta.`{self.uri(settings)}` ADD COLUMNS ({added})")

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from tenacity import retry, retry_if_exception, retry_if_exception_type, stop_after_attempt, wait_random
 
-from shop_streams.lake import log
+from shop_streams.lake import reader
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,8 +66,8 @@ def overwrite_partition(rows: DataFrame, table: Table, settings: Settings, condi
         AnalysisException: a row of `rows` lies outside of `condition`.
     """
     table.create(rows.sparkSession, settings)
-    existing = log.open_table(table.uri(settings))
-    types = dict(log.schema(existing)) if existing else {}
+    existing = reader.open_table(table.uri(settings))
+    types = dict(reader.schema(existing)) if existing else {}
     # A table of an earlier version may have a narrower type than this one makes.
     columns = [F.col(one.name).cast(types.get(one.name, one.type)) for one in table.columns]
     (

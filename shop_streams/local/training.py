@@ -110,7 +110,7 @@ def _work(settings: Settings) -> None:
     from shop_streams.defs.sales.streams import HOURLY
     from shop_streams.defs.sales.streams import INGEST as SHOP_EVENTS
     from shop_streams.spark import open_session
-    from shop_streams.streaming.managed import begin_query
+    from shop_streams.streaming.run import begin_query
     from shop_streams.streaming.spec import StreamContext
     from shop_streams.topics import create_topics
 

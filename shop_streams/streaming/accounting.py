@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from shop_streams.kafka import held_offsets, offsets_at, topic_identity, watermarks
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
 from shop_streams.streaming.checkpoint import committed_offsets, note_without_spark
@@ -174,7 +174,7 @@ def arrivals(low: int, high: int, rows: np.ndarray, letters: np.ndarray, committ
 def _arrivals(table: Table, settings: Settings, ranges: Ranges, where: pc.Expression) -> dict[int, np.ndarray]:
     """For each partition, how often the table has each offset of its range. Two bytes an offset: a topic may hold many."""
     counts = {number: np.zeros(max(0, high - low), np.uint16) for number, (low, high) in ranges.items()}
-    for batch in log.batches(table.uri(settings), ["kafka_partition", "kafka_offset"], where):
+    for batch in reader.batches(table.uri(settings), ["kafka_partition", "kafka_offset"], where):
         partitions = batch.column("kafka_partition").to_numpy()
         offsets = batch.column("kafka_offset").to_numpy()
         for number in np.unique(partitions):
@@ -186,18 +186,18 @@ def _arrivals(table: Table, settings: Settings, ranges: Ranges, where: pc.Expres
 
 def duplicates(table: Table, settings: Settings, ranges: Ranges) -> int:
     """Rows within `ranges` whose event had arrived before them, of a day of the week before: a client's repeats."""
-    known_table = log.open_table(table.uri(settings))
-    if not table.identity or known_table is None or table.identity not in dict(log.schema(known_table)):
+    known_table = reader.open_table(table.uri(settings))
+    if not table.identity or known_table is None or table.identity not in dict(reader.schema(known_table)):
         return 0  # a table of an earlier version has its id's column from its stream's next start on
     columns = ["kafka_partition", "kafka_offset", table.identity]
     known_by = pc.is_valid(pc.field(table.identity))  # who has no id is nobody's repeat
-    inside = log.scan(table.uri(settings), [*columns, "event_date"], _inside(ranges) & known_by)
+    inside = reader.scan(table.uri(settings), [*columns, "event_date"], _inside(ranges) & known_by)
     if inside.num_rows == 0:
         return 0
     days = pc.unique(inside["event_date"]).to_pylist()
     week = sorted({day - timedelta(days=number) for day in days for number in range(REPEAT_HORIZON.days + 1)})
     before = {number: (0, low) for number, (low, _) in ranges.items()}
-    earlier = log.scan(table.uri(settings), columns, _inside(before) & known_by & pc.field("event_date").isin(week))
+    earlier = reader.scan(table.uri(settings), columns, _inside(before) & known_by & pc.field("event_date").isin(week))
     known = pc.is_in(inside[table.identity], value_set=pc.unique(earlier[table.identity]))
     new = inside.filter(pc.invert(known))
     return int(inside.num_rows - pc.count_distinct(new[table.identity]).as_py())

@@ -7,7 +7,7 @@ from shop_streams.settings import get_settings
 from shop_streams.spark import SparkConnect
 from shop_streams.streaming.checks import build_checks
 from shop_streams.streaming.keep_alive import build_sensor
-from shop_streams.streaming.managed import run_stream
+from shop_streams.streaming.run import run_stream
 from shop_streams.streaming.spec import StreamSpec, stream_key
 from shop_streams.streaming.switch import keep_alive_name
 from shop_streams.topics import Topic

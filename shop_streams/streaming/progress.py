@@ -11,7 +11,7 @@ import psycopg2
 from confluent_kafka import KafkaException
 
 from shop_streams.kafka import watermarks
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.spec import Companion, StreamSpec, stream_key
@@ -82,7 +82,7 @@ class Reporter:
 
     def _counts(self) -> dict[str, int]:
         table = self.spec.sink.table
-        return log.row_counts(table.uri(self.settings), table.partition_by[0]) if table else {}
+        return reader.row_counts(table.uri(self.settings), table.partition_by[0]) if table else {}
 
     def events(self, sample: Sample | None, lag: int | None) -> list[dg.AssetMaterialization]:
         """The materializations that are due now; none when nothing has changed since the last call."""
@@ -105,7 +105,7 @@ class Reporter:
         counts = self._counts()
         grown = {key: rows for key, rows in sorted(counts.items()) if self.reported.get(key) != rows}
         self.reported, self.last_batch = counts, sample.batch_id
-        letters = log.row_counts(DEAD_LETTERS.uri(self.settings), "domain").get(self.spec.domain, 0)
+        letters = reader.row_counts(DEAD_LETTERS.uri(self.settings), "domain").get(self.spec.domain, 0)
         speed: dict[str, Any] = {
             "input_rows_per_second": round(sample.input_rows_per_second, 1),
             "processed_rows_per_second": round(sample.processed_rows_per_second, 1),

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import read_topic, watermarks
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.drafts import Draft, Letter, State, chunks, place_of
@@ -69,7 +69,7 @@ class Result:
 
 def find(settings: Settings, domain: str | None = None) -> list[Letter]:
     """All dead letters, oldest first, of one domain or of all."""
-    table = log.scan(
+    table = reader.scan(
         DEAD_LETTERS.uri(settings),
         [column.name for column in DEAD_LETTERS.columns],
         pc.field("domain") == domain if domain else None,

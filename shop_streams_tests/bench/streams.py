@@ -16,7 +16,7 @@ from shop_streams.defs.sales import aggregate
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Table as LakeTable
 from shop_streams.settings import Settings
-from shop_streams.streaming.managed import start_query
+from shop_streams.streaming.run import start_query
 from shop_streams.streaming.sinks import LakeSink
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import Topic, create_topics

@@ -11,7 +11,7 @@ from dagster_graphql import DagsterGraphQLClient
 from shop_streams.defs.app_events import transforms
 from shop_streams.defs.app_events.assets import source_rows_by_window
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.spark import open_session
 from shop_streams_tests.harness import Stack, wait_for
@@ -42,27 +42,27 @@ def test_enriched_events_count_each_event_once_and_find_the_favourite_action(sta
     uri = EVENTS.uri(stack.settings)
 
     def arrived() -> bool:
-        return sum(u >= user for u in log.scan(uri, ["user_id"])["user_id"].to_pylist()) == len(bodies)
+        return sum(u >= user for u in reader.scan(uri, ["user_id"])["user_id"].to_pylist()) == len(bodies)
 
     wait_for("the events to be in the lake", arrived)
     window = max(source_rows_by_window(stack.settings))
     materialize(stack, asset_key(ENRICHED), window)
     rows = [
         row
-        for row in log.scan(ENRICHED.uri(stack.settings), ["user_id", "u_count", "u_mp_ea"]).to_pylist()
+        for row in reader.scan(ENRICHED.uri(stack.settings), ["user_id", "u_count", "u_mp_ea"]).to_pylist()
         if row["user_id"] >= user
     ]
     assert [(row["u_count"], row["u_mp_ea"]) for row in rows if row["user_id"] == user] == [(12, "click")] * 12
     assert [(row["u_count"], row["u_mp_ea"]) for row in rows if row["user_id"] == user + 1] == [(1, None)]
 
-    before = log.row_counts(ENRICHED.uri(stack.settings), "window")[window]
+    before = reader.row_counts(ENRICHED.uri(stack.settings), "window")[window]
     materialize(stack, asset_key(ENRICHED), window)
     assert (
-        log.row_counts(ENRICHED.uri(stack.settings), "window")[window] >= before
+        reader.row_counts(ENRICHED.uri(stack.settings), "window")[window] >= before
     )  # again changes nothing but new arrivals
     assert (
-        len({*log.scan(ENRICHED.uri(stack.settings), ["event_id"])["event_id"].to_pylist()})
-        == log.scan(ENRICHED.uri(stack.settings), ["event_id"]).num_rows
+        len({*reader.scan(ENRICHED.uri(stack.settings), ["event_id"])["event_id"].to_pylist()})
+        == reader.scan(ENRICHED.uri(stack.settings), ["event_id"]).num_rows
     )
 
     shown = stack.cli("show", "app_events/enriched_events", "--limit", "3").stdout

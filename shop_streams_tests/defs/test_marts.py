@@ -14,7 +14,7 @@ from shop_streams.defs.mart_failures import MartFailures, pause_after
 from shop_streams.defs.marts import FAILED_PARTITIONS_TAG, build_asset
 from shop_streams.defs.sales.assets import MART, partition_rows
 from shop_streams.defs.sales.schema import SHOP_EVENTS
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.spark import SparkConnect
 from shop_streams_tests.harness import Stack, wait_for
@@ -71,6 +71,6 @@ def test_pauses_grow_and_end(failures: int, age: float, pause: float) -> None:
 
 
 def _counts(stack: Stack) -> dict[str, int] | None:
-    counts = log.row_counts(SHOP_EVENTS.uri(stack.settings), "event_date")
+    counts = reader.row_counts(SHOP_EVENTS.uri(stack.settings), "event_date")
     found = {day: counts[day] for day in DAYS if day in counts}
     return found if len(found) == len(DAYS) else None

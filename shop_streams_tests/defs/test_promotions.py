@@ -28,7 +28,7 @@ from shop_streams.defs.promotions.schema import CAMPAIGNS, REPORT
 from shop_streams.defs.promotions.streams import STREAM
 from shop_streams.defs.promotions.topic import RECENT_OFFSETS, last_number, produce
 from shop_streams.kafka import read_topic
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.settings import Settings
 from shop_streams.spark import open_session
 from shop_streams.streaming.factory import topic_key
@@ -356,7 +356,7 @@ def test_the_report_says_how_many_how_soon_and_what_they_said(stack: Stack) -> N
     day = str(datetime.fromtimestamp(found[0]["trigger_datetime_created"], UTC).date())
 
     def report() -> list[Row]:
-        table = log.scan(REPORT.uri(stack.settings), [column.name for column in REPORT.columns])
+        table = reader.scan(REPORT.uri(stack.settings), [column.name for column in REPORT.columns])
         mine = [row for row in table.to_pylist() if row["adv_campaign_id"] == campaign["adv_campaign_id"]]
         return mine if mine and mine[0]["feedback_given"] == 4 else []
 
@@ -381,7 +381,7 @@ def test_every_accepted_message_is_a_row_of_the_lake(stack: Stack) -> None:
     one = message(adv_campaign_content="for the lake")
     send(stack, one, one)
     wait_for("the messages to be read", lambda: exact(STREAM, stack))
-    table = log.scan(CAMPAIGNS.uri(stack.settings), list(one)).to_pylist()
+    table = reader.scan(CAMPAIGNS.uri(stack.settings), list(one)).to_pylist()
     assert [row for row in table if row["adv_campaign_id"] == one["adv_campaign_id"]] == [one, one]
 
 

@@ -17,7 +17,7 @@ from shop_streams.defs.sales import transforms
 from shop_streams.defs.sales.assets import day_metrics, day_versions, source_rows_by_day
 from shop_streams.defs.sales.checks import parity
 from shop_streams.defs.sales.schema import HOURLY
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.spark import open_session
 from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.harness import Stack, wait_for
@@ -112,7 +112,7 @@ def test_aggregate_sends_each_window_once_and_equals_duckdb(stack: Stack, tmp_pa
 
 
 def mart(stack: Stack, day: str) -> list[dict[str, Any]]:
-    rows = log.scan(HOURLY.uri(stack.settings), [column.name for column in HOURLY.columns])
+    rows = reader.scan(HOURLY.uri(stack.settings), [column.name for column in HOURLY.columns])
     days = [row for row in (rows.to_pylist() if rows.num_columns else []) if str(row["event_date"]) == day]
     return sorted(without(days, "event_date", "source_rows", *REPEATS), key=lambda row: row["start_ts"])
 
@@ -138,7 +138,7 @@ def new_runs(stack: Stack, before: list[list[str]]) -> list[list[str]]:
 
 def wait_for_rest(stack: Stack) -> None:
     def settled() -> bool:
-        recorded = log.recorded_versions(HOURLY.uri(stack.settings), "event_date")
+        recorded = reader.recorded_versions(HOURLY.uri(stack.settings), "event_date")
         # A run materializes its partitions one by one, each a moment after its rows are there.
         idle = all(run["status"] in ("SUCCESS", "FAILURE", "CANCELED") for run in mart_runs(stack))
         return idle and recorded == source_rows_by_day(stack.settings)

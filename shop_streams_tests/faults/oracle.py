@@ -13,7 +13,7 @@ from shop_streams.defs.app_events.schema import ENRICHED
 from shop_streams.defs.promotions.tables import transaction
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.kafka import read_topic
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams_tests.faults.traffic import Ledger
 from shop_streams_tests.harness import Stack
@@ -54,7 +54,7 @@ def differences(stack: Stack, ledger: Ledger, day_filter: str) -> Iterator[str]:
     yield from _notifications(stack, ledger)
     database = duckdb.connect()
     settings = stack.settings
-    letters = log.scan(DEAD_LETTERS.uri(settings), ["raw"])
+    letters = reader.scan(DEAD_LETTERS.uri(settings), ["raw"])
     refused = [raw.decode(errors="replace") for raw in letters["raw"].to_pylist() if raw and ledger.tag.encode() in raw]
     database.register("tracked", pa.Table.from_pylist(ledger.tracked))
     database.register("sales", pa.Table.from_pylist(ledger.sales))
@@ -62,8 +62,8 @@ def differences(stack: Stack, ledger: Ledger, day_filter: str) -> Iterator[str]:
     database.register("refused", pa.table({"raw": pa.array(refused, pa.string())}))
 
     columns = ["event_id", "app_name", "user_id", "event_action", "window", "u_count", "u_mp_ea"]
-    database.register("enriched", log.scan(ENRICHED.uri(settings), columns))
-    database.register("shop_rows", log.scan(SHOP_EVENTS.uri(settings), ["item_id", "category"]))
+    database.register("enriched", reader.scan(ENRICHED.uri(settings), columns))
+    database.register("shop_rows", reader.scan(SHOP_EVENTS.uri(settings), ["item_id", "category"]))
     database.execute(f"create view tracked_rows as select * from enriched where app_name = '{ledger.tag}'")
     database.execute(f"create view sales_rows as select * from shop_rows where category = '{ledger.tag}'")
     yield from _sets(database, "tracked events", "tracked", "tracked_rows", "event_id")
@@ -74,7 +74,7 @@ def differences(stack: Stack, ledger: Ledger, day_filter: str) -> Iterator[str]:
         yield f"{wrong} enriched rows have another u_count or u_mp_ea than DuckDB"
     expected = _rows(database, METRICS)
     fields = ["start_ts", "end_ts", "revenue", "visitors", "purchases", "aov"]
-    database.register("mart_arrow", log.scan(HOURLY.uri(settings), fields))
+    database.register("mart_arrow", reader.scan(HOURLY.uri(settings), fields))
     yield from _hours(
         "mart", expected, _rows(database, f"select * from mart_arrow where {day_filter} order by start_ts")
     )

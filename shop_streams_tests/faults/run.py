@@ -19,7 +19,7 @@ from shop_streams.defs.sales.assets import MART as SALES_MART
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.kafka import read_topic
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
@@ -125,7 +125,7 @@ def recovered(stack: Stack, traffic: Traffic, number: int, over: Callable[[], bo
 
 
 def _column(table: Table, settings: Settings, column: str, where: Any) -> list[Any]:
-    return log.scan(table.uri(settings), [column], where)[column].to_pylist()
+    return reader.scan(table.uri(settings), [column], where)[column].to_pylist()
 
 
 def _in_kafka(stack: Stack, campaign_id: str) -> bool:

@@ -16,7 +16,7 @@ from shop_streams.defs.sales.streams import INGEST as SALES
 from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import watermarks
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.spark import open_session
 from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.drafts import Draft, Letter, State, judge_with, place_of
@@ -135,7 +135,7 @@ def test_a_value_of_10_megabytes_is_refused_without_harm(stack: Stack) -> None:
 
 
 def rows_of(stack: Stack, item_id: str) -> int:
-    items = log.scan(SHOP_EVENTS.uri(stack.settings), ["item_id"])["item_id"].to_pylist()
+    items = reader.scan(SHOP_EVENTS.uri(stack.settings), ["item_id"])["item_id"].to_pylist()
     return sum(item == item_id for item in items)
 
 

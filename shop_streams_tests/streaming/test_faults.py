@@ -14,7 +14,7 @@ import pytest
 
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.app_events.streams import INGEST
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.local.supervision import connect
 from shop_streams.status import STREAMS
 from shop_streams_tests.harness import Stack, wait_for
@@ -48,7 +48,7 @@ def traffic(stack: Stack) -> Iterator[list[str]]:
 
 def assert_each_is_a_row_once(stack: Stack, ids: list[str]) -> None:
     def rows() -> list[str]:
-        table = log.scan(EVENTS.uri(stack.settings), ["event_id", "app_name"])
+        table = reader.scan(EVENTS.uri(stack.settings), ["event_id", "app_name"])
         return [
             row["event_id"] for row in table.to_pylist() if row["app_name"] == "faults" and row["event_id"] in wanted
         ]
@@ -218,7 +218,7 @@ def test_a_killed_service_comes_back_and_nothing_is_lost(stack: Stack, service: 
     wait_for("traffic after all is back", post)
     table = wait_for(
         "the rows",
-        lambda: set(ids) <= set(log.scan(EVENTS.uri(stack.settings), ["event_id"])["event_id"].to_pylist()),
+        lambda: set(ids) <= set(reader.scan(EVENTS.uri(stack.settings), ["event_id"])["event_id"].to_pylist()),
     )
     assert table
     wait_for("the accounting to be exact", lambda: exact(INGEST, stack))

@@ -13,10 +13,10 @@ from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.defs.sales.streams import INGEST
 from shop_streams.defs.streams import STREAMS
 from shop_streams.kafka import copies, held_offsets, read_topic, topic_identity, topic_settings
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.spark import open_session
 from shop_streams.streaming.identity import RecordsLost, TopicChanged, require_all_held, require_same
-from shop_streams.streaming.managed import start_query
+from shop_streams.streaming.run import start_query
 from shop_streams.streaming.sinks import LakeSink
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import APPEND_TIME, Topic, broker_time_problem, create_topics, durability
@@ -39,7 +39,7 @@ def catch_up(stack: Stack, stream: StreamSpec) -> int:
         query.awaitTermination(1)
     assert query.exception() is None
     assert stream.sink.table is not None
-    return log.scan(stream.sink.table.uri(stack.settings), ["item_id"]).num_rows
+    return reader.scan(stream.sink.table.uri(stack.settings), ["item_id"]).num_rows
 
 
 def new_topic(stack: Stack, **config: str) -> Topic:

@@ -23,15 +23,15 @@ from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.defs.sales.streams import INGEST
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import read_topic
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.settings import Settings
 from shop_streams.spark import open_session
 from shop_streams.streaming import narrowing
 from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.checkpoint import PlannedBatch, planned_batch
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
-from shop_streams.streaming.managed import start_query
 from shop_streams.streaming.narrowing import FAILURES_BEFORE, Narrowing, NotOneRecord, Span, culprits, without
+from shop_streams.streaming.run import start_query
 from shop_streams.streaming.sinks import LakeSink, TopicSink
 from shop_streams.streaming.spec import StreamContext, StreamSpec
 from shop_streams.topics import Topic, create_topics
@@ -214,7 +214,7 @@ def test_a_record_that_fails_its_batch_is_left_out_after_some_failures(stack: St
     assert run() is None
     assert any(f"{stream.topic.name}:0:2 fails" in line for line in said)
     assert known.poisoned(stream.name) == [(0, 2)]
-    letters = log.scan(DEAD_LETTERS.uri(stack.settings), ["domain", "kafka_offset", "raw", "reason"]).to_pylist()
+    letters = reader.scan(DEAD_LETTERS.uri(stack.settings), ["domain", "kafka_offset", "raw", "reason"]).to_pylist()
     (letter,) = [one for one in letters if one["domain"] == stream.name]
     assert letter["kafka_offset"] == 2 and json.loads(letter["raw"])["item_price"] == UNLUCKY
     assert "DIVIDE_BY_ZERO" in letter["reason"] and letter["reason"].startswith(f"poisoned in {stream.name}: ")
@@ -223,7 +223,7 @@ def test_a_record_that_fails_its_batch_is_left_out_after_some_failures(stack: St
         assert {int(record.key) for record in sent} == {0, 1, 3, 4}  # some more than once, by the batches that failed
         return
     assert stream.sink.table is not None
-    found = log.scan(stream.sink.table.uri(stack.settings), ["item_price"])["item_price"].to_pylist()
+    found = reader.scan(stream.sink.table.uri(stack.settings), ["item_price"])["item_price"].to_pylist()
     assert sorted(found) == [6, 7, 8, 9]
     (account,) = accounts(stream, stack.settings)
     assert account.exact and account.in_flight == 0 and (account.rows, account.dead_letters) == (4, 1)
@@ -238,5 +238,5 @@ def test_a_new_checkpoint_leaves_out_nothing_of_the_old_one(stack: Stack) -> Non
     query = start_query(stream, stack.settings, open_session(stack.settings), availableNow=True)
     assert query.awaitTermination(120) and query.exception() is None
     assert stream.sink.table is not None
-    found = log.scan(stream.sink.table.uri(stack.settings), ["item_price"])["item_price"].to_pylist()
+    found = reader.scan(stream.sink.table.uri(stack.settings), ["item_price"])["item_price"].to_pylist()
     assert sorted(found) == [1, 2, 3] and known.poisoned(stream.name) == []

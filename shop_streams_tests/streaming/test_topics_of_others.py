@@ -11,14 +11,14 @@ from confluent_kafka.admin import AdminClient
 
 from shop_streams.defs.sales.streams import INGEST
 from shop_streams.kafka import read_topic
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.lake.table import Table
 from shop_streams.spark import SparkConnect, open_session
 from shop_streams.status import topic_totals
 from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.factory import build_job
 from shop_streams.streaming.lease import Leases
-from shop_streams.streaming.managed import start_query
+from shop_streams.streaming.run import start_query
 from shop_streams.streaming.sinks import LakeSink
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import Topic, create_topics
@@ -69,7 +69,7 @@ def ingest(stack: Stack, spec: StreamSpec) -> None:
 
 def prices(stack: Stack, spec: StreamSpec) -> list[int]:
     assert spec.sink.table is not None
-    return sorted(log.scan(spec.sink.table.uri(stack.settings), ["item_price"])["item_price"].to_pylist())
+    return sorted(reader.scan(spec.sink.table.uri(stack.settings), ["item_price"])["item_price"].to_pylist())
 
 
 def test_only_committed_purchases_count(stack: Stack) -> None:
@@ -109,7 +109,7 @@ def test_a_running_stream_whose_topic_is_made_again_ends_with_the_way_out(stack:
     thread.start()
     table = spec.sink.table
     assert table is not None
-    wait_for("the table", lambda: log.version(table.uri(stack.settings)) is not None)
+    wait_for("the table", lambda: reader.version(table.uri(stack.settings)) is not None)
     wait_for("the rows", lambda: prices(stack, spec) == [1, 2])
     client = AdminClient({"bootstrap.servers": stack.settings.kafka})
     client.delete_topics([spec.topic.name])[spec.topic.name].result(30)

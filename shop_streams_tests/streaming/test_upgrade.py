@@ -13,13 +13,13 @@ from confluent_kafka import Producer
 from shop_streams.defs.sales import streams, transforms
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.kafka import read_topic
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Column, SchemaMismatch, Table
 from shop_streams.lake.write import overwrite_partition
 from shop_streams.spark import open_session
 from shop_streams.streaming.checkpoint import CheckpointMismatch, CheckpointNotes
-from shop_streams.streaming.managed import start_query
+from shop_streams.streaming.run import start_query
 from shop_streams.streaming.sinks import LakeSink, TopicSink
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import Topic, create_topics
@@ -71,9 +71,9 @@ def test_streams_of_an_earlier_version_go_on(stack: Stack) -> None:
         producer.produce(TOPIC.name, value, partition=number % upgrade_records.PARTITIONS)
     assert producer.flush(30) == 0
     uri = TABLE.uri(stack.settings)
-    assert log.scan(uri, ["item_id"]).num_rows == 30, "the fixture"
+    assert reader.scan(uri, ["item_id"]).num_rows == 30, "the fixture"
     run(stack, spec("upgraded_ingest", LakeSink(TABLE, "sales", transforms.judge, transforms.rows)))
-    items = log.scan(uri, ["item_id"])["item_id"].to_pylist()
+    items = reader.scan(uri, ["item_id"])["item_id"].to_pylist()
     assert sorted(items) == sorted(json.loads(value)["item_id"] for value in [*first[:30], *later]), "each once"
     run(stack, spec("upgraded_hourly", TopicSink("upgraded_metrics", streams.hourly)))
     sent = [json.loads(record.value) for record in read_topic(stack.settings.kafka, "upgraded_metrics")]
@@ -99,7 +99,7 @@ def test_a_table_of_an_earlier_version_gets_the_columns_that_it_lacks(stack: Sta
     wider = replace(table, columns=(*table.columns, Column("c", "string"), Column("d", "decimal(38,0)")))
     wider.create(spark, stack.settings)
     wider.create(spark, stack.settings)
-    rows = log.scan(table.uri(stack.settings), ["a", "b", "c", "d"]).to_pylist()
+    rows = reader.scan(table.uri(stack.settings), ["a", "b", "c", "d"]).to_pylist()
     assert rows == [{"a": 1, "b": 2, "c": None, "d": None}]
 
 
@@ -109,7 +109,7 @@ def test_a_mart_of_an_earlier_version_keeps_its_narrower_column(stack: Stack) ->
     table.create(spark, stack.settings)
     wider = replace(table, columns=(Column("a", "decimal(38,0)"), Column("b", "int")))
     overwrite_partition(spark.sql("select cast(5 as decimal(38,0)) as a, 1 as b"), wider, stack.settings, "true")
-    assert log.scan(table.uri(stack.settings), ["a", "b"]).to_pylist() == [{"a": 5, "b": 1}]
+    assert reader.scan(table.uri(stack.settings), ["a", "b"]).to_pylist() == [{"a": 5, "b": 1}]
 
 
 def test_a_table_with_a_column_of_another_type_is_refused_with_the_way_out(stack: Stack) -> None:

@@ -15,7 +15,7 @@ from shop_streams.defs.app_events.transforms import enrich, without_repeats
 from shop_streams.defs.automation import build_mart
 from shop_streams.defs.marts import Mart
 from shop_streams.defs.partitions import app_events_windows, window_key, window_start
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import REPEAT_HORIZON
 
@@ -38,16 +38,16 @@ def source_rows_by_window(settings: Settings, version: int | None = None) -> dic
 
     Only days whose rows, by the Delta log, are not all accounted for by computed windows are read.
     """
-    recorded = log.recorded_versions(ENRICHED.uri(settings), "window")
+    recorded = reader.recorded_versions(ENRICHED.uri(settings), "window")
     by_day: Counter[str] = Counter()
     for window, rows in recorded.items():
         by_day[str(window_start(window).date())] += rows
-    days = log.row_counts(EVENTS.uri(settings), "event_date", version)
+    days = reader.row_counts(EVENTS.uri(settings), "event_date", version)
     unsettled = [date.fromisoformat(day) for day, rows in days.items() if rows != by_day[day]]
     counts = {window: rows for window, rows in recorded.items() if window_start(window).date() not in unsettled}
     if unsettled:
         where = pc.field("event_date").isin(unsettled)
-        times = log.scan(EVENTS.uri(settings), ["event_time"], where, version)
+        times = reader.scan(EVENTS.uri(settings), ["event_time"], where, version)
         floors = pc.floor_temporal(times["event_time"], multiple=3, unit="hour")
         counts |= {window_key(entry["values"]): entry["counts"] for entry in pc.value_counts(floors).to_pylist()}
     return counts

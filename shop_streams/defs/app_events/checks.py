@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.defs.partitions import window_start
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.settings import get_settings
 
@@ -25,12 +25,12 @@ def build_checks() -> Sequence[dg.AssetChecksDefinition]:
     )
     def rows_in_equal_rows_out() -> dg.AssetCheckResult:
         settings = get_settings()
-        events = log.scan(EVENTS.uri(settings), ["event_id", "event_time"])
-        rows_out = log.row_counts(ENRICHED.uri(settings), "window")
+        events = reader.scan(EVENTS.uri(settings), ["event_id", "event_time"])
+        rows_out = reader.row_counts(ENRICHED.uri(settings), "window")
         if not events.num_columns or not rows_out:
             return dg.AssetCheckResult(passed=True, description="Nothing is computed yet.", metadata={"windows": 0})
         first = events.group_by("event_id").aggregate([("event_time", "min")])
-        versions = log.recorded_versions(ENRICHED.uri(settings), "window")
+        versions = reader.recorded_versions(ENRICHED.uri(settings), "window")
         wrong = []
         compared = 0
         for window, rows in rows_out.items():
@@ -55,7 +55,7 @@ def build_checks() -> Sequence[dg.AssetChecksDefinition]:
 
     @dg.asset_check(asset=asset_key(ENRICHED), name="no_null_user", description="No row without a user_id.")
     def no_null_user() -> dg.AssetCheckResult:
-        table = log.scan(ENRICHED.uri(get_settings()), ["user_id"])
+        table = reader.scan(ENRICHED.uri(get_settings()), ["user_id"])
         nulls = table["user_id"].null_count if table.num_columns else 0
         return dg.AssetCheckResult(passed=nulls == 0, metadata={"null_users": nulls, "rows": table.num_rows})
 

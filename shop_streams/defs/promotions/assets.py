@@ -14,7 +14,7 @@ from shop_streams.defs.partitions import promotions_days
 from shop_streams.defs.promotions.schema import CAMPAIGNS, REPORT
 from shop_streams.defs.promotions.streams import FEEDBACK, OWNERS
 from shop_streams.defs.promotions.tables import transaction
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.settings import Settings, get_settings
 
 COUNTS = """
@@ -58,7 +58,7 @@ def report_rows(campaigns: DataFrame, key: str) -> DataFrame:
 def day_totals(settings: Settings, key: str) -> dict[str, float]:
     """The day's numbers, which plot themselves over the partitions in the UI; seconds as in the report's columns."""
     names = ["clients_notified", "feedback_given", "seconds_to_notification_p50", "seconds_to_notification_p95"]
-    report = log.scan(REPORT.uri(settings), names, pc.field("report_date") == date.fromisoformat(key))
+    report = reader.scan(REPORT.uri(settings), names, pc.field("report_date") == date.fromisoformat(key))
     if not report.num_rows:
         return {}
     return {

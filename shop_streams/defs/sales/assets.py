@@ -17,7 +17,7 @@ from shop_streams.defs.sales.aggregate import OFFSET_NOTE
 from shop_streams.defs.sales.checks import build_checks
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.defs.sales.transforms import hourly_once, with_repeats
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.accounting import REPEAT_HORIZON
 from shop_streams.streaming.checkpoint import CheckpointNotes
@@ -47,7 +47,7 @@ def partition_rows(events: DataFrame, key: str) -> DataFrame:
 def day_totals(settings: Settings, key: str) -> dict[str, int]:
     """The day's numbers, which plot themselves over the partitions in the UI."""
     columns = ("revenue", "visitors", "purchases")
-    hours = log.scan(HOURLY.uri(settings), list(columns), pc.field("event_date") == date.fromisoformat(key))
+    hours = reader.scan(HOURLY.uri(settings), list(columns), pc.field("event_date") == date.fromisoformat(key))
     return {name: int(pc.sum(hours[name]).as_py() or 0) for name in columns}
 
 
@@ -57,8 +57,8 @@ def source_rows_by_day(settings: Settings, version: int | None = None) -> dict[s
     Its rows; those with an event_id of the 7 days before, which may make repeats of them; and with windows off the clock
     hour the next day's rows, since its last hour needs them.
     """
-    rows = log.row_counts(SHOP_EVENTS.uri(settings), "event_date", version)
-    with_id = log.value_counts(SHOP_EVENTS.uri(settings), "event_date", "event_id", version)
+    rows = reader.row_counts(SHOP_EVENTS.uri(settings), "event_date", version)
+    with_id = reader.value_counts(SHOP_EVENTS.uri(settings), "event_date", "event_id", version)
     return day_versions(rows, with_id, settings.sales_window_anchor == "hour")
 
 

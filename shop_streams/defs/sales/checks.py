@@ -13,7 +13,7 @@ import dagster as dg
 from shop_streams import topics
 from shop_streams.defs.sales.schema import HOURLY
 from shop_streams.kafka import read_topic
-from shop_streams.lake import log
+from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.settings import Settings, get_settings
 
@@ -77,8 +77,8 @@ def build_checks(source_rows: Callable[[Settings], Mapping[str, int]]) -> Sequen
     )
     def parity_with_stream() -> dg.AssetCheckResult:
         settings = get_settings()
-        mart = log.scan(HOURLY.uri(settings), [column.name for column in HOURLY.columns])
-        recorded = log.recorded_versions(HOURLY.uri(settings), "event_date")
+        mart = reader.scan(HOURLY.uri(settings), [column.name for column in HOURLY.columns])
+        recorded = reader.recorded_versions(HOURLY.uri(settings), "event_date")
         up_to_date = {day: recorded.get(day) == rows for day, rows in source_rows(settings).items()}
         result = parity(last_records(settings), mart.to_pylist(), up_to_date, time.time())
         return dg.AssetCheckResult(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from deltalake import DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError
 
-from shop_streams.lake import log
+from shop_streams.lake import reader
 
 # Spark writes the checkpoints of these logs, with all that its streams keep in them.
 _COMMIT_ONLY = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
@@ -40,15 +40,15 @@ def keep_up(uri: str, partition_column: str, closed: Sequence[str], readers_hour
 
     `readers_hours` is how long a reader may stay on an old version of the table.
     """
-    table = log.open_table(uri)
+    table = reader.open_table(uri)
     if table is None:
         return Upkept()
-    files = log.file_counts(uri, partition_column)
+    files = reader.file_counts(uri, partition_column)
     compact(table, partition_column, [key for key in closed if files.get(key, 0) > 1])
     table.vacuum(
         readers_hours, dry_run=False, enforce_retention_duration=False, post_commithook_properties=_COMMIT_ONLY
     )
-    after = log.file_counts(uri, partition_column)
+    after = reader.file_counts(uri, partition_column)
     return Upkept(sum(files.values()), sum(after.values()))
 
 
@@ -57,7 +57,7 @@ def expire(uri: str, time_column: str, days: int, condition: str) -> int:
 
     Their files go with a later `keep_up`.
     """
-    table = log.open_table(uri)
+    table = reader.open_table(uri)
     if table is None:
         return 0
     oldest = (datetime.now(UTC) - timedelta(days=days)).isoformat()

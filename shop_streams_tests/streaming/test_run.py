@@ -15,11 +15,11 @@ from sqlalchemy.exc import OperationalError
 from shop_streams.defs.sales.streams import INGEST
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import get_settings
-from shop_streams.streaming import managed
+from shop_streams.streaming import run
 from shop_streams.streaming.checkpoint import PlannedBatch
 from shop_streams.streaming.lease import Superseded
-from shop_streams.streaming.managed import QueryEnded, SparkGone, run_stream
 from shop_streams.streaming.patience import DatabaseAway
+from shop_streams.streaming.run import QueryEnded, SparkGone, run_stream
 from shop_streams.streaming.switch import SENSOR_TAG, keep_alive_name
 
 STARTED, FAILURE = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
@@ -46,15 +46,15 @@ class World:
         self.context = SimpleNamespace(
             instance=instance, run=self.run, run_id="run", log=SimpleNamespace(info=self.said.append), log_event=print
         )
-        monkeypatch.setattr(managed, "Leases", lambda _dsn: self)
-        monkeypatch.setattr(managed, "RestRequest", SimpleNamespace(of=lambda _settings: self))
-        monkeypatch.setattr(managed, "wait_for_spark", lambda _settings: None)
-        monkeypatch.setattr(managed, "probe_spark", lambda _settings: None)
-        monkeypatch.setattr(managed, "due", lambda *_: None)
-        monkeypatch.setattr(managed, "_start", self._start)
-        monkeypatch.setattr(managed, "topic_identity", lambda *_: self.topic)
-        monkeypatch.setattr(managed, "stop_queries", self._stop)
-        monkeypatch.setattr(managed, "Reporter", lambda *_: SimpleNamespace(start=print, events=lambda *_: []))
+        monkeypatch.setattr(run, "Leases", lambda _dsn: self)
+        monkeypatch.setattr(run, "RestRequest", SimpleNamespace(of=lambda _settings: self))
+        monkeypatch.setattr(run, "wait_for_spark", lambda _settings: None)
+        monkeypatch.setattr(run, "probe_spark", lambda _settings: None)
+        monkeypatch.setattr(run, "due", lambda *_: None)
+        monkeypatch.setattr(run, "_start", self._start)
+        monkeypatch.setattr(run, "topic_identity", lambda *_: self.topic)
+        monkeypatch.setattr(run, "stop_queries", self._stop)
+        monkeypatch.setattr(run, "Reporter", lambda *_: SimpleNamespace(start=print, events=lambda *_: []))
 
     def execute(self) -> None:
         run_stream(cast(dg.OpExecutionContext, self.context), INGEST, self.settings, lambda: None)
@@ -131,7 +131,7 @@ def test_a_companion_that_ends_over_postgresql_ends_the_query_too(
     def ended(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(managed.StreamRun, "_look_at", ended)  # like the companion, outside of what is waited for
+    monkeypatch.setattr(run.StreamRun, "_look_at", ended)  # like the companion, outside of what is waited for
     with pytest.raises(dg.Failure) as failure:
         world.execute()
     assert "logs/postgres.log" in str(failure.value.metadata["next_step"].value)
@@ -142,7 +142,7 @@ def test_a_failure_while_it_starts_stops_what_has_started(world: World, monkeypa
     def interrupted(*_: Any) -> None:
         raise dg.DagsterExecutionInterruptedError
 
-    monkeypatch.setattr(managed, "_start", interrupted)
+    monkeypatch.setattr(run, "_start", interrupted)
     with pytest.raises(dg.DagsterExecutionInterruptedError):
         world.execute()
     assert (world.stopped, world.released) == ([True], True)
@@ -168,7 +168,7 @@ def test_a_stack_that_is_stopped_ends_the_run_in_peace(world: World, monkeypatch
         world.rests = True
         return FINISHED_AT_ONCE
 
-    monkeypatch.setattr(managed, "_start", started)
+    monkeypatch.setattr(run, "_start", started)
     world.execute()
     assert (world.stopped, world.released) == ([True], True)
     assert "the stack is being stopped" in world.said[-1]
@@ -179,7 +179,7 @@ def test_a_stack_that_is_stopped_ends_the_run_in_peace(world: World, monkeypatch
 
 def test_a_topic_that_is_made_again_while_its_stream_runs_ends_the_run(world: World) -> None:
     identities = iter(["cluster/first", "cluster/first"])
-    managed.topic_identity = lambda *_: next(identities, "cluster/second")  # World puts it back
+    run.topic_identity = lambda *_: next(identities, "cluster/second")  # World puts it back
     with pytest.raises(dg.Failure, match="was deleted and made again: its id is second, not first"):
         world.execute()
     assert world.stopped == [True] and world.released
@@ -190,10 +190,10 @@ def test_a_run_whose_query_fails_counts_the_failure_of_its_batch(world: World, m
     """Or no batch would ever be narrowed down."""
     counted: list[tuple[str, int]] = []
     failed = SimpleNamespace(isActive=False, lastProgress=None, exception=lambda: "division by zero")
-    monkeypatch.setattr(managed, "_start", lambda *_: failed)
-    monkeypatch.setattr(managed, "planned_batch", lambda *_: PlannedBatch(7, {0: 0}, {0: 5}))
+    monkeypatch.setattr(run, "_start", lambda *_: failed)
+    monkeypatch.setattr(run, "planned_batch", lambda *_: PlannedBatch(7, {0: 0}, {0: 5}))
     count = SimpleNamespace(count=lambda stream, batch_id: counted.append((stream, batch_id)))
-    monkeypatch.setattr(managed, "Narrowing", lambda _dsn: count)
+    monkeypatch.setattr(run, "Narrowing", lambda _dsn: count)
     with pytest.raises(dg.Failure, match="division by zero"):
         world.execute()
     assert counted == [(INGEST.name, 7)]

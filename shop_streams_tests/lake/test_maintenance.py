@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
-from shop_streams.lake import log
-from shop_streams.lake.upkeep import expire, keep_up
+from shop_streams.lake import reader
+from shop_streams.lake.maintenance import expire, keep_up
 
 WRITER = "stream-1"
 
@@ -23,11 +23,11 @@ def many_small_files(folder: Path) -> str:
 
 def test_only_closed_days_are_compacted_and_nothing_else_changes(tmp_path: Path) -> None:
     uri = many_small_files(tmp_path)
-    before = log.row_counts(uri, "day")
+    before = reader.row_counts(uri, "day")
     done = keep_up(uri, "day", ["2026-01-01"], readers_hours=0)
     assert (done.files_before, done.files_after) == (12, 7)
-    assert log.file_counts(uri, "day") == {"2026-01-01": 1, "2026-01-02": 6}
-    assert log.row_counts(uri, "day") == before == {"2026-01-01": 6, "2026-01-02": 6}
+    assert reader.file_counts(uri, "day") == {"2026-01-01": 1, "2026-01-02": 6}
+    assert reader.row_counts(uri, "day") == before == {"2026-01-01": 6, "2026-01-02": 6}
     table = DeltaTable(uri)
     assert sorted(table.to_pyarrow_table()["id"].to_pylist()) == list(range(12))
     assert table.transaction_version(WRITER) == 5, "the stream's place is in the log still: no batch is written twice"
