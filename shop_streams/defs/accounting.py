@@ -8,11 +8,11 @@ from typing import Any
 import dagster as dg
 
 from shop_streams.collector.durable import VIA_COLLECTOR
-from shop_streams.defs.automation import RANGE_END, RANGE_START, contiguous, streams_first_now
 from shop_streams.defs.partitions import HOUR_FORMAT, topic_hours
 from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.kafka import count_with_header, offsets_at
 from shop_streams.lake.asset import asset_key
+from shop_streams.marts.repair import RANGE_END, RANGE_START, contiguous, streams_first_now
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.accounting import Ranges, accounts, duplicates
 from shop_streams.streaming.dead_letters import DEAD_LETTERS

@@ -12,10 +12,10 @@ from pyspark.sql import functions as F
 from shop_streams.defs.app_events.checks import build_checks
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.defs.app_events.transforms import enrich, without_repeats
-from shop_streams.defs.automation import build_mart
-from shop_streams.defs.marts import Mart
 from shop_streams.defs.partitions import app_events_windows, window_key, window_start
 from shop_streams.lake import reader
+from shop_streams.marts.repair import build_mart
+from shop_streams.marts.spec import Mart
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import REPEAT_HORIZON
 

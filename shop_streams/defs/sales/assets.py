@@ -9,8 +9,6 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from shop_streams.defs.automation import build_mart
-from shop_streams.defs.marts import Mart
 from shop_streams.defs.partitions import sales_days
 from shop_streams.defs.sales import streams
 from shop_streams.defs.sales.aggregate import OFFSET_NOTE
@@ -18,6 +16,8 @@ from shop_streams.defs.sales.checks import build_checks
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.defs.sales.transforms import hourly_once, with_repeats
 from shop_streams.lake import reader
+from shop_streams.marts.repair import build_mart
+from shop_streams.marts.spec import Mart
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.accounting import REPEAT_HORIZON
 from shop_streams.streaming.checkpoint import CheckpointNotes

@@ -12,8 +12,11 @@ from types import MappingProxyType
 
 import dagster as dg
 
-from shop_streams.defs.mart_failures import MartFailures
-from shop_streams.defs.marts import (
+from shop_streams.defs.streams import STREAMS
+from shop_streams.lake.asset import asset_key
+from shop_streams.marts.failures import MartFailures
+from shop_streams.marts.metadata import ROW_COUNT
+from shop_streams.marts.spec import (
     FAILED_PARTITIONS_TAG,
     MART_TAG,
     MAX_RUNTIME_SECONDS,
@@ -23,9 +26,6 @@ from shop_streams.defs.marts import (
     build_repair_job,
     is_gone,
 )
-from shop_streams.defs.metadata import ROW_COUNT
-from shop_streams.defs.streams import STREAMS
-from shop_streams.lake.asset import asset_key
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.beats import ProcessBeats
 from shop_streams.streaming.keep_alive import UNFINISHED, backoff_seconds

@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop_streams.defs import marts
 from shop_streams.defs.app_events.assets import MART as ENRICHED_MART
 from shop_streams.defs.app_events.rules import check_event_time
-from shop_streams.defs.automation import (
+from shop_streams.defs.partitions import APP_EVENTS_FIRST_DAY, FIRST_DAY
+from shop_streams.defs.sales.assets import MART as SALES_MART
+from shop_streams.lake.asset import asset_key
+from shop_streams.marts import spec
+from shop_streams.marts.repair import (
     MartRun,
     Readiness,
     computed_empty,
@@ -25,10 +28,7 @@ from shop_streams.defs.automation import (
     requests,
     streams_first,
 )
-from shop_streams.defs.marts import CLOSING_GRACE_SECONDS, is_gone, this_process
-from shop_streams.defs.partitions import APP_EVENTS_FIRST_DAY, FIRST_DAY
-from shop_streams.defs.sales.assets import MART as SALES_MART
-from shop_streams.lake.asset import asset_key
+from shop_streams.marts.spec import CLOSING_GRACE_SECONDS, is_gone, this_process
 from shop_streams.rules import times_at
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Lease
@@ -92,7 +92,7 @@ def test_a_partition_that_dagster_does_not_have_yet_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("mart", [SALES_MART, ENRICHED_MART], ids=lambda mart: mart.name)
-def test_what_dagster_has_is_known_without_a_list_of_all(mart: marts.Mart) -> None:
+def test_what_dagster_has_is_known_without_a_list_of_all(mart: spec.Mart) -> None:
     keys = mart.partitions.get_partition_keys()
     assert len(keys) < 20_000, "the UI lists them at each look at the asset, 3-hour windows at 0.2 ms each"
     last = mart.partitions.get_last_partition_window()
@@ -207,8 +207,8 @@ def test_a_process_of_another_host_is_gone_when_it_is_silent_for_too_long(silent
 def test_a_marts_run_beats_from_its_claim_on(monkeypatch: pytest.MonkeyPatch) -> None:
     beating: list[str] = []
     monkeypatch.setattr(marts, "ProcessBeats", lambda _dsn: SimpleNamespace(beat_until_the_end=beating.append))
-    instance = SimpleNamespace(add_run_tags=lambda _run, tags: beating.append(tags[marts.PROCESS_TAG]))
-    marts.claim(cast(dg.DagsterInstance, instance), "run", SALES_MART)
+    instance = SimpleNamespace(add_run_tags=lambda _run, tags: beating.append(tags[spec.PROCESS_TAG]))
+    spec.claim(cast(dg.DagsterInstance, instance), "run", SALES_MART)
     assert beating == [this_process()] * 2
 
 

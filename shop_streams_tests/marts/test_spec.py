@@ -9,13 +9,13 @@ import psycopg2
 import pytest
 from pyspark.sql import DataFrame
 
-from shop_streams.defs.automation import RANGE_END, RANGE_START
-from shop_streams.defs.mart_failures import MartFailures, pause_after
-from shop_streams.defs.marts import FAILED_PARTITIONS_TAG, build_asset
 from shop_streams.defs.sales.assets import MART, partition_rows
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
+from shop_streams.marts.failures import MartFailures, pause_after
+from shop_streams.marts.repair import RANGE_END, RANGE_START
+from shop_streams.marts.spec import FAILED_PARTITIONS_TAG, build_asset
 from shop_streams.spark import SparkConnect
 from shop_streams_tests.harness import Stack, wait_for
 

@@ -16,12 +16,12 @@ import psycopg2
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from shop_streams.defs.mart_failures import MartFailures
-from shop_streams.defs.metadata import partition_metadata
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key, column_schema
 from shop_streams.lake.table import Table
 from shop_streams.lake.write import overwrite_partition
+from shop_streams.marts.failures import MartFailures
+from shop_streams.marts.metadata import partition_metadata
 from shop_streams.settings import Settings, get_settings
 from shop_streams.spark import SparkConnect
 from shop_streams.streaming.beats import DEAD_AFTER_SECONDS, ProcessBeats
