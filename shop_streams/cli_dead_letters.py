@@ -49,7 +49,7 @@ def list_dead_letters(
 
     `came from` is the letter that a replayed record was made of.
     """
-    from shop_streams.defs.streams import LAKE_STREAMS
+    from shop_streams.defs.domains import LAKE_STREAMS
     from shop_streams.streaming.drafts import place_of
     from shop_streams.streaming.replay import Choice, find_chosen
 
@@ -141,7 +141,7 @@ def replay_dead_letters(
     Fixes for --named-fix: as_is, trim (white space, NULs), texts_to_numbers (prices, times, user_id), numbers_to_texts
     (category, item_id, uid), seconds_to_milliseconds (sales), milliseconds_to_seconds (promotions), unwrap_array.
     """
-    from shop_streams.defs.streams import LAKE_STREAMS
+    from shop_streams.defs.domains import LAKE_STREAMS
     from shop_streams.spark import open_session
     from shop_streams.streaming.drafts import State, judge_with, make_drafts
     from shop_streams.streaming.replay import Choice, Result, find_chosen, replay, summary
@@ -171,7 +171,7 @@ def replay_dead_letters(
 
 
 def _fix(command: str | None, name: str | None, seconds: float) -> Fix:
-    from shop_streams.defs.fixes import FIXES, as_is
+    from shop_streams.defs.platform.fixes import FIXES, as_is
     from shop_streams.shell_fix import shell_fix
 
     if command is not None and name is not None:

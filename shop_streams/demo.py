@@ -19,12 +19,12 @@ from rich.table import Table as RichTable
 
 from shop_streams import topics
 from shop_streams.cli import yesterday
-from shop_streams.defs.app_events.assets import source_rows_by_window
+from shop_streams.defs.app_events.marts import source_rows_by_window
 from shop_streams.defs.app_events.schema import ENRICHED
+from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.defs.promotions.schema import REPORT
 from shop_streams.defs.sales.checks import last_records
 from shop_streams.defs.sales.schema import HOURLY
-from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import read_topic
 from shop_streams.lake import reader

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg2
 from confluent_kafka import KafkaException
 
-from shop_streams.defs import streams as defined
-from shop_streams.defs.streams import LAKE_STREAMS
+from shop_streams.defs import domains as defined
+from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import copies
 from shop_streams.local.stack import service_states

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import dagster as dg
 
-from shop_streams.defs.streams import STREAMS
+from shop_streams.defs.domains import STREAMS
 from shop_streams.lake.asset import asset_key
 from shop_streams.marts.failures import MartFailures
 from shop_streams.marts.metadata import ROW_COUNT

@@ -6,7 +6,7 @@ import time
 import httpx
 from dagster_graphql import DagsterGraphQLClient
 
-from shop_streams.defs.sales.assets import source_rows_by_day
+from shop_streams.defs.sales.marts import source_rows_by_day
 from shop_streams.defs.sales.schema import HOURLY
 from shop_streams.lake.asset import asset_key
 from shop_streams.settings import Settings

@@ -9,7 +9,7 @@ import dagster as dg
 from dagster_graphql import DagsterGraphQLClient
 
 from shop_streams.defs.app_events import transforms
-from shop_streams.defs.app_events.assets import source_rows_by_window
+from shop_streams.defs.app_events.marts import source_rows_by_window
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key

@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from shop_streams.defs.promotions import database, tables
+from shop_streams.defs.promotions import notifications, tables
 from shop_streams.defs.promotions import outbox as outbox_module
-from shop_streams.defs.promotions.assets import MART, day_totals, report_rows
 from shop_streams.defs.promotions.checks import build_checks, disagreements
+from shop_streams.defs.promotions.marts import MART, day_totals, report_rows
 from shop_streams.defs.promotions.outbox import Outbox, OutboxForgotten, OutboxStuck
 from shop_streams.defs.promotions.schema import CAMPAIGNS, REPORT
 from shop_streams.defs.promotions.streams import STREAM
@@ -418,7 +418,7 @@ def alone(stack: Stack) -> Iterator[tuple[Settings, Topic]]:
 
 def as_taken(one: Row, arrival: int = 0) -> tuple[Any, ...]:
     place = (datetime(2026, 1, 1, tzinfo=UTC), 0, arrival)
-    return (*[one[name] for name in database.CAMPAIGN_COLUMNS], one["datetime_created"], *place)
+    return (*[one[name] for name in notifications.CAMPAIGN_COLUMNS], one["datetime_created"], *place)
 
 
 def epoch_of(settings: Settings) -> int:
@@ -456,19 +456,19 @@ def test_a_crash_after_kafkas_commit_sends_nothing_twice(alone: tuple[Settings, 
     settings, topic = alone
     campaign = message()
     subscribe(settings.postgres, campaign["restaurant_id"], "a", "b")
-    assert database.take_campaigns(settings.postgres, [as_taken(campaign)]) == 2
+    assert notifications.take_campaigns(settings.postgres, [as_taken(campaign)]) == 2
     publish(settings, topic, campaign, "a", "b")
     with tables.transaction(settings.postgres) as cursor:  # the crash came before PostgreSQL was told
         cursor.execute("update promotion_topic set published = 0")
     publish(settings, topic, campaign, "a", "b")
-    assert database.take_campaigns(settings.postgres, [as_taken(campaign)]) == 0  # the batch, repeated
+    assert notifications.take_campaigns(settings.postgres, [as_taken(campaign)]) == 0  # the batch, repeated
 
 
 def test_a_zombie_that_was_in_the_middle_of_sending_is_fenced(alone: tuple[Settings, Topic]) -> None:
     settings, topic = alone
     campaign = message()
     subscribe(settings.postgres, campaign["restaurant_id"], "a", "b")
-    database.take_campaigns(settings.postgres, [as_taken(campaign)])
+    notifications.take_campaigns(settings.postgres, [as_taken(campaign)])
     zombie = Producer({"bootstrap.servers": settings.kafka, "transactional.id": outbox_of(topic).name, "log_level": 0})
     zombie.init_transactions(30)
     zombie.begin_transaction()
@@ -488,7 +488,7 @@ def test_without_its_lease_an_outbox_sends_nothing(alone: tuple[Settings, Topic]
     epoch = epoch_of(settings)
     with Outbox(settings, "promotions-test", epoch, topic) as outbox:
         epoch_of(settings)  # somebody else's, from here on
-        database.take_campaigns(settings.postgres, [as_taken(campaign)])
+        notifications.take_campaigns(settings.postgres, [as_taken(campaign)])
 
         raised_by(outbox, Superseded)
     assert sent(settings, campaign["adv_campaign_id"], topic.name) == []
@@ -509,7 +509,7 @@ def test_a_database_that_forgot_what_it_sent_is_told(alone: tuple[Settings, Topi
     settings, topic = alone
     campaign = message()
     subscribe(settings.postgres, campaign["restaurant_id"], "a")
-    database.take_campaigns(settings.postgres, [as_taken(campaign)])
+    notifications.take_campaigns(settings.postgres, [as_taken(campaign)])
     publish(settings, topic, campaign, "a")
     with tables.transaction(settings.postgres) as cursor:  # as in a backup from before the campaign
         cursor.execute("update promotion_topic set published = 0")
@@ -548,7 +548,7 @@ def test_nothing_is_sent_after_the_end(alone: tuple[Settings, Topic]) -> None:
     short, long = message(adv_campaign_datetime_end=int(time.time()) + 2), message()
     for campaign in (short, long):
         subscribe(settings.postgres, campaign["restaurant_id"], "a")
-        assert database.take_campaigns(settings.postgres, [as_taken(campaign)]) == 1
+        assert notifications.take_campaigns(settings.postgres, [as_taken(campaign)]) == 1
     time.sleep(2.5)  # Kafka was away until the first one had ended
     publish(settings, topic, long, "a")
     assert sent(settings, short["adv_campaign_id"], topic.name) == []
@@ -560,7 +560,7 @@ def test_nothing_is_sent_after_the_end(alone: tuple[Settings, Topic]) -> None:
 
 def test_a_table_of_feedback_that_the_shop_made_is_taken_as_it_is(stack: Stack) -> None:
     columns = ", ".join(
-        f"{name} {'int8' if 'datetime' in name else 'varchar'} not null" for name in database.NOTIFICATION_COLUMNS
+        f"{name} {'int8' if 'datetime' in name else 'varchar'} not null" for name in notifications.NOTIFICATION_COLUMNS
     )
     campaign = message()
     with own_database(stack) as settings:
@@ -575,18 +575,18 @@ def test_a_table_of_feedback_that_the_shop_made_is_taken_as_it_is(stack: Stack) 
         for _ in range(2):
             tables.create_tables(settings.postgres)
         subscribe(settings.postgres, campaign["restaurant_id"], "a", "b")
-        assert database.take_campaigns(settings.postgres, [as_taken(campaign)]) == 1
+        assert notifications.take_campaigns(settings.postgres, [as_taken(campaign)]) == 1
         assert [row["feedback"] for row in rows(settings.postgres, campaign["adv_campaign_id"])] == ["old", None]
 
 
 def test_a_sweep_looks_at_live_campaigns_only_and_at_each_in_its_turn(alone: tuple[Settings, Topic]) -> None:
     settings, _ = alone
     live, over = message(), message(adv_campaign_datetime_end=int(time.time()) - 1)
-    database.take_campaigns(settings.postgres, [as_taken(live), as_taken(over)])
+    notifications.take_campaigns(settings.postgres, [as_taken(live), as_taken(over)])
     for campaign in (live, over):
         subscribe(settings.postgres, campaign["restaurant_id"], "a", "x" * 2000)  # too long for any index
-    assert database.sweep(settings.postgres, 30) is None
-    assert database.sweep(settings.postgres, 0) == 1
+    assert notifications.sweep(settings.postgres, 30) is None
+    assert notifications.sweep(settings.postgres, 0) == 1
     assert clients_of(rows(settings.postgres, live["adv_campaign_id"])) == ["a"]
     assert rows(settings.postgres, over["adv_campaign_id"]) == []
 
@@ -615,7 +615,7 @@ def test_in_whatever_order_and_batches_messages_come_the_newest_counts(
     ]
     shuffled = [all_of_them[place] for place in order]
     for start in range(0, len(shuffled), size):
-        database.take_campaigns(settings.postgres, shuffled[start : start + size])
+        notifications.take_campaigns(settings.postgres, shuffled[start : start + size])
     with tables.transaction(settings.postgres) as cursor:
         cursor.execute(
             "select adv_campaign_id, adv_campaign_content from promotion_campaigns where adv_campaign_id = any(%s)",

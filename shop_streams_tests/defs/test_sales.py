@@ -14,8 +14,8 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from shop_streams.defs.sales import transforms
-from shop_streams.defs.sales.assets import day_metrics, day_versions, source_rows_by_day
 from shop_streams.defs.sales.checks import parity
+from shop_streams.defs.sales.marts import day_metrics, day_versions, source_rows_by_day
 from shop_streams.defs.sales.schema import HOURLY
 from shop_streams.lake import reader
 from shop_streams.spark import open_session

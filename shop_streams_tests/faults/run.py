@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow.compute as pc
 from dagster_graphql import DagsterGraphQLClient
 
-from shop_streams.defs.app_events.assets import MART as ENRICHED_MART
+from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
 from shop_streams.defs.app_events.schema import EVENTS
+from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.defs.promotions.checks import place
 from shop_streams.defs.promotions.tables import transaction
-from shop_streams.defs.sales.assets import MART as SALES_MART
+from shop_streams.defs.sales.marts import MART as SALES_MART
 from shop_streams.defs.sales.schema import SHOP_EVENTS
-from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.kafka import read_topic
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key

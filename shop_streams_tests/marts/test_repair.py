@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop_streams.defs.app_events.assets import MART as ENRICHED_MART
+from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
 from shop_streams.defs.app_events.rules import check_event_time
 from shop_streams.defs.partitions import APP_EVENTS_FIRST_DAY, FIRST_DAY
-from shop_streams.defs.sales.assets import MART as SALES_MART
+from shop_streams.defs.sales.marts import MART as SALES_MART
 from shop_streams.lake.asset import asset_key
 from shop_streams.marts import spec
 from shop_streams.marts.repair import (

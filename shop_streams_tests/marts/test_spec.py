@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 from pyspark.sql import DataFrame
 
-from shop_streams.defs.sales.assets import MART, partition_rows
+from shop_streams.defs.sales.marts import MART, partition_rows
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key

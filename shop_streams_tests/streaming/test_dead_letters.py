@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from shop_streams.cli_dead_letters import dead_letters_app
 from shop_streams.defs.app_events.streams import INGEST as APP_EVENTS
+from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.defs.sales.streams import INGEST as SALES
-from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import watermarks
 from shop_streams.lake import reader

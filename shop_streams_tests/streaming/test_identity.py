@@ -8,10 +8,10 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from shop_streams.defs.domains import STREAMS
 from shop_streams.defs.sales import transforms
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.defs.sales.streams import INGEST
-from shop_streams.defs.streams import STREAMS
 from shop_streams.kafka import copies, held_offsets, read_topic, topic_identity, topic_settings
 from shop_streams.lake import reader
 from shop_streams.spark import open_session

@@ -147,7 +147,7 @@ def test_without_spark_nothing_is_judged_and_the_next_step_is_told() -> None:
     def never() -> Any:
         raise AssertionError("no session is opened")
 
-    from shop_streams.defs.streams import LAKE_STREAMS
+    from shop_streams.defs.domains import LAKE_STREAMS
 
     began = time.monotonic()
     with pytest.raises(ShopStreamsError, match=rf"{port}.*Nothing was sent.*status"):

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from shop_streams import topics
-from shop_streams.defs.promotions.database import NOTIFICATION_COLUMNS
+from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
 from shop_streams.defs.promotions.tables import transaction
 from shop_streams.kafka import offsets_at, read_topic
 from shop_streams.settings import Settings, get_settings

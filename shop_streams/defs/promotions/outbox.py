@@ -22,8 +22,8 @@ import psycopg2
 from confluent_kafka import KafkaException, Producer
 
 from shop_streams import topics
-from shop_streams.defs.promotions import database
-from shop_streams.defs.promotions.database import NOTIFICATION_COLUMNS
+from shop_streams.defs.promotions import notifications
+from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
 from shop_streams.defs.promotions.tables import transaction
 from shop_streams.defs.promotions.topic import KAFKA_SECONDS, key_of, last_number, produce, transactional, value_of
 from shop_streams.errors import ShopStreamsError
@@ -149,7 +149,7 @@ class Outbox:
 
     def _sweep(self) -> Iterator[None]:
         while True:
-            if database.sweep(self._settings.postgres, self._settings.promotion_sweep_seconds) is None:
+            if notifications.sweep(self._settings.postgres, self._settings.promotion_sweep_seconds) is None:
                 self._over.wait(SWEEP_TICK_SECONDS)
             yield
 
@@ -197,7 +197,7 @@ class Outbox:
         """One Kafka transaction with every notification of `number`. What has expired meanwhile is taken back instead."""
         with transaction(self._settings.postgres) as cursor:
             self._require_lease(cursor)
-            cursor.execute(database.TAKE_BACK_EXPIRED, (number,))
+            cursor.execute(notifications.TAKE_BACK_EXPIRED, (number,))
         producer.begin_transaction()
         ages = []
         for row in self._rows(number):
@@ -232,7 +232,7 @@ def _listening(dsn: str) -> Iterator[Any]:
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute(f"listen {database.CHANNEL}")
+            cursor.execute(f"listen {notifications.CHANNEL}")
         yield connection
     finally:
         connection.close()

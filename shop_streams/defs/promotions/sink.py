@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
-from shop_streams.defs.promotions import database, tables
-from shop_streams.defs.promotions.database import CAMPAIGN_COLUMNS, PLACE_COLUMNS
+from shop_streams.defs.promotions import notifications, tables
+from shop_streams.defs.promotions.notifications import CAMPAIGN_COLUMNS, PLACE_COLUMNS
 from shop_streams.defs.promotions.schema import CAMPAIGNS
 from shop_streams.defs.promotions.transforms import judge, rows
 from shop_streams.lake.table import Table
@@ -55,7 +55,7 @@ class CampaignSink:
 
     def attempt(self, records: DataFrame, context: StreamContext) -> None:
         collected = rows(judge(records, context.settings.first_day.isoformat())).toArrow()
-        database.try_campaigns(context.settings.postgres, campaigns_of(collected))
+        notifications.try_campaigns(context.settings.postgres, campaigns_of(collected))
 
 
 def accepted(collected: pa.Table) -> pa.Table:
@@ -64,7 +64,7 @@ def accepted(collected: pa.Table) -> pa.Table:
 
 
 def campaigns_of(collected: pa.Table) -> list[tuple[Any, ...]]:
-    """The accepted campaigns of a collected batch as `database.take_campaigns` takes them."""
+    """The accepted campaigns of a collected batch as `notifications.take_campaigns` takes them."""
     wanted = accepted(collected).select([*CAMPAIGN_COLUMNS, "datetime_created", *PLACE_COLUMNS])
     return [tuple(row.values()) for row in wanted.to_pylist()]
 
@@ -85,7 +85,7 @@ class CampaignBatches:
         collected = rows(judged).toArrow()
         campaigns = accepted(collected)
         if campaigns.num_rows:
-            database.take_campaigns(self.dsn, campaigns_of(collected))
+            notifications.take_campaigns(self.dsn, campaigns_of(collected))
             append_small_batch(campaigns, self.uri, self.writer_id, batch_id)
         if campaigns.num_rows < collected.num_rows:
             refused = as_dead_letters(judged.where("reason is not null"), DOMAIN)

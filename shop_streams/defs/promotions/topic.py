@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from shop_streams import topics
-from shop_streams.defs.promotions.database import NOTIFICATION_COLUMNS
+from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
 from shop_streams.kafka import read_topic, watermarks
 
 KAFKA_SECONDS = 30.0

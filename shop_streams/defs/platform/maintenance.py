@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from shop_streams.defs.common import all_checks_job
-from shop_streams.defs.streams import LAKE_STREAMS
+from shop_streams.defs.domains import LAKE_STREAMS
+from shop_streams.defs.platform.checks import all_checks_job
 from shop_streams.kafka import watermarks
 from shop_streams.lake import maintenance, reader
 from shop_streams.lake.table import Table

@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 
 from shop_streams.collector.durable import VIA_COLLECTOR
+from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.defs.partitions import HOUR_FORMAT, topic_hours
-from shop_streams.defs.streams import LAKE_STREAMS
 from shop_streams.kafka import count_with_header, offsets_at
 from shop_streams.lake.asset import asset_key
 from shop_streams.marts.repair import RANGE_END, RANGE_START, contiguous, streams_first_now

@@ -11,9 +11,9 @@ import pytest
 
 import shop_streams
 from shop_streams.cli_dead_letters import replay_dead_letters as command
-from shop_streams.defs.dead_letters import Domain, ReplayConfig, replay_dead_letters
-from shop_streams.defs.fixes import FIXES, Fix
-from shop_streams.defs.streams import LAKE_STREAMS
+from shop_streams.defs.domains import LAKE_STREAMS
+from shop_streams.defs.platform.dead_letters import Domain, ReplayConfig, replay_dead_letters
+from shop_streams.defs.platform.fixes import FIXES, Fix
 from shop_streams.streaming.drafts import FixFailed
 
 CASES: list[tuple[Fix, bytes, bytes]] = [

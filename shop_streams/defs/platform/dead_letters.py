@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from shop_streams.defs.fixes import DESCRIPTIONS, FIXES, Fix
-from shop_streams.defs.streams import LAKE_STREAMS
+from shop_streams.defs.domains import LAKE_STREAMS
+from shop_streams.defs.platform.fixes import DESCRIPTIONS, FIXES, Fix
 from shop_streams.lake.asset import asset_key, column_schema
 from shop_streams.plain import plain, plain_pair
 from shop_streams.settings import get_settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from shop_streams.defs.streams import LAKE_STREAMS
+from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.spark import SparkConnect
 from shop_streams.streaming.factory import accounting_key
 
