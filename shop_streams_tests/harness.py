@@ -17,9 +17,9 @@ import httpx
 from confluent_kafka import Producer
 from rich.console import Console
 
+from shop_streams.cli.status import STREAMS, collect, streams
 from shop_streams.local import stack as local_stack
 from shop_streams.settings import Settings, get_settings
-from shop_streams.status import STREAMS, collect, streams
 from shop_streams.streaming.switch import keep_alive_name
 
 # Everything that a test does is done for the first time: the optimizing compiler would only take from it.

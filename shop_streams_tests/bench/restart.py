@@ -4,8 +4,8 @@ import itertools
 import statistics
 import time
 
+from shop_streams.cli.status import STREAMS
 from shop_streams.settings import Settings
-from shop_streams.status import STREAMS
 from shop_streams_tests.bench.traffic import console
 from shop_streams_tests.faults.inflict import inflict
 from shop_streams_tests.faults.plan import Fault

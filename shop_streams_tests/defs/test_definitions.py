@@ -4,8 +4,8 @@ from typing import Any
 
 import dagster as dg
 
+from shop_streams.cli.status import STREAMS
 from shop_streams.definitions import defs
-from shop_streams.status import STREAMS
 
 
 def graph() -> Any:

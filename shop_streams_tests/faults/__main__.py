@@ -23,8 +23,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from shop_streams.cli.status import STREAMS
 from shop_streams.settings import Settings
-from shop_streams.status import STREAMS
 from shop_streams_tests.faults.plan import faults
 from shop_streams_tests.faults.run import Report, run_faults
 from shop_streams_tests.harness import as_shipped, running_stack

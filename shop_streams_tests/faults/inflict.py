@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 from rich.console import Console
 
+from shop_streams.cli.status import STREAMS
 from shop_streams.local import stack as local_stack
 from shop_streams.local.supervision import connect
-from shop_streams.status import STREAMS
 from shop_streams_tests.faults.plan import Fault
 from shop_streams_tests.faults.traffic import Traffic
 from shop_streams_tests.harness import Stack, wait_for

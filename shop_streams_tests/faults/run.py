@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.compute as pc
 from dagster_graphql import DagsterGraphQLClient
 
+from shop_streams.cli.status import streams
 from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.domains import LAKE_STREAMS
@@ -23,7 +24,6 @@ from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
-from shop_streams.status import streams
 from shop_streams.streaming.accounting import accounts
 from shop_streams_tests.faults.inflict import inflict
 from shop_streams_tests.faults.oracle import differences, expected_notifications, published_notifications

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from shop_streams.status import STREAMS
+from shop_streams.cli.status import STREAMS
 from shop_streams_tests.faults.plan import Fault, faults
 from shop_streams_tests.faults.run import run_faults
 from shop_streams_tests.harness import Stack

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shop_streams.cli import COUNTED
+from shop_streams.cli.main import COUNTED
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.jars import parse_java_version
 from shop_streams_tests.harness import PORTS, Stack, free_ports
@@ -138,7 +138,7 @@ def test_status_has_the_shape_that_others_build_on(stack: Stack) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("module", ["shop_streams.collector", "shop_streams.api", "shop_streams.cli"])
+@pytest.mark.parametrize("module", ["shop_streams.collector", "shop_streams.api", "shop_streams.cli.main"])
 def test_each_process_says_in_one_line_what_is_wrong_with_a_setting(module: str, tmp_path: Path) -> None:
     wrong = {"SHOP_STREAMS_COLECTOR_PORT": "1", "SHOP_STREAMS_HOME": str(tmp_path)}
     command = [sys.executable, "-m", module, *(["status"] if module.endswith("cli") else [])]

@@ -12,10 +12,10 @@ import pytest
 from pyspark.errors.exceptions.connect import SparkConnectException
 from pyspark.sql.connect.client.core import SparkConnectClient
 
+from shop_streams.cli.status import collect
 from shop_streams.local.prepare import runtime_folder
 from shop_streams.local.supervision import processes_of
 from shop_streams.settings import Settings
-from shop_streams.status import collect
 from shop_streams_tests.harness import PORTS, Stack
 
 

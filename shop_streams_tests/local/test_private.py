@@ -9,13 +9,13 @@ import psycopg2
 import pytest
 from supervisor.options import ServerOptions
 
+from shop_streams.cli.status import without_secret
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.prepare import property_value
 from shop_streams.local.private import close_home, write_private
 from shop_streams.local.services import Service
 from shop_streams.local.supervision import configuration, write_configuration
 from shop_streams.settings import Settings
-from shop_streams.status import without_secret
 
 
 @pytest.fixture(autouse=True)

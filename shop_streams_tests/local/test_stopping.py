@@ -12,12 +12,12 @@ import pytest
 from dagster_graphql import DagsterGraphQLClient
 from rich.console import Console
 
+from shop_streams.cli.status import STREAMS
 from shop_streams.defs.partitions import HOUR_FORMAT
 from shop_streams.local import stack as local_stack
 from shop_streams.local import stopping
 from shop_streams.local.supervision import processes_of, supervisor_process
 from shop_streams.settings import get_settings
-from shop_streams.status import STREAMS
 from shop_streams.streaming.lease import Lease
 from shop_streams_tests.harness import Stack, wait_for
 from shop_streams_tests.streaming.test_faults import NAME, assert_each_is_a_row_once, traffic

@@ -9,7 +9,7 @@ from dagster_graphql import DagsterGraphQLClient
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
-from shop_streams.cli_dead_letters import dead_letters_app
+from shop_streams.cli.dead_letters import dead_letters_app
 from shop_streams.defs.app_events.streams import INGEST as APP_EVENTS
 from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.defs.sales.schema import SHOP_EVENTS

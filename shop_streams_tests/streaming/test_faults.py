@@ -12,11 +12,11 @@ from functools import partial
 import psutil
 import pytest
 
+from shop_streams.cli.status import STREAMS
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.app_events.streams import INGEST
 from shop_streams.lake import reader
 from shop_streams.local.supervision import connect
-from shop_streams.status import STREAMS
 from shop_streams_tests.harness import Stack, wait_for
 from shop_streams_tests.streaming.test_dead_letters import exact
 

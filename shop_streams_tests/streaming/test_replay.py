@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from shop_streams.cli.shell_fix import shell_fix
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import read_topic, watermarks
 from shop_streams.plain import plain, plain_pair
 from shop_streams.settings import Settings
-from shop_streams.shell_fix import shell_fix
 from shop_streams.streaming import drafts as drafts_module
 from shop_streams.streaming import replay as replay_module
 from shop_streams.streaming.drafts import Draft, FixFailed, Letter, State, chunks, judge_with, make_drafts, place_of

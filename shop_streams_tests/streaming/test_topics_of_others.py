@@ -9,12 +9,12 @@ import dagster as dg
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from shop_streams.cli.status import topic_totals
 from shop_streams.defs.sales.streams import INGEST
 from shop_streams.kafka import read_topic
 from shop_streams.lake import reader
 from shop_streams.lake.table import Table
 from shop_streams.spark import SparkConnect, open_session
-from shop_streams.status import topic_totals
 from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.factory import build_job
 from shop_streams.streaming.lease import Leases

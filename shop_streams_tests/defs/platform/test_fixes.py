@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 import shop_streams
-from shop_streams.cli_dead_letters import replay_dead_letters as command
+from shop_streams.cli.dead_letters import replay_dead_letters as command
 from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.defs.platform.dead_letters import Domain, ReplayConfig, replay_dead_letters
 from shop_streams.defs.platform.fixes import FIXES, Fix
@@ -96,7 +96,9 @@ def shell_calls(path: Path) -> list[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-            if any(name.split(".")[0] in ("subprocess", "pty") or name == "shop_streams.shell_fix" for name in names):
+            if any(
+                name.split(".")[0] in ("subprocess", "pty") or name == "shop_streams.cli.shell_fix" for name in names
+            ):
                 found.append(f"{path}:{node.lineno}")
         if isinstance(node, ast.Attribute) and node.attr in (
             "system",

@@ -171,8 +171,8 @@ def replay_dead_letters(
 
 
 def _fix(command: str | None, name: str | None, seconds: float) -> Fix:
+    from shop_streams.cli.shell_fix import shell_fix
     from shop_streams.defs.platform.fixes import FIXES, as_is
-    from shop_streams.shell_fix import shell_fix
 
     if command is not None and name is not None:
         raise ShopStreamsError("--fix and --named-fix are both given; choose one.")

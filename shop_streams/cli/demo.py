@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from shop_streams import topics
-from shop_streams.cli import yesterday
+from shop_streams.cli.main import yesterday
 from shop_streams.defs.app_events.marts import source_rows_by_window
 from shop_streams.defs.app_events.schema import ENRICHED
 from shop_streams.defs.domains import LAKE_STREAMS

@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from shop_streams.cli_dead_letters import dead_letters_app
+from shop_streams.cli.dead_letters import dead_letters_app
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings, get_settings
 from shop_streams.terminal import cell, escaped, speaker
@@ -109,7 +109,7 @@ def down() -> None:
 @app.command()
 def status(as_json: Json = False) -> None:
     """Show each service, each stream with its lag, and the addresses. Exit status 1 if something is not healthy."""
-    from shop_streams.status import collect
+    from shop_streams.cli.status import collect
 
     state = collect(get_settings())
     if as_json:
@@ -159,7 +159,7 @@ def demo(
     ] = False,
 ) -> None:
     """Start everything, send a day of shop traffic through the real doors, and show what came out."""
-    from shop_streams.demo import run_demo
+    from shop_streams.cli.demo import run_demo
 
     settings = get_settings()
     right = run_demo(settings, console, once)
@@ -222,7 +222,7 @@ def aggregate(
     ] = None,
 ) -> None:
     """Hourly metrics of one topic into another: the managed stream's own aggregation, for past days or by hand."""
-    from shop_streams.defs.sales.command import run_aggregate
+    from shop_streams.cli.aggregate import run_aggregate
 
     day = first_day.date() if first_day else None
     run_aggregate(get_settings(), console, in_topic, out_topic, until_caught_up, checkpoint, window_anchor, day)
