@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from confluent_kafka import (
     Consumer,
@@ -16,10 +16,11 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
+    Producer,
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from shop_streams.errors import ShopStreamsError
@@ -42,9 +43,15 @@ class Record(NamedTuple):
     headers: dict[str, str | bytes | None]
 
 
-def _admin(servers: str) -> AdminClient:
+def admin(servers: str) -> AdminClient:
+    """A client that asks the brokers about topics and never makes one by asking."""
     # Asking for a topic makes it, on a cluster with Kafka's default settings, unless told not to.
     return AdminClient({"bootstrap.servers": servers, "log_level": 0, "allow.auto.create.topics": False})
+
+
+def producer(servers: str, options: Mapping[str, Any] | None = None) -> Producer:
+    """A producer with librdkafka's `options`."""
+    return Producer({"bootstrap.servers": servers, "log_level": 0, **(options or {})})
 
 
 @contextmanager
@@ -86,7 +93,7 @@ def watermarks(
     Raises:
         KafkaException: the broker does not answer within `seconds`, or has no such topic.
     """
-    client = _admin(servers)
+    client = admin(servers)
     found = client.list_topics(topic, timeout=seconds).topics[topic]
     if found.error is not None:
         raise KafkaException(found.error)
@@ -121,7 +128,7 @@ def topic_identity(servers: str, topic: str, seconds: float = ANSWER_SECONDS) ->
     Raises:
         KafkaException: the broker does not answer within `seconds`.
     """
-    client = _admin(servers)
+    client = admin(servers)
     cluster = client.describe_cluster(request_timeout=seconds).result().cluster_id
     try:
         (described,) = client.describe_topics(TopicCollection([topic]), request_timeout=seconds).values()
@@ -130,38 +137,6 @@ def topic_identity(servers: str, topic: str, seconds: float = ANSWER_SECONDS) ->
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return None
         raise
-
-
-def topic_settings(servers: str, topic: str) -> dict[str, str]:
-    """The topic's settings on the broker, defaults included."""
-    resource = ConfigResource(ResourceType.TOPIC, topic)
-    client = _admin(servers)  # must outlive its answer
-    found = client.describe_configs([resource], request_timeout=ANSWER_SECONDS)[resource].result()
-    return {name: entry.value for name, entry in found.items()}
-
-
-def copies(servers: str, topics: Sequence[str], seconds: float = ANSWER_SECONDS) -> dict[str, int]:
-    """On how many brokers an acknowledged record is at least, for each of those topics that exist.
-
-    0 where the broker does not say (it may be forbidden to ask for a topic's settings).
-    """
-    client = _admin(servers)
-    known = client.list_topics(timeout=seconds).topics
-    found = {name: 0 for name in topics if name in known}
-    resources = [ConfigResource(ResourceType.TOPIC, name) for name in found]
-    answers = client.describe_configs(resources, request_timeout=seconds) if resources else {}
-    for resource, answer in answers.items():
-        with suppress(KafkaException):
-            in_sync = int(answer.result()["min.insync.replicas"].value)
-            replicas = [len(one.replicas) for one in known[resource.name].partitions.values()]
-            found[resource.name] = min([in_sync, *replicas])
-    return found
-
-
-def retention_seconds(servers: str, topic: str) -> float | None:
-    """How long the topic keeps a record; None when for ever."""
-    milliseconds = int(topic_settings(servers, topic)["retention.ms"])
-    return None if milliseconds < 0 else milliseconds / 1000
 
 
 def oldest_timestamp(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -> float | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
+from shop_streams.kafka import ANSWER_SECONDS, admin
 from shop_streams.settings import Settings
 
 
@@ -19,6 +22,11 @@ class Topic:
     config: dict[str, str] = field(default_factory=dict)
     partitions: int | None = None
 
+
+VIA_COLLECTOR = (
+    "via_collector"  # a header on each of the collector's records, so that the topic itself tells how many there are
+)
+REPLAY_OF = "replay_of"  # a header on each replayed record: the origin of its dead letter
 
 # The broker's time, not the producer's: retention, the accounts' hours and the rules about the future go by it, and a
 # producer's clock may be days off.
@@ -79,7 +87,7 @@ def create_topics(settings: Settings, topics: tuple[Topic, ...] = ALL) -> None:
     Raises:
         KafkaException: the broker refused, for another reason than that the topic exists.
     """
-    client = AdminClient({"bootstrap.servers": settings.kafka})
+    client = admin(settings.kafka)
     known = client.list_topics(timeout=20)
     copies, in_sync = durability(len(known.brokers), settings.topic_replication)
     new = [
@@ -128,3 +136,35 @@ def broker_time_problem(topic: str, found: dict[str, str], servers: str) -> str 
         f"or counted in another hour. Change it: kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics --entity-name "
         f"{topic} --add-config message.timestamp.type=LogAppendTime (records that are there keep their times)."
     )
+
+
+def topic_settings(servers: str, topic: str) -> dict[str, str]:
+    """The topic's settings on the broker, defaults included."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    client = admin(servers)  # must outlive its answer
+    found = client.describe_configs([resource], request_timeout=ANSWER_SECONDS)[resource].result()
+    return {name: entry.value for name, entry in found.items()}
+
+
+def copies(servers: str, topics: Sequence[str], seconds: float = ANSWER_SECONDS) -> dict[str, int]:
+    """On how many brokers an acknowledged record is at least, for each of those topics that exist.
+
+    0 where the broker does not say (it may be forbidden to ask for a topic's settings).
+    """
+    client = admin(servers)
+    known = client.list_topics(timeout=seconds).topics
+    found = {name: 0 for name in topics if name in known}
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in found]
+    answers = client.describe_configs(resources, request_timeout=seconds) if resources else {}
+    for resource, answer in answers.items():
+        with suppress(KafkaException):
+            in_sync = int(answer.result()["min.insync.replicas"].value)
+            replicas = [len(one.replicas) for one in known[resource.name].partitions.values()]
+            found[resource.name] = min([in_sync, *replicas])
+    return found
+
+
+def retention_seconds(servers: str, topic: str) -> float | None:
+    """How long the topic keeps a record; None when for ever."""
+    milliseconds = int(topic_settings(servers, topic)["retention.ms"])
+    return None if milliseconds < 0 else milliseconds / 1000

@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from pyspark.errors import PySparkException
 from rich.console import Console
 
 from shop_streams.defs.sales import aggregate
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import topic_settings
+from shop_streams.kafka import admin
 from shop_streams.settings import Settings
 from shop_streams.spark import open_session
 from shop_streams.streaming import identity
 from shop_streams.streaming.checkpoint import CheckpointNotes, committed_offsets
 from shop_streams.streaming.run import SparkGone, probe_spark
 from shop_streams.terminal import speaker
-from shop_streams.topics import ALL, HOURLY_METRICS, Topic, broker_time_problem, create_topics
+from shop_streams.topics import ALL, HOURLY_METRICS, Topic, broker_time_problem, create_topics, topic_settings
 
 
 def run_aggregate(
@@ -85,7 +84,7 @@ def _scratch(settings: Settings) -> Path:
 
 def _check(settings: Settings, in_topic: str) -> None:
     try:
-        topics = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0}).list_topics(timeout=5).topics
+        topics = admin(settings.kafka).list_topics(timeout=5).topics
     except KafkaException as error:
         raise ShopStreamsError(
             f"Kafka does not answer at {settings.kafka}. Is it up? `shop-streams status` tells."

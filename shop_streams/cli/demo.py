@@ -12,12 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
-from confluent_kafka import Producer
 from dagster_graphql import DagsterGraphQLClient
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from shop_streams import topics
+from shop_streams import kafka, topics
 from shop_streams.cli.main import yesterday
 from shop_streams.defs.app_events.marts import source_rows_by_window
 from shop_streams.defs.app_events.schema import ENRICHED
@@ -118,7 +117,7 @@ def _play(settings: Settings, console: Console) -> bool:
 
 
 def _produce(settings: Settings, events: list[dict[str, Any]]) -> None:
-    producer = Producer({"bootstrap.servers": settings.kafka, "enable.idempotence": True, "linger.ms": 20})
+    producer = kafka.producer(settings.kafka, {"enable.idempotence": True, "linger.ms": 20})
     for event in events:
         producer.produce(topics.SHOP_EVENTS.name, json.dumps(event))
     if producer.flush(60):

@@ -12,13 +12,13 @@ from confluent_kafka import KafkaException
 from shop_streams.defs import domains as defined
 from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import copies
 from shop_streams.local.stack import service_states
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import recent_accounts
 from shop_streams.streaming.keep_alive import stream_state
 from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.spec import StreamSpec
+from shop_streams.topics import copies
 
 STREAMS = tuple(spec.name for spec in defined.STREAMS)
 

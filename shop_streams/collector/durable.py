@@ -14,14 +14,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
+
+from shop_streams.kafka import producer
+from shop_streams.topics import VIA_COLLECTOR
 
 POLL_SECONDS = 0.001
 PROBE_SECONDS = 1.0
 PROBE_TIMEOUT = 3.0
 STALLED_SECONDS = 5.0  # in flight for so long: Kafka answers, but does not acknowledge
 DELIVERY_MILLISECONDS = 8_000  # less than what a stop waits for
-VIA_COLLECTOR = "via_collector"  # a header on each of our records, so that the topic itself can tell how many there are
 HEADERS: Any = [(VIA_COLLECTOR, b"")]
 # Kafka's usual max.message.bytes is 1,048,588; a batch's frame, our header and the record's lengths are below 200. Streams
 # refuse a value of more than 1,048,576 bytes, which this is below, too.
@@ -68,9 +70,9 @@ class DurableProducer:
         self._answers = False
 
     async def __aenter__(self) -> DurableProducer:
-        self._producer = Producer(
+        self._producer = producer(
+            self._servers,
             {
-                "bootstrap.servers": self._servers,
                 "acks": "all",
                 "enable.idempotence": True,
                 "linger.ms": 2,
@@ -82,7 +84,7 @@ class DurableProducer:
                 "reconnect.backoff.max.ms": 1000,
                 "compression.type": "lz4",
                 "log_level": 3,
-            }
+            },
         )
         await self._probe()
         self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._keep_probing())]

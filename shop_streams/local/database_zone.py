@@ -6,9 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg2
-
 from shop_streams.errors import ShopStreamsError
+from shop_streams.postgres import connect
 from shop_streams.settings import Settings
 
 ZONE = """
@@ -26,7 +25,7 @@ def require_utc(settings: Settings) -> None:
         ShopStreamsError: it is not; with the statement that changes it.
     """
     with _no_zone_of_ours():
-        connection = psycopg2.connect(settings.postgres, connect_timeout=5)
+        connection = connect(settings.postgres)
     try:
         with connection, connection.cursor() as cursor:
             cursor.execute(ZONE)

@@ -8,8 +8,9 @@ import grpc
 import httpx
 import psycopg2
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
+from shop_streams.kafka import admin
+from shop_streams.postgres import connect
 from shop_streams.settings import Settings
 
 PROBE_SECONDS = 2.0
@@ -22,7 +23,7 @@ class Unhealthy(Exception):
 def probe_kafka(settings: Settings) -> None:
     """Ask the broker for its metadata."""
     try:
-        AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0}).list_topics(timeout=PROBE_SECONDS)
+        admin(settings.kafka).list_topics(timeout=PROBE_SECONDS)
     except KafkaException as error:
         raise Unhealthy(f"no answer from {settings.kafka}: {error.args[0].str()}") from error
 
@@ -30,7 +31,7 @@ def probe_kafka(settings: Settings) -> None:
 def probe_postgres(settings: Settings) -> None:
     """Open a connection; a server that is still recovering refuses it."""
     try:
-        psycopg2.connect(settings.postgres, connect_timeout=int(PROBE_SECONDS)).close()
+        connect(settings.postgres, connect_timeout=int(PROBE_SECONDS)).close()
     except psycopg2.OperationalError as error:
         raise Unhealthy(str(error).strip()) from error
 
@@ -77,7 +78,7 @@ def probe_daemon(settings: Settings, tolerance_seconds: float = 90) -> None:
     would take a second of a processor.
     """
     try:
-        connection = psycopg2.connect(settings.postgres, connect_timeout=int(PROBE_SECONDS))
+        connection = connect(settings.postgres, connect_timeout=int(PROBE_SECONDS))
         try:
             with connection, connection.cursor() as cursor:
                 cursor.execute("select body::json->>'timestamp' from daemon_heartbeats where daemon_type = 'SENSOR'")

@@ -21,10 +21,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Producer
 from rich.console import Console
 from tenacity import retry, stop_after_attempt
 
+from shop_streams import kafka
 from shop_streams.defs.app_events.rules import COLLECTED_SINCE
 from shop_streams.environment import process_environment
 from shop_streams.local import class_archive
@@ -115,7 +115,7 @@ def _work(settings: Settings) -> None:
     from shop_streams.topics import create_topics
 
     create_topics(settings)
-    producer = Producer({"bootstrap.servers": settings.kafka})
+    producer = kafka.producer(settings.kafka)
     for topic, value in _records():
         producer.produce(topic, value)
     producer.flush(30)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shop_streams.postgres import short_transaction
 from shop_streams.streaming.keep_alive import backoff_seconds
-from shop_streams.streaming.lease import short_transaction
 
 DDL = """
 create table if not exists mart_failures (

@@ -11,12 +11,11 @@ from datetime import datetime
 from typing import Any
 
 import psycopg2.extras
-from confluent_kafka import Producer
 from rich.progress import track
 
-from shop_streams import topics
-from shop_streams.defs.promotions.tables import transaction
+from shop_streams import kafka, topics
 from shop_streams.errors import ShopStreamsError
+from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 
 RESTAURANTS = 40
@@ -98,7 +97,7 @@ def send(settings: Settings, count: int, seed: int, now: datetime, rate: float |
         subscribe(settings, subscriptions(seed))
     except psycopg2.Error as error:
         raise ShopStreamsError(f"PostgreSQL did not take the subscribers: {error}") from error
-    producer = Producer({"bootstrap.servers": settings.kafka, "enable.idempotence": True, "message.timeout.ms": 60_000})
+    producer = kafka.producer(settings.kafka, {"enable.idempotence": True, "message.timeout.ms": 60_000})
     started = time.monotonic()
     for number, message in enumerate(track(campaigns(count, seed, now), topics.PROMOTIONS.name, total=count)):
         if rate:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import psycopg2
 
-from shop_streams.streaming.lease import short_transaction
+from shop_streams.postgres import short_transaction
 
 BEAT_SECONDS = 5.0
 DEAD_AFTER_SECONDS = 60.0

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from shop_streams.kafka import oldest_timestamp, retention_seconds, topic_settings, watermarks
+from shop_streams.kafka import oldest_timestamp, watermarks
 from shop_streams.settings import get_settings
 from shop_streams.streaming.accounting import RECENT_HOURS, recent_accounts
 from shop_streams.streaming.checkpoint import committed_offsets
 from shop_streams.streaming.identity import TopicChanged
 from shop_streams.streaming.lease import Leases
 from shop_streams.streaming.spec import StreamSpec
-from shop_streams.topics import broker_time_problem
+from shop_streams.topics import broker_time_problem, retention_seconds, topic_settings
 
 RETENTION_ALARM = 0.5  # of the retention: half of it is left to act
 

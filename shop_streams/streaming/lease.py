@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
-import psycopg2.extras
+
+from shop_streams.postgres import short_transaction
 
 DDL = """
 create table if not exists stream_leases (
@@ -100,21 +101,6 @@ class Lease:
     def fresh(self, ttl: float) -> bool:
         """Whether its holder must be taken for alive."""
         return not self.released and self.beat_age <= ttl
-
-
-@contextmanager
-def short_transaction(dsn: str) -> Iterator[Any]:
-    """A cursor of one transaction, on a connection of its own, whose rows are dictionaries.
-
-    It fails within seconds: a beat must not hang on a database that went away.
-    """
-    connection = psycopg2.connect(dsn, connect_timeout=3, tcp_user_timeout=5000)
-    try:
-        with connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
-            cursor.execute("set local statement_timeout = 5000")  # as options= it would replace those of the DSN
-            yield cursor
-    finally:
-        connection.close()
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from pyspark.sql import functions as F
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import record_at, topic_identity
 from shop_streams.lake.write import append_small_batch
+from shop_streams.postgres import short_transaction
 from shop_streams.settings import Settings
 from shop_streams.streaming.checkpoint import PlannedBatch, planned_batch
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, poisoned_in
-from shop_streams.streaming.lease import short_transaction
 from shop_streams.streaming.records import LAST_MOMENT, read_offsets
 from shop_streams.streaming.spec import StreamContext, StreamSpec
 

@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow.compute as pc
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import read_topic, watermarks
+from shop_streams.kafka import producer, read_topic, watermarks
 from shop_streams.lake import reader
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.drafts import Draft, Letter, State, chunks, place_of
 from shop_streams.streaming.replay_ledger import Ledger, open_ledger, origin_chain
+from shop_streams.topics import REPLAY_OF
 
-HEADER = "replay_of"
 MAX_REPLAY_BYTES = 100_000_000
 REASONS_TOLD = 20
 ABOUT_THE_RECORD = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_MSG_SIZE)
@@ -192,7 +192,7 @@ def _replayed_records(topic: str, settings: Settings, marks: Iterable[dict[int, 
     return {
         origin.decode(): f"{topic}:{record.partition}:{record.offset}"
         for record in read_topic(settings.kafka, topic, first)
-        if isinstance(origin := record.headers.get(HEADER), bytes)
+        if isinstance(origin := record.headers.get(REPLAY_OF), bytes)
     }
 
 
@@ -204,10 +204,18 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[
     landed: dict[str, str] = {}
     problems: dict[str, str] = {}
     own: set[str] = set()  # places of records that are refused whenever they come
-    config = {"bootstrap.servers": settings.kafka, "enable.idempotence": True, "acks": "all"}
-    config["batch.num.messages"] = 1  # the broker refuses batches: one that is too large must take no other with it
+    # One record a batch: the broker refuses batches: one that is too large must take no other with it
     # The topic's own limit decides on the size, not ours; after the time-out nothing of it is under way any more.
-    producer = Producer(config | {"message.max.bytes": MAX_REPLAY_BYTES, "delivery.timeout.ms": 30_000, "log_level": 0})
+    client = producer(
+        settings.kafka,
+        {
+            "enable.idempotence": True,
+            "acks": "all",
+            "batch.num.messages": 1,
+            "message.max.bytes": MAX_REPLAY_BYTES,
+            "delivery.timeout.ms": 30_000,
+        },
+    )
     for draft in drafts:
 
         def delivered(error: Any, message: Any, place: str = draft.place) -> None:
@@ -219,11 +227,11 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[
                     own.add(place)
 
         try:
-            producer.produce(draft.letter["topic"], draft.after, headers={HEADER: draft.place}, on_delivery=delivered)
+            client.produce(draft.letter["topic"], draft.after, headers={REPLAY_OF: draft.place}, on_delivery=delivered)
         except (KafkaException, BufferError) as error:
             own.add(draft.place)
             problems[draft.place] = f"{error}. Is it within the topic's size limit?"
-    producer.flush(60)
+    client.flush(60)
     results = []
     for draft in drafts:
         if draft.place in landed:

@@ -16,6 +16,7 @@ import psycopg2
 from psycopg2.extras import Json
 
 from shop_streams.errors import ShopStreamsError
+from shop_streams.postgres import connect
 from shop_streams.settings import Settings
 
 DDL = """
@@ -88,7 +89,7 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
         ShopStreamsError: PostgreSQL does not answer.
     """
     try:
-        connection = psycopg2.connect(settings.postgres, connect_timeout=5)
+        connection = connect(settings.postgres)
     except psycopg2.OperationalError as error:
         raise ShopStreamsError(
             f"PostgreSQL knows what was replayed and does not answer: {str(error).strip()}. `shop-streams status` tells."

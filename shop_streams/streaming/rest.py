@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from shop_streams.postgres import short_transaction
 from shop_streams.settings import Settings
-from shop_streams.streaming.lease import short_transaction
 
 DDL = """
 create table if not exists rest_requests (

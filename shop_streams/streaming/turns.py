@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import psycopg2
 from psycopg2.errors import LockNotAvailable
+
+from shop_streams.postgres import connect
 
 TURN_SECONDS = 90.0
 
@@ -21,7 +22,7 @@ def turn_to_start(dsn: str, server: str, seconds: float = TURN_SECONDS) -> Itera
 
     The turn is a lock of a session in the database behind `dsn`: who dies gives it back.
     """
-    connection = psycopg2.connect(dsn, connect_timeout=3, tcp_user_timeout=5000)
+    connection = connect(dsn)
     connection.autocommit = True
     try:
         with connection.cursor() as cursor:

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, Producer
 
 from shop_streams.cli.status import STREAMS
 from shop_streams.defs.promotions.streams import STREAM
-from shop_streams.defs.promotions.tables import transaction
+from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.bench.traffic import console

@@ -29,6 +29,7 @@ from shop_streams.defs.promotions.streams import STREAM
 from shop_streams.defs.promotions.topic import RECENT_OFFSETS, last_number, produce
 from shop_streams.kafka import read_topic
 from shop_streams.lake import reader
+from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams.spark import open_session
 from shop_streams.streaming.factory import topic_key
@@ -72,7 +73,7 @@ def message(**more: Any) -> Row:
 
 
 def subscribe(dsn: str, restaurant: str, *clients: str) -> None:
-    with tables.transaction(dsn) as cursor:
+    with transaction(dsn) as cursor:
         for client in clients:
             cursor.execute(
                 "insert into subscribers_restaurants (client_id, restaurant_id) values (%s, %s)", (client, restaurant)
@@ -80,7 +81,7 @@ def subscribe(dsn: str, restaurant: str, *clients: str) -> None:
 
 
 def rows(dsn: str, campaign: str) -> list[Row]:
-    with tables.transaction(dsn) as cursor:
+    with transaction(dsn) as cursor:
         cursor.execute("select * from subscribers_feedback where adv_campaign_id = %s", (campaign,))
         names = [column.name for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -170,7 +171,7 @@ def test_an_amended_campaign_reaches_only_who_was_not_notified(stack: Stack) -> 
     subscribe(stack.settings.postgres, place, "a")
     send(stack, first)
     wait_notified(stack, first, "a")
-    with tables.transaction(stack.settings.postgres) as cursor:
+    with transaction(stack.settings.postgres) as cursor:
         cursor.execute(
             "update subscribers_feedback set feedback = 'good' where adv_campaign_id = %s", (first["adv_campaign_id"],)
         )
@@ -264,7 +265,7 @@ def test_capitals_of_an_earlier_version_are_not_notified_again(stack: Stack) -> 
     subscribe(stack.settings.postgres, campaign["restaurant_id"], "once")
     send(stack, campaign)
     wait_notified(stack, campaign, "once")
-    with tables.transaction(stack.settings.postgres) as cursor:  # as the earlier version left them
+    with transaction(stack.settings.postgres) as cursor:  # as the earlier version left them
         for table in ("promotion_campaigns", "subscribers_feedback"):
             cursor.execute(
                 f"update {table} set adv_campaign_id = upper(adv_campaign_id), restaurant_id = upper(restaurant_id)"
@@ -321,7 +322,7 @@ def test_a_missing_table_is_told_with_the_statement_that_makes_it(stack: Stack) 
     before = stack.wait_running(STREAM.name)
 
     def rename(one: str, other: str) -> None:
-        with tables.transaction(stack.settings.postgres) as cursor:
+        with transaction(stack.settings.postgres) as cursor:
             cursor.execute(f"alter table {one} rename to {other}")
 
     rename("subscribers_restaurants", "elsewhere")
@@ -347,7 +348,7 @@ def test_the_report_says_how_many_how_soon_and_what_they_said(stack: Stack) -> N
     subscribe(stack.settings.postgres, campaign["restaurant_id"], *clients)
     send(stack, campaign)
     wait_notified(stack, campaign, *clients)
-    with tables.transaction(stack.settings.postgres) as cursor:
+    with transaction(stack.settings.postgres) as cursor:
         cursor.execute(
             "update subscribers_feedback set feedback = 'thanks' where adv_campaign_id = %s and client_id < 'client 4'",
             (campaign["adv_campaign_id"],),
@@ -458,7 +459,7 @@ def test_a_crash_after_kafkas_commit_sends_nothing_twice(alone: tuple[Settings, 
     subscribe(settings.postgres, campaign["restaurant_id"], "a", "b")
     assert notifications.take_campaigns(settings.postgres, [as_taken(campaign)]) == 2
     publish(settings, topic, campaign, "a", "b")
-    with tables.transaction(settings.postgres) as cursor:  # the crash came before PostgreSQL was told
+    with transaction(settings.postgres) as cursor:  # the crash came before PostgreSQL was told
         cursor.execute("update promotion_topic set published = 0")
     publish(settings, topic, campaign, "a", "b")
     assert notifications.take_campaigns(settings.postgres, [as_taken(campaign)]) == 0  # the batch, repeated
@@ -499,7 +500,7 @@ def test_an_outbox_that_hangs_is_told(alone: tuple[Settings, Topic], monkeypatch
     monkeypatch.setattr(outbox_module, "STUCK_SECONDS", 3)
     with (
         Outbox(settings, "promotions-test", epoch_of(settings), topic) as outbox,
-        tables.transaction(settings.postgres) as cursor,
+        transaction(settings.postgres) as cursor,
     ):
         cursor.execute("lock table promotion_outbox in access exclusive mode")
         assert "pg_stat_activity" in raised_by(outbox, OutboxStuck)
@@ -511,7 +512,7 @@ def test_a_database_that_forgot_what_it_sent_is_told(alone: tuple[Settings, Topi
     subscribe(settings.postgres, campaign["restaurant_id"], "a")
     notifications.take_campaigns(settings.postgres, [as_taken(campaign)])
     publish(settings, topic, campaign, "a")
-    with tables.transaction(settings.postgres) as cursor:  # as in a backup from before the campaign
+    with transaction(settings.postgres) as cursor:  # as in a backup from before the campaign
         cursor.execute("update promotion_topic set published = 0")
         cursor.execute("update promotion_outbox set made = 0")
     with Outbox(settings, "promotions-test", epoch_of(settings), topic) as outbox:
@@ -553,7 +554,7 @@ def test_nothing_is_sent_after_the_end(alone: tuple[Settings, Topic]) -> None:
     publish(settings, topic, long, "a")
     assert sent(settings, short["adv_campaign_id"], topic.name) == []
     assert rows(settings.postgres, short["adv_campaign_id"]) == []
-    with tables.transaction(settings.postgres) as cursor:
+    with transaction(settings.postgres) as cursor:
         cursor.execute("select sum(notified) from promotion_days")
         assert cursor.fetchone()[0] == 1
 
@@ -565,7 +566,7 @@ def test_a_table_of_feedback_that_the_shop_made_is_taken_as_it_is(stack: Stack) 
     campaign = message()
     with own_database(stack) as settings:
         tables.create_subscribers(settings.postgres)
-        with tables.transaction(settings.postgres) as cursor:
+        with transaction(settings.postgres) as cursor:
             cursor.execute(f"create table subscribers_feedback (id serial primary key, {columns}, feedback varchar)")
             known = campaign | {"client_id": "a", "trigger_datetime_created": 1}
             cursor.execute(
@@ -616,7 +617,7 @@ def test_in_whatever_order_and_batches_messages_come_the_newest_counts(
     shuffled = [all_of_them[place] for place in order]
     for start in range(0, len(shuffled), size):
         notifications.take_campaigns(settings.postgres, shuffled[start : start + size])
-    with tables.transaction(settings.postgres) as cursor:
+    with transaction(settings.postgres) as cursor:
         cursor.execute(
             "select adv_campaign_id, adv_campaign_content from promotion_campaigns where adv_campaign_id = any(%s)",
             (ids,),
@@ -655,16 +656,16 @@ def test_a_batch_is_tried_without_leaving_anything_behind(stack: Stack) -> None:
 
     tables.create_tables(stack.settings.postgres)
     check = "alter table promotion_campaigns add constraint odd check (adv_campaign_content <> 'poison')"
-    with tables.transaction(stack.settings.postgres) as cursor:
+    with transaction(stack.settings.postgres) as cursor:
         cursor.execute(check)
     try:
         STREAM.sink.attempt(records(good), context)
         with pytest.raises(psycopg2.IntegrityError, match="odd"):
             STREAM.sink.attempt(records(good, bad), context)
     finally:
-        with tables.transaction(stack.settings.postgres) as cursor:
+        with transaction(stack.settings.postgres) as cursor:
             cursor.execute("alter table promotion_campaigns drop constraint odd")
-    with tables.transaction(stack.settings.postgres) as cursor:
+    with transaction(stack.settings.postgres) as cursor:
         ids = (good["adv_campaign_id"], bad["adv_campaign_id"])
         cursor.execute("select from promotion_campaigns where adv_campaign_id in %s", (ids,))
         assert cursor.rowcount == 0

@@ -10,10 +10,10 @@ import duckdb
 import pyarrow as pa
 
 from shop_streams.defs.app_events.schema import ENRICHED
-from shop_streams.defs.promotions.tables import transaction
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.kafka import read_topic
 from shop_streams.lake import reader
+from shop_streams.postgres import transaction
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams_tests.faults.traffic import Ledger
 from shop_streams_tests.harness import Stack

@@ -16,13 +16,13 @@ from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.defs.promotions.checks import place
-from shop_streams.defs.promotions.tables import transaction
 from shop_streams.defs.sales.marts import MART as SALES_MART
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.kafka import read_topic
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Table
+from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import accounts
 from shop_streams_tests.faults.inflict import inflict

@@ -17,7 +17,7 @@ import httpx
 import psycopg2
 from confluent_kafka import Producer
 
-from shop_streams.defs.promotions.tables import transaction
+from shop_streams.postgres import transaction
 from shop_streams_tests.harness import Stack
 
 SALES_DAYS = 6

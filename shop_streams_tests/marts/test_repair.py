@@ -206,7 +206,7 @@ def test_a_process_of_another_host_is_gone_when_it_is_silent_for_too_long(silent
 
 def test_a_marts_run_beats_from_its_claim_on(monkeypatch: pytest.MonkeyPatch) -> None:
     beating: list[str] = []
-    monkeypatch.setattr(marts, "ProcessBeats", lambda _dsn: SimpleNamespace(beat_until_the_end=beating.append))
+    monkeypatch.setattr(spec, "ProcessBeats", lambda _dsn: SimpleNamespace(beat_until_the_end=beating.append))
     instance = SimpleNamespace(add_run_tags=lambda _run, tags: beating.append(tags[spec.PROCESS_TAG]))
     spec.claim(cast(dg.DagsterInstance, instance), "run", SALES_MART)
     assert beating == [this_process()] * 2

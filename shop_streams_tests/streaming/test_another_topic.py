@@ -11,13 +11,13 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from shop_streams.defs.sales.streams import INGEST
-from shop_streams.kafka import copies, read_topic, topic_identity, topic_settings, watermarks
+from shop_streams.kafka import read_topic, topic_identity, watermarks
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.checkpoint import PlannedBatch, committed_offsets, note_without_spark, planned_batch
 from shop_streams.streaming.identity import NOTE, TopicChanged, pin, require_not_ahead
 from shop_streams.streaming.spec import StreamSpec
-from shop_streams.topics import Topic, create_topics
+from shop_streams.topics import Topic, copies, create_topics, topic_settings
 from shop_streams_tests.broker import running_broker
 from shop_streams_tests.harness import wait_for
 

@@ -12,14 +12,22 @@ from shop_streams.defs.domains import STREAMS
 from shop_streams.defs.sales import transforms
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.defs.sales.streams import INGEST
-from shop_streams.kafka import copies, held_offsets, read_topic, topic_identity, topic_settings
+from shop_streams.kafka import held_offsets, read_topic, topic_identity
 from shop_streams.lake import reader
 from shop_streams.spark import open_session
 from shop_streams.streaming.identity import RecordsLost, TopicChanged, require_all_held, require_same
 from shop_streams.streaming.run import start_query
 from shop_streams.streaming.sinks import LakeSink
 from shop_streams.streaming.spec import StreamSpec
-from shop_streams.topics import APPEND_TIME, Topic, broker_time_problem, create_topics, durability
+from shop_streams.topics import (
+    APPEND_TIME,
+    Topic,
+    broker_time_problem,
+    copies,
+    create_topics,
+    durability,
+    topic_settings,
+)
 from shop_streams_tests.harness import Stack, wait_for
 
 SALE = {"event_type": "buy", "category": "c", "item_id": "i", "item_price": 64, "uid": None, "timestamp": 1577865600000}

@@ -18,8 +18,9 @@ from shop_streams.settings import Settings
 from shop_streams.streaming import drafts as drafts_module
 from shop_streams.streaming import replay as replay_module
 from shop_streams.streaming.drafts import Draft, FixFailed, Letter, State, chunks, judge_with, make_drafts, place_of
-from shop_streams.streaming.replay import HEADER, Choice, Result, choose, find_chosen, replay, summary
+from shop_streams.streaming.replay import Choice, Result, choose, find_chosen, replay, summary
 from shop_streams.streaming.replay_ledger import origin_chain
+from shop_streams.topics import REPLAY_OF
 from shop_streams_tests.harness import free_ports
 
 DOMAINS = ("app_events", "promotions", "sales")
@@ -252,7 +253,7 @@ def draft(offset: int, after: bytes | None = b"mended", **more: Any) -> Draft:
 def topic_holds(settings: Settings) -> list[tuple[bytes, bytes]]:
     """Value and origin of each record."""
     records = read_topic(settings.kafka, "topic_sales")
-    return sorted((record.value, record.headers[HEADER]) for record in records)  # type: ignore[misc]
+    return sorted((record.value, record.headers[REPLAY_OF]) for record in records)  # type: ignore[misc]
 
 
 def states(results: Iterator[Result]) -> dict[int, State]:
@@ -276,7 +277,7 @@ def test_a_replay_sends_what_is_good_each_letter_once_and_knows_where_it_lies(
         b"topic_sales:0:1",
     ]
     records = read_topic(settings.kafka, "topic_sales")
-    lies = {f"topic_sales:{record.partition}:{record.offset}": record.headers[HEADER] for record in records}
+    lies = {f"topic_sales:{record.partition}:{record.offset}": record.headers[REPLAY_OF] for record in records}
     assert {landed: origin.encode() for landed, origin in ledger.origins().items()} == lies
 
 

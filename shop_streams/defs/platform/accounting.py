@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 
-from shop_streams.collector.durable import VIA_COLLECTOR
 from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.defs.partitions import HOUR_FORMAT, topic_hours
 from shop_streams.kafka import count_with_header, offsets_at
@@ -18,6 +17,7 @@ from shop_streams.streaming.accounting import Ranges, accounts, duplicates
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.factory import accounting_key, topic_key
 from shop_streams.streaming.spec import StreamSpec
+from shop_streams.topics import VIA_COLLECTOR
 
 HOUR = 3600
 LOOK_BACK_HOURS = 24

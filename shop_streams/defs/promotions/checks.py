@@ -12,8 +12,8 @@ import dagster as dg
 
 from shop_streams import topics
 from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
-from shop_streams.defs.promotions.tables import transaction
 from shop_streams.kafka import offsets_at, read_topic
+from shop_streams.postgres import transaction
 from shop_streams.settings import Settings, get_settings
 
 RECENT_SECONDS = 3600

@@ -11,10 +11,10 @@ from pyspark.sql import DataFrame
 from shop_streams.defs.partitions import promotions_days
 from shop_streams.defs.promotions.schema import CAMPAIGNS, REPORT
 from shop_streams.defs.promotions.streams import FEEDBACK, OWNERS
-from shop_streams.defs.promotions.tables import transaction
 from shop_streams.lake import reader
 from shop_streams.marts.repair import build_mart
 from shop_streams.marts.spec import Mart
+from shop_streams.postgres import transaction
 from shop_streams.settings import Settings, get_settings
 
 COUNTS = """

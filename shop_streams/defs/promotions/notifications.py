@@ -17,7 +17,8 @@ import psycopg2.errors
 import psycopg2.extras
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from shop_streams.defs.promotions.tables import SubscribersMissing, transaction
+from shop_streams.defs.promotions.tables import SubscribersMissing
+from shop_streams.postgres import transaction
 
 CAMPAIGN_COLUMNS = (
     "restaurant_id",

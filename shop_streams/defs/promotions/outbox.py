@@ -14,7 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from statistics import quantiles
 from typing import Any
 
@@ -24,10 +23,10 @@ from confluent_kafka import KafkaException, Producer
 from shop_streams import topics
 from shop_streams.defs.promotions import notifications
 from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
-from shop_streams.defs.promotions.tables import transaction
 from shop_streams.defs.promotions.topic import KAFKA_SECONDS, key_of, last_number, produce, transactional, value_of
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import TopicSilent
+from shop_streams.postgres import connect, listening, transaction
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Superseded
 from shop_streams.topics import Topic
@@ -157,7 +156,10 @@ class Outbox:
         dsn = self._settings.postgres
         with transaction(dsn) as cursor:
             self._require_lease(cursor)  # a zombie must not fence its successor
-        with _listening(dsn) as news, transactional(self._settings.kafka, self._numbers) as producer:
+        with (
+            listening(dsn, notifications.CHANNEL) as news,
+            transactional(self._settings.kafka, self._numbers) as producer,
+        ):
             name, published = self._published()
             while True:
                 with transaction(dsn) as cursor:
@@ -213,7 +215,7 @@ class Outbox:
     def _rows(self, number: int) -> Iterator[dict[str, Any]]:
         columns = f"{', '.join(NOTIFICATION_COLUMNS)}, extract(epoch from message_at)::float8 as message_at, "
         columns += "extract(epoch from made_at - message_at)::float8 as seconds"
-        connection = psycopg2.connect(self._settings.postgres, connect_timeout=3, tcp_user_timeout=10_000)
+        connection = connect(self._settings.postgres)
         try:
             with connection, connection.cursor("outbox") as cursor:
                 cursor.itersize = READ_ROWS
@@ -223,16 +225,3 @@ class Outbox:
                     yield dict(zip(names, row, strict=True))
         finally:
             connection.close()
-
-
-@contextmanager
-def _listening(dsn: str) -> Iterator[Any]:
-    """A connection that hears when notifications were made."""
-    connection = psycopg2.connect(dsn, connect_timeout=3, keepalives_idle=5, keepalives_interval=2, keepalives_count=3)
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(f"listen {notifications.CHANNEL}")
-        yield connection
-    finally:
-        connection.close()

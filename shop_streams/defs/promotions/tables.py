@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
-import psycopg2
-
 from shop_streams.errors import ShopStreamsError
+from shop_streams.postgres import transaction
 
 SUBSCRIBERS_DDL = """
 create table if not exists subscribers_restaurants (
@@ -100,17 +95,6 @@ class SubscribersMissing(ShopStreamsError):
             "PostgreSQL has no table subscribers_restaurants. Create it with `shop-streams prepare --subscribers`, or:\n"
             f"{SUBSCRIBERS_DDL}"
         )
-
-
-@contextmanager
-def transaction(dsn: str) -> Iterator[Any]:
-    """A cursor in a transaction of its own, on a connection of its own."""
-    connection = psycopg2.connect(dsn, connect_timeout=3, tcp_user_timeout=10_000)
-    try:
-        with connection, connection.cursor() as cursor:
-            yield cursor
-    finally:
-        connection.close()
 
 
 def create_tables(dsn: str) -> None:

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 from shop_streams import topics
 from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
-from shop_streams.kafka import read_topic, watermarks
+from shop_streams.kafka import producer, read_topic, watermarks
 
 KAFKA_SECONDS = 30.0
 RECENT_OFFSETS = 1_000  # among them is the last number, since each takes two; if not, all are read
@@ -37,33 +37,32 @@ def last_number(servers: str, topic: str, name: str) -> int:
     return 0
 
 
-def produce(producer: Producer, topic: str, value: str, key: str, **more: Any) -> None:
+def produce(client: Producer, topic: str, value: str, key: str, **more: Any) -> None:
     """Hand a record to the producer; while its queue is full, wait for the broker to take some."""
     while True:
         try:
-            producer.produce(topic, value, key, **more)
+            client.produce(topic, value, key, **more)
             break
         except BufferError:
-            producer.poll(0.1)
-    producer.poll(0)
+            client.poll(0.1)
+    client.poll(0)
 
 
 @contextmanager
 def transactional(servers: str, name: str) -> Iterator[Producer]:
     """A producer that has fenced every earlier one of this name, and has ended what that one left open."""
-    producer = Producer(
+    client = producer(
+        servers,
         {
-            "bootstrap.servers": servers,
             "transactional.id": name,
             "transaction.timeout.ms": 300_000,  # millions of notifications may be one transaction
             "linger.ms": 5,
             "compression.type": "lz4",
             "message.max.bytes": topics.NOTIFICATION_BYTES,
-            "log_level": 0,
-        }
+        },
     )
     try:
-        producer.init_transactions(KAFKA_SECONDS)
-        yield producer
+        client.init_transactions(KAFKA_SECONDS)
+        yield client
     finally:
-        producer.purge(in_flight=False)
+        client.purge(in_flight=False)
