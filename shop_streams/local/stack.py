@@ -215,10 +215,10 @@ def prepare_stores(settings: Settings) -> None:
     """Create topics and our tables, and let Dagster create its own before three of its processes race to do so."""
     from dagster import DagsterInstance
 
+    from shop_streams.beats import ProcessBeats
     from shop_streams.defs.promotions.tables import create_subscribers
     from shop_streams.local.database_zone import require_utc
     from shop_streams.marts.failures import MartFailures
-    from shop_streams.streaming.beats import ProcessBeats
     from shop_streams.streaming.lease import Leases
     from shop_streams.streaming.narrowing import Narrowing
     from shop_streams.topics import create_topics

@@ -18,8 +18,8 @@ import psutil
 
 from shop_streams.environment import process_environment
 from shop_streams.local.supervision import processes_of
+from shop_streams.runs import UNFINISHED
 from shop_streams.settings import Settings
-from shop_streams.streaming.keep_alive import UNFINISHED
 from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.patience import DATABASE_ERRORS, wait_until_it_answers
 from shop_streams.streaming.rest import RestRequest

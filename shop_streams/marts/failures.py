@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shop_streams.postgres import short_transaction
-from shop_streams.streaming.keep_alive import backoff_seconds
+from shop_streams.runs import backoff_seconds
 
 DDL = """
 create table if not exists mart_failures (

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import dagster as dg
 
+from shop_streams.beats import ProcessBeats
 from shop_streams.defs.domains import STREAMS
 from shop_streams.lake.asset import asset_key
 from shop_streams.marts.failures import MartFailures
@@ -24,11 +25,9 @@ from shop_streams.marts.spec import (
     Mart,
     build_asset,
     build_repair_job,
-    is_gone,
 )
+from shop_streams.runs import UNFINISHED, backoff_seconds, is_gone, mark_failed
 from shop_streams.settings import Settings, get_settings
-from shop_streams.streaming.beats import ProcessBeats
-from shop_streams.streaming.keep_alive import UNFINISHED, backoff_seconds
 from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
 from shop_streams.streaming.switch import keep_alive_name, switched_off
@@ -241,9 +240,7 @@ def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDe
             _runs(context.instance, mart), partial(is_gone, silent_for=ProcessBeats(settings.postgres).silent_for)
         )
         for run_id in ready.dead:
-            run = context.instance.get_run_by_id(run_id)
-            if run is not None:
-                context.instance.report_run_failed(run, f"marked as failed by repair_{mart.name}: its process is gone")
+            mark_failed(context.instance, run_id, f"marked as failed by repair_{mart.name}: its process is gone")
         wait = ready.wait or streams_first_now(context.instance, settings)
         if wait:
             return dg.SensorResult(skip_reason=dg.SkipReason(wait))

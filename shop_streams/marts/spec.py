@@ -4,27 +4,25 @@ Each row of a mart carries `source_rows`, the number of source rows that its par
 tables only grow, so that number is a version, and the two Delta logs tell which partitions are out of date.
 """
 
-import os
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-import psutil
 import psycopg2
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from shop_streams.beats import ProcessBeats
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key, column_schema
 from shop_streams.lake.table import Table
 from shop_streams.lake.write import overwrite_partition
 from shop_streams.marts.failures import MartFailures
 from shop_streams.marts.metadata import partition_metadata
+from shop_streams.runs import this_process
 from shop_streams.settings import Settings, get_settings
 from shop_streams.spark import SparkConnect
-from shop_streams.streaming.beats import DEAD_AFTER_SECONDS, ProcessBeats
 from shop_streams.streaming.run import probe_spark
 
 # Dagster's UI hides tags with this prefix: they are ours to read, and made each row of the list of runs four lines high.
@@ -215,22 +213,3 @@ def claim(instance: dg.DagsterInstance, run_id: str, mart: Mart) -> None:
     """Write into the run's tags which mart it computes and in which process, so that the sensor can tell when it is dead."""
     instance.add_run_tags(run_id, {MART_TAG: mart.name, PROCESS_TAG: this_process()})
     ProcessBeats(get_settings().postgres).beat_until_the_end(this_process())  # a run is a process
-
-
-def this_process() -> str:
-    """This process, told apart from a later one with the same id: host, pid, and when it began."""
-    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
-
-
-def is_gone(process: str, silent_for: Callable[[str], float | None]) -> bool:
-    """Whether a process has ended; one of another host is dead when it has been silent for too long.
-
-    One that has never beaten is left to Dagster's run monitoring.
-    """
-    host, pid, began = process.rsplit(":", 2)
-    if host != socket.gethostname():
-        return (silent_for(process) or 0.0) > DEAD_AFTER_SECONDS
-    try:
-        return f"{psutil.Process(int(pid)).create_time():.0f}" != began
-    except psutil.NoSuchProcess:
-        return True

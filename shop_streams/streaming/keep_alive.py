@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 import dagster as dg
 
+from shop_streams.runs import UNFINISHED, backoff_seconds, created_at, mark_failed
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
@@ -21,17 +22,7 @@ from shop_streams.streaming.switch import keep_alive_name
 
 TICK_SECONDS = 5
 START_GRACE_SECONDS = 75.0  # a run may take this long from its request to its lease, waiting for Spark included
-BACKOFF_BASE_SECONDS = 10.0
-BACKOFF_LIMIT_SECONDS = 300.0
 SOUND_SECONDS = 60.0
-
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dataclass(frozen=True)
@@ -61,11 +52,6 @@ class Decision:
     why: str
     memory: Memory
     dead_runs: tuple[str, ...] = ()
-
-
-def backoff_seconds(failures: int) -> float:
-    """Wait after the n-th failure in a row: none after the first, then 10, 20, 40 … up to 300 s."""
-    return 0.0 if failures <= 1 else min(BACKOFF_BASE_SECONDS * 2 ** (failures - 2), BACKOFF_LIMIT_SECONDS)
 
 
 def sound_seconds(failures: int, interval: float) -> float:
@@ -150,15 +136,6 @@ def stream_state(lease: Lease | None, ttl: float) -> str:
     return "resting" if lease.released else "stale"
 
 
-def created_at(instance: dg.DagsterInstance, record: dg.RunRecord) -> float:
-    """When a run was made, in seconds since 1970: by its first event, whose time is a number.
-
-    The record's own time is a naive column, which shifts where a session's zone is not UTC: only for a run without events.
-    """
-    first = instance.get_records_for_run(record.dagster_run.run_id, limit=1).records
-    return first[0].event_log_entry.timestamp if first else record.create_timestamp.timestamp()
-
-
 def _runs(instance: dg.DagsterInstance, job: str) -> tuple[list[Run], Run | None]:
     now = time.time()
     unfinished = [
@@ -212,12 +189,8 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition, settings_of: Callable[
         if stale is not None and not leases.revoke(spec.name, stale.epoch, settings.lease_seconds):
             return dg.SensorResult(skip_reason=dg.SkipReason(f"epoch {stale.epoch} beat again in this very moment"))
         for run_id in decision.dead_runs:
-            run = context.instance.get_run_by_id(run_id)
-            if run is not None:
-                context.instance.report_run_failed(
-                    run,
-                    f"marked as failed by {keep_alive_name(spec.name)}: it holds no lease. {decision.why}",
-                )
+            why = f"marked as failed by {keep_alive_name(spec.name)}: it holds no lease. {decision.why}"
+            mark_failed(context.instance, run_id, why)
         if lease is not None and lease.failures != decision.memory.failures:
             leases.note_failures(spec.name, decision.memory.failures)
         cursor = json.dumps(asdict(decision.memory))

@@ -19,8 +19,8 @@ from shop_streams.local import prepare
 from shop_streams.local.database_zone import require_utc
 from shop_streams.local.probes import Unhealthy, probe_daemon, probe_postgres
 from shop_streams.local.services import services
+from shop_streams.runs import created_at
 from shop_streams.settings import Settings
-from shop_streams.streaming.keep_alive import created_at
 from shop_streams_tests.harness import free_ports, wait_for
 
 ZONES = ("America/New_York", "Asia/Tokyo", "Asia/Kolkata")

@@ -28,8 +28,9 @@ from shop_streams.marts.repair import (
     requests,
     streams_first,
 )
-from shop_streams.marts.spec import CLOSING_GRACE_SECONDS, is_gone, this_process
+from shop_streams.marts.spec import CLOSING_GRACE_SECONDS
 from shop_streams.rules import times_at
+from shop_streams.runs import is_gone, this_process
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Lease
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from shop_streams.streaming.keep_alive import Memory, Run, backoff_seconds, decide, stream_state
+from shop_streams.runs import backoff_seconds
+from shop_streams.streaming.keep_alive import Memory, Run, decide, stream_state
 from shop_streams.streaming.lease import Lease
 
 TTL = 20.0

@@ -5,7 +5,7 @@ import uuid
 import psycopg2
 import pytest
 
-from shop_streams.streaming.beats import ProcessBeats
+from shop_streams.beats import ProcessBeats
 from shop_streams.streaming.lease import LeaseHeld, Leases, Superseded
 from shop_streams.streaming.rest import RestRequest
 from shop_streams_tests.harness import Stack, wait_for
