@@ -1,27 +1,15 @@
-"""The code location's table of contents. Importing it reads and starts nothing."""
+"""The code location. Importing it reads and starts nothing: Dagster finds the definitions in the folder defs/."""
+
+from pathlib import Path
 
 import dagster as dg
 
-from shop_streams.defs.app_events import marts as app_events
-from shop_streams.defs.app_events import streams as app_events_streams
-from shop_streams.defs.platform import accounting, checks, dead_letters, maintenance
-from shop_streams.defs.promotions import marts as promotions
-from shop_streams.defs.promotions import streams as promotions_streams
-from shop_streams.defs.sales import marts as sales
-from shop_streams.defs.sales import streams as sales_streams
+from shop_streams.spark import SparkConnect
 
 defs = dg.Definitions.merge(
+    dg.load_from_defs_folder(path_within_project=Path(__file__)),
     dg.Definitions(
-        executor=dg.in_process_executor
-    ),  # a run is one process: a second one costs seconds and brings nothing
-    checks.definitions,
-    dead_letters.definitions,
-    app_events_streams.definitions,
-    app_events.definitions,
-    sales_streams.definitions,
-    sales.definitions,
-    promotions_streams.definitions,
-    promotions.definitions,
-    accounting.definitions,
-    maintenance.definitions,
+        executor=dg.in_process_executor,  # a run is one process: a second one costs seconds and brings nothing
+        resources={"spark": SparkConnect()},
+    ),
 )

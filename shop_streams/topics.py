@@ -1,4 +1,4 @@
-"""Every Kafka topic of the project, and how to create them. Existing topics are left as they are."""
+"""What a Kafka topic is, how one is created, and what the broker says of it. Existing topics are left as they are."""
 
 from __future__ import annotations
 
@@ -31,48 +31,6 @@ REPLAY_OF = "replay_of"  # a header on each replayed record: the origin of its d
 # The broker's time, not the producer's: retention, the accounts' hours and the rules about the future go by it, and a
 # producer's clock may be days off.
 APPEND_TIME = {"message.timestamp.type": "LogAppendTime"}
-EVENTS = Topic(
-    "events", "One record is one tracked product event, as the collector accepted it; key = user_id.", APPEND_TIME
-)
-SHOP_EVENTS = Topic(
-    "shop_events", "One record is one view or purchase in the shop; any producer may write it.", APPEND_TIME
-)
-HOURLY_METRICS = Topic(
-    "hourly_metrics",
-    "One record is an hour's revenue, visitors, purchases and average order value; key = start_ts, the last record of a key is the truth.",
-    {"cleanup.policy": "compact"},
-)
-PROMOTIONS = Topic(
-    "promotions",
-    "One record is one message of a restaurant about its campaign; the key means nothing.",
-    APPEND_TIME,  # and of two messages about a campaign, the later to arrive may count
-)
-NOTIFICATION_BYTES = 2_097_152  # a campaign of Kafka's usual limit of 1 MiB, and its client
-PROMOTION_NOTIFICATIONS = Topic(
-    "promotion_notifications",
-    "One record is one client's notification of one campaign, sent once; key = adv_campaign_id:client_id.",
-    {"max.message.bytes": str(NOTIFICATION_BYTES)},
-)
-
-
-def outbox_of(topic: Topic) -> Topic:
-    """The topic that says what of an outbox is in `topic`."""
-    return Topic(
-        f"{topic.name}_outbox",
-        f"One record is a number: all that the outbox of this name (the key) holds up to it is in topic {topic.name}.",
-        {"cleanup.policy": "compact", "segment.bytes": "1048576"},
-        partitions=1,
-    )
-
-
-ALL = (
-    EVENTS,
-    SHOP_EVENTS,
-    HOURLY_METRICS,
-    PROMOTIONS,
-    PROMOTION_NOTIFICATIONS,
-    outbox_of(PROMOTION_NOTIFICATIONS),
-)
 
 
 def durability(brokers: int, wished: int) -> tuple[int, int]:
@@ -81,7 +39,7 @@ def durability(brokers: int, wished: int) -> tuple[int, int]:
     return count, max(1, count - 1)  # one broker may be away
 
 
-def create_topics(settings: Settings, topics: tuple[Topic, ...] = ALL) -> None:
+def create_topics(settings: Settings, topics: Sequence[Topic]) -> None:
     """Create those of `topics` that the broker does not have; the embedded broker's are given the broker's time too.
 
     Raises:

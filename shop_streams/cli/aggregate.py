@@ -14,7 +14,9 @@ from confluent_kafka import KafkaException
 from pyspark.errors import PySparkException
 from rich.console import Console
 
+from shop_streams.defs.domains import TOPICS
 from shop_streams.defs.sales import aggregate
+from shop_streams.defs.sales.schema import HOURLY_TOPIC
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import admin
 from shop_streams.settings import Settings
@@ -23,7 +25,7 @@ from shop_streams.streaming import identity
 from shop_streams.streaming.checkpoint import CheckpointNotes, committed_offsets
 from shop_streams.streaming.run import SparkGone, probe_spark
 from shop_streams.terminal import speaker
-from shop_streams.topics import ALL, HOURLY_METRICS, Topic, broker_time_problem, create_topics, topic_settings
+from shop_streams.topics import Topic, broker_time_problem, create_topics, topic_settings
 
 
 def run_aggregate(
@@ -41,7 +43,7 @@ def run_aggregate(
     Raises:
         ShopStreamsError: Kafka or Spark is down, the topic does not exist or is empty, or the query failed.
     """
-    sources = {topic.name for topic in ALL} - {HOURLY_METRICS.name}
+    sources = {topic.name for topic in TOPICS} - {HOURLY_TOPIC.name}
     if out_topic == in_topic or out_topic in sources:
         raise ShopStreamsError(f"--out-topic {out_topic} holds records that streams read; name another topic.")
     _check(settings, in_topic)

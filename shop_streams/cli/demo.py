@@ -16,14 +16,14 @@ from dagster_graphql import DagsterGraphQLClient
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from shop_streams import kafka, topics
+from shop_streams import kafka
 from shop_streams.cli.main import yesterday
 from shop_streams.defs.app_events.marts import source_rows_by_window
 from shop_streams.defs.app_events.schema import ENRICHED
 from shop_streams.defs.domains import LAKE_STREAMS
-from shop_streams.defs.promotions.schema import REPORT
+from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC, REPORT
 from shop_streams.defs.sales.checks import last_records
-from shop_streams.defs.sales.schema import HOURLY
+from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS_TOPIC
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import read_topic
 from shop_streams.lake import reader
@@ -84,7 +84,7 @@ def _play(settings: Settings, console: Console) -> bool:
     _materialize(settings, console, HOURLY, [f"{day:%Y-%m-%d}"])
     _materialize(settings, console, REPORT, [f"{now:%Y-%m-%d}"])
     letters = {(one["kafka_partition"], one["kafka_offset"]) for one in find(settings, "sales")}
-    records = read_topic(settings.kafka, topics.SHOP_EVENTS.name)
+    records = read_topic(settings.kafka, SHOP_EVENTS_TOPIC.name)
     expected = hourly_by_hand([one.value for one in records if (one.partition, one.offset) not in letters])
     _wait(console, "the topic hourly_metrics follows", lambda: _sent(settings) == expected or None)
     _run(settings, console, "all_checks", None, {})
@@ -119,7 +119,7 @@ def _play(settings: Settings, console: Console) -> bool:
 def _produce(settings: Settings, events: list[dict[str, Any]]) -> None:
     producer = kafka.producer(settings.kafka, {"enable.idempotence": True, "linger.ms": 20})
     for event in events:
-        producer.produce(topics.SHOP_EVENTS.name, json.dumps(event))
+        producer.produce(SHOP_EVENTS_TOPIC.name, json.dumps(event))
     if producer.flush(60):
         raise ShopStreamsError(
             "Kafka did not acknowledge every event within 60 s; see logs/kafka.log in the home folder."
@@ -206,7 +206,7 @@ def notifications_by_hand(
 
 def _notified(settings: Settings) -> Counter[tuple[str, str]]:
     """How often the topic has each (campaign, client)."""
-    values = [json.loads(record.value) for record in read_topic(settings.kafka, topics.PROMOTION_NOTIFICATIONS.name)]
+    values = [json.loads(record.value) for record in read_topic(settings.kafka, NOTIFICATIONS_TOPIC.name)]
     return Counter((value["adv_campaign_id"], value["client_id"]) for value in values)
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from shop_streams import topics
 from shop_streams.defs.app_events.rules import TRACKED_EVENT, StoredEvent, TrackedEvent
+from shop_streams.defs.app_events.schema import EVENTS_TOPIC
 from shop_streams.defs.sales.rules import SHOP_EVENT, ShopEvent
+from shop_streams.defs.sales.schema import SHOP_EVENTS_TOPIC
 from shop_streams.rules import Refused, Rules, times_at
 from shop_streams.topics import Topic
 
@@ -75,6 +76,6 @@ def _door(path: str, topic: Topic, rules: Rules, store: Callable[[Any], Record],
 def doors(first_day: date) -> tuple[Door, ...]:
     """The doors, for events from `first_day` on."""
     return (
-        _door("/track", topics.EVENTS, TRACKED_EVENT, store_event, first_day),
-        _door("/shop-events", topics.SHOP_EVENTS, SHOP_EVENT, store_shop_event, first_day),
+        _door("/track", EVENTS_TOPIC, TRACKED_EVENT, store_event, first_day),
+        _door("/shop-events", SHOP_EVENTS_TOPIC, SHOP_EVENT, store_shop_event, first_day),
     )

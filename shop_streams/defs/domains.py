@@ -1,11 +1,14 @@
-"""The streams of all domains, for what concerns each of them."""
+"""The domains of the shop. A new one adds its line here, and nothing else outside its own folder."""
 
 from __future__ import annotations
 
-from shop_streams.defs.app_events.streams import INGEST as APP_EVENTS_INGEST
-from shop_streams.defs.promotions.streams import STREAM as PROMOTION_NOTIFICATIONS
-from shop_streams.defs.sales.streams import HOURLY as HOURLY_METRICS
-from shop_streams.defs.sales.streams import INGEST as SHOP_EVENTS_INGEST
+from shop_streams.defs.app_events.domain import DOMAIN as APP_EVENTS
+from shop_streams.defs.promotions.domain import DOMAIN as PROMOTIONS
+from shop_streams.defs.sales.domain import DOMAIN as SALES
 
-LAKE_STREAMS = (APP_EVENTS_INGEST, SHOP_EVENTS_INGEST, PROMOTION_NOTIFICATIONS)
-STREAMS = (APP_EVENTS_INGEST, SHOP_EVENTS_INGEST, HOURLY_METRICS, PROMOTION_NOTIFICATIONS)
+DOMAINS = (APP_EVENTS, SALES, PROMOTIONS)
+
+STREAMS = tuple(stream for domain in DOMAINS for stream in domain.streams)
+LAKE_STREAMS = tuple(stream for domain in DOMAINS for stream in domain.lake_streams)
+TOPICS = tuple(topic for domain in DOMAINS for topic in domain.topics)
+TABLES = tuple(table for domain in DOMAINS for table in domain.tables)

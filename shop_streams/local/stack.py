@@ -216,6 +216,7 @@ def prepare_stores(settings: Settings) -> None:
     from dagster import DagsterInstance
 
     from shop_streams.beats import ProcessBeats
+    from shop_streams.defs.domains import TOPICS
     from shop_streams.defs.promotions.tables import create_subscribers
     from shop_streams.local.database_zone import require_utc
     from shop_streams.marts.failures import MartFailures
@@ -224,7 +225,7 @@ def prepare_stores(settings: Settings) -> None:
     from shop_streams.topics import create_topics
 
     require_utc(settings)
-    create_topics(settings)
+    create_topics(settings, TOPICS)
     Leases(settings.postgres).create_table()
     ProcessBeats(settings.postgres).create_table()
     Narrowing(settings.postgres).create_tables()

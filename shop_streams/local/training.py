@@ -35,6 +35,7 @@ from shop_streams.settings import Settings, get_settings
 START_SECONDS = 180.0
 QUERY_SECONDS = 240.0
 STOP_SECONDS = 180.0
+TRAINED = ("app_events", "sales")  # their records need no database
 DAY = COLLECTED_SINCE  # any day that the rules take
 
 
@@ -106,15 +107,14 @@ def _records() -> Iterator[tuple[str, bytes]]:
 
 def _work(settings: Settings) -> None:
     """What a start of the streams does on the server: all queries side by side, until they have read their topics."""
-    from shop_streams.defs.app_events.streams import INGEST as APP_EVENTS
-    from shop_streams.defs.sales.streams import HOURLY
-    from shop_streams.defs.sales.streams import INGEST as SHOP_EVENTS
+    from shop_streams.defs.domains import DOMAINS
     from shop_streams.spark import open_session
     from shop_streams.streaming.run import begin_query
     from shop_streams.streaming.spec import StreamContext
     from shop_streams.topics import create_topics
 
-    create_topics(settings)
+    domains = [domain for domain in DOMAINS if domain.name in TRAINED]
+    create_topics(settings, [topic for domain in domains for topic in domain.topics])
     producer = kafka.producer(settings.kafka)
     for topic, value in _records():
         producer.produce(topic, value)
@@ -123,7 +123,7 @@ def _work(settings: Settings) -> None:
     # On a busy machine Spark's Python worker may miss its 10 s at the first time.
     start = retry(stop=stop_after_attempt(3), reraise=True)(begin_query)
     queries: list[Any] = []
-    for spec in (APP_EVENTS, SHOP_EVENTS, HOURLY):
+    for spec in [stream for domain in domains for stream in domain.streams]:
         stream = StreamContext(spark, settings, spec.name, spec.topic.name, spec.checkpoint(settings))
         spec.sink.prepare(stream)
         queries.append(start(spec, stream, availableNow=True))

@@ -13,7 +13,6 @@ from types import MappingProxyType
 import dagster as dg
 
 from shop_streams.beats import ProcessBeats
-from shop_streams.defs.domains import STREAMS
 from shop_streams.lake.asset import asset_key
 from shop_streams.marts.failures import MartFailures
 from shop_streams.marts.metadata import ROW_COUNT
@@ -28,9 +27,7 @@ from shop_streams.marts.spec import (
 )
 from shop_streams.runs import UNFINISHED, backoff_seconds, is_gone, mark_failed
 from shop_streams.settings import Settings, get_settings
-from shop_streams.streaming.lease import Lease, Leases
-from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
-from shop_streams.streaming.switch import keep_alive_name, switched_off
+from shop_streams.streaming.priority import streams_first_now
 
 TICK_SECONDS = 15
 RANGE_START = "dagster/asset_partition_range_start"
@@ -146,27 +143,6 @@ def readiness(runs: Sequence[MartRun], gone: Callable[[str], bool]) -> Readiness
     return Readiness(None, dead)
 
 
-def streams_first(leases: Mapping[str, Lease], defined: Set[str], switched_off: Set[str], ttl: float) -> str | None:
-    """Why others wait for the streams: one that should run is not back yet, and needs the machine.
-
-    Nobody waits for a stream that rests, or fails again and again, or that this code does not define (any more).
-    """
-    for name, lease in sorted(leases.items()):
-        if name not in defined or keep_alive_name(name) in switched_off or lease.failures > 1:
-            continue
-        if lease.lag is None or not lease.fresh(ttl):
-            return f"{name} is starting or misses its broker, and streams come first"
-    return None
-
-
-def streams_first_now(instance: dg.DagsterInstance, settings: Settings) -> str | None:
-    """`streams_first` of the leases and switches at this moment; and while the stack is being stopped, nothing starts."""
-    if RestRequest.of(settings).made():
-        return BEING_STOPPED
-    defined = {spec.name for spec in STREAMS}
-    return streams_first(Leases(settings.postgres).read(), defined, switched_off(instance), settings.lease_seconds)
-
-
 def _runs(instance: dg.DagsterInstance, mart: Mart) -> list[MartRun]:
     now = time.time()
     return [
@@ -241,7 +217,7 @@ def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDe
         )
         for run_id in ready.dead:
             mark_failed(context.instance, run_id, f"marked as failed by repair_{mart.name}: its process is gone")
-        wait = ready.wait or streams_first_now(context.instance, settings)
+        wait = ready.wait or streams_first_now(context, settings)
         if wait:
             return dg.SensorResult(skip_reason=dg.SkipReason(wait))
         current, recorded, written = (
@@ -264,12 +240,11 @@ def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDe
     return repair
 
 
-def build_mart(mart: Mart, checks: Sequence[dg.AssetChecksDefinition] = ()) -> dg.Definitions:
-    """All definitions of one mart: the asset, its checks, the repair job and the sensor."""
+def build_mart(mart: Mart, owners: Sequence[str]) -> dg.Definitions:
+    """All definitions of one mart: the asset, the repair job and the sensor."""
     repair_job = build_repair_job(mart)
     return dg.Definitions(
-        assets=[build_asset(mart)],
-        asset_checks=list(checks),
+        assets=[build_asset(mart, owners)],
         jobs=[repair_job],
         sensors=[build_repair_sensor(mart, repair_job)],
     )

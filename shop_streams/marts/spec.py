@@ -4,7 +4,7 @@ Each row of a mart carries `source_rows`, the number of source rows that its par
 tables only grow, so that number is a version, and the two Delta logs tell which partitions are out of date.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,13 +55,11 @@ class Mart:
         reads: assets that it is computed from beside `source`.
     """
 
-    domain: str
     table: Table
     source: Table
     partitions: dg.TimeWindowPartitionsDefinition
     rows: Callable[[DataFrame, str], DataFrame]
     source_rows: Callable[[Settings, int | None], dict[str, int]]
-    owners: tuple[str, ...]
     wait_until_closed: bool = False
     totals: Callable[[Settings, str], dict[str, Any]] = _nothing_more
     reads: tuple[dg.AssetKey, ...] = ()
@@ -70,6 +68,11 @@ class Mart:
     def name(self) -> str:
         """A name for jobs, sensors and pools: the table's path with underscores."""
         return self.table.path.replace("/", "_")
+
+    @property
+    def domain(self) -> str:
+        """The domain: the first part of the table's path."""
+        return self.table.path.split("/")[0]
 
     @property
     def partition_column(self) -> str:
@@ -145,7 +148,7 @@ class Mart:
             ) from reason
 
 
-def build_asset(mart: Mart) -> dg.AssetsDefinition:
+def build_asset(mart: Mart, owners: Sequence[str]) -> dg.AssetsDefinition:
     """The mart as an asset: a person, a backfill or the repair sensor materializes a partition or a range of them."""
 
     @dg.asset(
@@ -155,7 +158,7 @@ def build_asset(mart: Mart) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=mart.domain,
         kinds={"spark", "deltalake"},
-        owners=list(mart.owners),
+        owners=list(owners),
         pool=mart.name,
         description=mart.table.rows_are,
         metadata={"dagster/column_schema": column_schema(mart.table)},

@@ -13,7 +13,8 @@ from typing import Any
 import psycopg2.extras
 from rich.progress import track
 
-from shop_streams import kafka, topics
+from shop_streams import kafka
+from shop_streams.defs.promotions.schema import PROMOTIONS_TOPIC
 from shop_streams.errors import ShopStreamsError
 from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
@@ -99,10 +100,10 @@ def send(settings: Settings, count: int, seed: int, now: datetime, rate: float |
         raise ShopStreamsError(f"PostgreSQL did not take the subscribers: {error}") from error
     producer = kafka.producer(settings.kafka, {"enable.idempotence": True, "message.timeout.ms": 60_000})
     started = time.monotonic()
-    for number, message in enumerate(track(campaigns(count, seed, now), topics.PROMOTIONS.name, total=count)):
+    for number, message in enumerate(track(campaigns(count, seed, now), PROMOTIONS_TOPIC.name, total=count)):
         if rate:
             time.sleep(max(0.0, started + number / rate - time.monotonic()))
-        producer.produce(topics.PROMOTIONS.name, json.dumps(message), f"message-{number}")
+        producer.produce(PROMOTIONS_TOPIC.name, json.dumps(message), f"message-{number}")
         producer.poll(0)
     left = producer.flush(60)
     if left:

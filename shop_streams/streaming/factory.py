@@ -1,5 +1,7 @@
 """StreamSpec -> everything that Dagster shows of a stream: job with one op, topic and output assets, checks, sensor."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from shop_streams.lake.asset import column_schema
@@ -8,29 +10,19 @@ from shop_streams.spark import SparkConnect
 from shop_streams.streaming.checks import build_checks
 from shop_streams.streaming.keep_alive import build_sensor
 from shop_streams.streaming.run import run_stream
-from shop_streams.streaming.spec import StreamSpec, stream_key
+from shop_streams.streaming.spec import StreamSpec, stream_key, topic_key
 from shop_streams.streaming.switch import keep_alive_name
 from shop_streams.topics import Topic
 
 
-def topic_key(topic: Topic) -> dg.AssetKey:
-    """The asset that stands for a topic."""
-    return dg.AssetKey(["kafka", topic.name])
-
-
-def accounting_key(topic: Topic) -> dg.AssetKey:
-    """The asset that accounts for a topic, hour by hour."""
-    return dg.AssetKey(["accounting", topic.name])
-
-
-def topic_asset(topic: Topic, group: str) -> dg.AssetSpec:
+def topic_asset(topic: Topic, group: str, owners: Sequence[str]) -> dg.AssetSpec:
     """A topic in the lineage graph."""
     return dg.AssetSpec(
         topic_key(topic),
         description=topic.description,
         group_name=group,
         kinds={"kafka"},
-        owners=["team:data-platform"],
+        owners=list(owners),
         metadata={"topic": topic.name},
     )
 
@@ -54,7 +46,7 @@ def build_job(spec: StreamSpec) -> dg.JobDefinition:
     return stream_job
 
 
-def stream_asset(spec: StreamSpec) -> dg.AssetSpec:
+def stream_asset(spec: StreamSpec, owners: Sequence[str]) -> dg.AssetSpec:
     """The stream itself, so that the lineage shows it and its speed is plotted over time."""
     return dg.AssetSpec(
         stream_key(spec),
@@ -62,13 +54,13 @@ def stream_asset(spec: StreamSpec) -> dg.AssetSpec:
         f"It carries topic {spec.topic.name} to {spec.output.to_user_string()}; its switch is {keep_alive_name(spec.name)}.",
         group_name=spec.domain,
         kinds={"spark"},
-        owners=list(spec.owners),
+        owners=list(owners),
         deps=[topic_key(spec.topic), *spec.reads],
         tags={"shop_streams/stream": spec.name},
     )
 
 
-def output_asset(spec: StreamSpec, partitions: dg.PartitionsDefinition | None) -> dg.AssetSpec:
+def output_asset(spec: StreamSpec, owners: Sequence[str]) -> dg.AssetSpec:
     """The stream's output, external to Dagster's own runs: the op reports its materializations."""
     table = spec.sink.table
     return dg.AssetSpec(
@@ -76,20 +68,20 @@ def output_asset(spec: StreamSpec, partitions: dg.PartitionsDefinition | None) -
         description=spec.description,
         group_name=spec.domain,
         kinds={"spark", "deltalake" if table else "kafka"},
-        owners=list(spec.owners),
+        owners=list(owners),
         deps=[stream_key(spec)],
-        partitions_def=partitions,
+        partitions_def=spec.partitions,
         tags={"shop_streams/stream": spec.name},
         metadata={"stream": spec.name, "topic": spec.topic.name}
         | ({"dagster/column_schema": column_schema(table)} if table else {}),
     )
 
 
-def build_stream(spec: StreamSpec, partitions: dg.PartitionsDefinition | None = None) -> dg.Definitions:
-    """All definitions of one stream. The source topic's own asset is the domain's to declare."""
+def build_stream(spec: StreamSpec, owners: Sequence[str]) -> dg.Definitions:
+    """All definitions of one stream, but for its source topic's: several streams may read it."""
     job = build_job(spec)
     return dg.Definitions(
-        assets=[stream_asset(spec), output_asset(spec, partitions)],
+        assets=[stream_asset(spec, owners), output_asset(spec, owners)],
         asset_checks=build_checks(spec),
         jobs=[job],
         sensors=[build_sensor(spec, job, get_settings)],

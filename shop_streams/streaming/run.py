@@ -27,12 +27,12 @@ from shop_streams.streaming.checkpoint import CheckpointMismatch, CheckpointNote
 from shop_streams.streaming.lease import HeldLease, LeaseHeld, Leases, Superseded
 from shop_streams.streaming.narrowing import Narrowing, due, leave_out, narrow
 from shop_streams.streaming.patience import DATABASE_ERRORS, DatabaseAway, Patience, wait_until_it_answers
+from shop_streams.streaming.priority import TURN_SECONDS, turn_to_start
 from shop_streams.streaming.progress import Reporter, Sample, consumer_lag
 from shop_streams.streaming.query import STOP_SECONDS, SparkGone, probe_spark, stop_queries, wait_for_spark
 from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
 from shop_streams.streaming.spec import Companion, StreamContext, StreamSpec
 from shop_streams.streaming.switch import KeepAliveSwitch
-from shop_streams.streaming.turns import TURN_SECONDS, turn_to_start
 
 START_SECONDS = 120.0
 NARROW_SECONDS = 1800.0  # a start that narrows a batch down reads it many times, and must keep its lease meanwhile

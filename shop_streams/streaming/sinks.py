@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
     from shop_streams.streaming.spec import StreamContext
+    from shop_streams.topics import Topic
 
 Transform = Callable[[DataFrame], DataFrame]
 JudgeRecords = Callable[[DataFrame, str], DataFrame]
@@ -39,6 +40,10 @@ class LakeSink:
     domain: str
     judge: JudgeRecords
     rows: Transform
+
+    @property
+    def output_topic(self) -> Topic:
+        raise NotImplementedError("it fills a table")
 
     def prepare(self, context: StreamContext) -> None:
         self.table.create(context.spark, context.settings)
@@ -101,12 +106,12 @@ class BatchWriter:
 
 @dataclass(frozen=True)
 class TopicSink:
-    """`transform(records, context)` makes `key` and `value` columns, sent to `topic` in update mode.
+    """`transform(records, context)` makes `key` and `value` columns, sent to `output_topic` in update mode.
 
     Kafka's sink is at-least-once, so the key must make an upsert of each record.
     """
 
-    topic: str
+    output_topic: Topic
     transform: Callable[[DataFrame, StreamContext], DataFrame]
     table: Table | None = None
 
@@ -118,7 +123,7 @@ class TopicSink:
             self.transform(records, context)
             .writeStream.format("kafka")
             .option("kafka.bootstrap.servers", context.settings.kafka)
-            .option("topic", self.topic)
+            .option("topic", self.output_topic.name)
             .outputMode("update")
         )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import dagster as dg
 
+from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
+from shop_streams.streaming.sinks import JudgeRecords, LakeSink, TopicSink, Transform
 from shop_streams.topics import Topic
 
 if TYPE_CHECKING:
@@ -35,6 +37,11 @@ class Sink(Protocol):
     @property
     def table(self) -> Table | None:
         """The lake table that the sink fills, or None when it fills a topic."""
+        ...
+
+    @property
+    def output_topic(self) -> Topic:
+        """The topic that the sink fills where it fills no table."""
         ...
 
     def prepare(self, context: StreamContext) -> None:
@@ -73,31 +80,68 @@ class Beside:
     output: dg.AssetKey
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StreamSpec:
-    """One managed stream, from `topic` to `sink`; its output is the asset `output`.
+    """One managed stream, from `topic` to `sink`. Most are made by `lake_stream` or `topic_stream`.
 
-    `interval_seconds` gives the trigger's interval out of the settings; `description` is what the UI shows, and
-    says what one row of the output is. `pinned` gives the settings, by name, that its checkpoint can't follow when
-    they change. `reads` are assets that it reads beside its topic.
+    Attributes:
+        interval_seconds: the trigger's interval, out of the settings.
+        pinned: the settings, by name, that its checkpoint can't follow when they change.
+        reads: assets that it reads beside its topic.
+        partitions: of the table that it fills, for the lineage.
     """
 
     name: str
     domain: str
     topic: Topic
     sink: Sink
-    output: dg.AssetKey
-    description: str
-    interval_seconds: Callable[[Settings], float]
+    interval_seconds: Callable[[Settings], float] = lambda settings: settings.ingest_interval_seconds
     pinned: Callable[[Settings], Mapping[str, str]] = lambda _settings: {}
     max_offsets: Callable[[Settings], int] = lambda settings: settings.max_offsets_per_trigger
     reads: tuple[dg.AssetKey, ...] = ()
     beside: Beside | None = None
-    owners: tuple[str, ...] = ("team:data-platform",)
+    partitions: dg.PartitionsDefinition | None = None
+
+    @property
+    def output(self) -> dg.AssetKey:
+        """The asset that it fills: its table, or its topic."""
+        return asset_key(self.sink.table) if self.sink.table else topic_key(self.sink.output_topic)
+
+    @property
+    def description(self) -> str:
+        """What one row, or record, of its output is."""
+        return self.sink.table.rows_are if self.sink.table else self.sink.output_topic.description
 
     def checkpoint(self, settings: Settings) -> str:
         """The stream's checkpoint folder."""
         return f"{settings.checkpoints}/{self.name}"
+
+
+def lake_stream(*, table: Table, validate: JudgeRecords, project: Transform, **more: Any) -> StreamSpec:
+    """A stream that makes of each record a row of `table` or a dead letter; `more` are the attributes of `StreamSpec`.
+
+    `validate(records, first day)` adds `event`, or `reason` for a record that breaks a rule; `project(validated)` selects the
+    table's columns. The domain is the first part of the table's path.
+    """
+    domain = table.path.split("/")[0]
+    return StreamSpec(domain=domain, sink=LakeSink(table, domain, validate, project), **more)
+
+
+def topic_stream(
+    *, output: Topic, transform: Callable[[DataFrame, StreamContext], DataFrame], **more: Any
+) -> StreamSpec:
+    """A stream that sends what `transform` makes of its records, `key` and `value`, to the topic `output`."""
+    return StreamSpec(sink=TopicSink(output, transform), **more)
+
+
+def topic_key(topic: Topic) -> dg.AssetKey:
+    """The asset that stands for a topic."""
+    return dg.AssetKey(["kafka", topic.name])
+
+
+def accounting_key(topic: Topic) -> dg.AssetKey:
+    """The asset that accounts for a topic, hour by hour."""
+    return dg.AssetKey(["accounting", topic.name])
 
 
 def stream_key(spec: StreamSpec) -> dg.AssetKey:

@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx
 
+from shop_streams.defs.app_events.schema import EVENTS_TOPIC as EVENTS
 from shop_streams.local import stack
 from shop_streams.local.stopping import stop_runs
 from shop_streams.local.supervision import connect
 from shop_streams.settings import Settings
-from shop_streams.topics import EVENTS
 from shop_streams_tests.bench.traffic import console
 from shop_streams_tests.harness import free_ports, wait_for
 

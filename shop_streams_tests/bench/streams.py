@@ -13,12 +13,10 @@ from pyspark.sql import SparkSession
 from shop_streams.defs.app_events.schema import EVENTS, RECORD_FIELDS
 from shop_streams.defs.app_events.transforms import judge, rows
 from shop_streams.defs.sales import aggregate
-from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Table as LakeTable
 from shop_streams.settings import Settings
 from shop_streams.streaming.run import start_query
-from shop_streams.streaming.sinks import LakeSink
-from shop_streams.streaming.spec import StreamSpec
+from shop_streams.streaming.spec import lake_stream
 from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.bench.traffic import app_event, console, fill, shop_event
 from shop_streams_tests.bench.worker import Worker, worker
@@ -80,8 +78,7 @@ def bench_ingest(spark: SparkSession, settings: Settings, count: int, rounds: in
     def ours() -> Any:
         run = uuid.uuid4().hex
         table = LakeTable(f"bench/{run}", EVENTS.columns, EVENTS.partition_by, "")
-        sink = LakeSink(table, "bench", judge, rows)
-        spec = StreamSpec(f"bench_{run}", "bench", topic, sink, asset_key(table), "", lambda _settings: 1)
+        spec = lake_stream(name=f"bench_{run}", topic=topic, table=table, validate=judge, project=rows)
         return start_query(spec, settings, spark, availableNow=True)
 
     with bare_spark(settings) as other:

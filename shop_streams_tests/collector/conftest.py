@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from shop_streams.topics import EVENTS, SHOP_EVENTS
+from shop_streams.defs.app_events.schema import EVENTS_TOPIC as EVENTS
+from shop_streams.defs.sales.schema import SHOP_EVENTS_TOPIC as SHOP_EVENTS
 from shop_streams_tests.broker import Broker, CollectorProcess, running_broker, running_collector
 
 

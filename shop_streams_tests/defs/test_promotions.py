@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from shop_streams.defs.promotions import notifications, tables
 from shop_streams.defs.promotions import outbox as outbox_module
-from shop_streams.defs.promotions.checks import build_checks, disagreements
+from shop_streams.defs.promotions.checks import both_sinks_agree, disagreements
 from shop_streams.defs.promotions.marts import MART, day_totals, report_rows
 from shop_streams.defs.promotions.outbox import Outbox, OutboxForgotten, OutboxStuck
-from shop_streams.defs.promotions.schema import CAMPAIGNS, REPORT
+from shop_streams.defs.promotions.schema import CAMPAIGNS, REPORT, outbox_of
 from shop_streams.defs.promotions.streams import STREAM
 from shop_streams.defs.promotions.topic import RECENT_OFFSETS, last_number, produce
 from shop_streams.kafka import read_topic
@@ -32,12 +32,11 @@ from shop_streams.lake import reader
 from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams.spark import open_session
-from shop_streams.streaming.factory import topic_key
 from shop_streams.streaming.lease import Leases, Superseded
 from shop_streams.streaming.records import RECORD_TYPES
 from shop_streams.streaming.replay import find
 from shop_streams.streaming.spec import StreamContext
-from shop_streams.topics import PROMOTION_NOTIFICATIONS, Topic, create_topics, outbox_of
+from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.harness import Stack, wait_for
 from shop_streams_tests.streaming.test_dead_letters import exact
 
@@ -312,7 +311,7 @@ def test_simulated_campaigns_reach_exactly_their_subscribers(stack: Stack) -> No
 
     wait_for("every subscriber to be notified", lambda: len(found()) >= len(expected))
     assert found() == sorted(expected)
-    result: Any = build_checks(topic_key(PROMOTION_NOTIFICATIONS))[0]()
+    result: Any = both_sinks_agree()
     assert result.passed and result.metadata["in_topic"].value >= len(expected)
 
 

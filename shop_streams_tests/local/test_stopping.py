@@ -13,7 +13,7 @@ from dagster_graphql import DagsterGraphQLClient
 from rich.console import Console
 
 from shop_streams.cli.status import STREAMS
-from shop_streams.defs.partitions import HOUR_FORMAT
+from shop_streams.defs.platform.accounting import HOUR_FORMAT
 from shop_streams.local import stack as local_stack
 from shop_streams.local import stopping
 from shop_streams.local.supervision import processes_of, supervisor_process

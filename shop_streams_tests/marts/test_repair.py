@@ -12,27 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
+from shop_streams.defs.app_events.partitions import FIRST_DAY as APP_EVENTS_FIRST_DAY
 from shop_streams.defs.app_events.rules import check_event_time
-from shop_streams.defs.partitions import APP_EVENTS_FIRST_DAY, FIRST_DAY
 from shop_streams.defs.sales.marts import MART as SALES_MART
+from shop_streams.defs.sales.partitions import FIRST_DAY
 from shop_streams.lake.asset import asset_key
 from shop_streams.marts import spec
-from shop_streams.marts.repair import (
-    MartRun,
-    Readiness,
-    computed_empty,
-    contiguous,
-    known,
-    plan,
-    readiness,
-    requests,
-    streams_first,
-)
+from shop_streams.marts.repair import MartRun, Readiness, computed_empty, contiguous, known, plan, readiness, requests
 from shop_streams.marts.spec import CLOSING_GRACE_SECONDS
 from shop_streams.rules import times_at
 from shop_streams.runs import is_gone, this_process
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Lease
+from shop_streams.streaming.priority import streams_first
 
 DAYS = [f"2026-01-{day:02d}" for day in range(1, 31)]
 counts = st.dictionaries(st.sampled_from(DAYS), st.integers(1, 5))
@@ -167,7 +159,7 @@ def lease(name: str, **more: Any) -> Lease:
     return Lease(name, "run", 1, "host", 1, progress={}, held_for=9.0, **known)
 
 
-DEFINED = {"a", "b"}
+DEFINED = {"keep_a_alive", "keep_b_alive"}
 
 
 def test_streams_that_are_starting_come_first() -> None:

@@ -38,7 +38,7 @@ def test_a_partition_that_fails_holds_up_no_other(stack: Stack) -> None:
     mart = replace(MART, table=table, rows=rows, totals=lambda _settings, _key: {})
     instance, spark = dg.DagsterInstance.ephemeral(), SparkConnect()
     result = dg.materialize(
-        [build_asset(mart)],
+        [build_asset(mart, ["team:test"])],
         resources={"spark": spark},
         instance=instance,
         tags={RANGE_START: min(DAYS), RANGE_END: max(DAYS)},

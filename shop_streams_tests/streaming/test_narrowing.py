@@ -187,7 +187,9 @@ def a_stream(stack: Stack, kind: str) -> StreamSpec:
     topic = Topic(name, "", partitions=1)
     create_topics(stack.settings, (topic, Topic(f"{name}-out", "")))
     table = replace(SHOP_EVENTS, path=f"tests/{name}")
-    sink: Any = LakeSink(table, name, transforms.judge, rows) if kind == "lake" else TopicSink(f"{name}-out", priced)
+    sink: Any = (
+        LakeSink(table, name, transforms.judge, rows) if kind == "lake" else TopicSink(Topic(f"{name}-out", ""), priced)
+    )
     return replace(INGEST, name=name, domain=name, topic=topic, sink=sink)
 
 

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from shop_streams.streaming.turns import turn_to_start
+from shop_streams.streaming.priority import turn_to_start
 from shop_streams_tests.harness import Stack, wait_for
 
 

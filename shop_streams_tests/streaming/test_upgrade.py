@@ -14,7 +14,6 @@ from shop_streams.defs.sales import streams, transforms
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.kafka import read_topic
 from shop_streams.lake import reader
-from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Column, SchemaMismatch, Table
 from shop_streams.lake.write import overwrite_partition
 from shop_streams.spark import open_session
@@ -32,7 +31,7 @@ TABLE = Table("upgraded/shop_events", SHOP_EVENTS.columns, SHOP_EVENTS.partition
 
 
 def spec(name: str, sink: Any) -> StreamSpec:
-    return StreamSpec(name, "sales", TOPIC, sink, asset_key(TABLE), "", lambda _settings: 1)
+    return StreamSpec(name=name, domain="sales", topic=TOPIC, sink=sink, interval_seconds=lambda _settings: 1)
 
 
 def run(stack: Stack, stream: StreamSpec) -> None:
@@ -75,7 +74,7 @@ def test_streams_of_an_earlier_version_go_on(stack: Stack) -> None:
     run(stack, spec("upgraded_ingest", LakeSink(TABLE, "sales", transforms.judge, transforms.rows)))
     items = reader.scan(uri, ["item_id"])["item_id"].to_pylist()
     assert sorted(items) == sorted(json.loads(value)["item_id"] for value in [*first[:30], *later]), "each once"
-    run(stack, spec("upgraded_hourly", TopicSink("upgraded_metrics", streams.hourly)))
+    run(stack, spec("upgraded_hourly", TopicSink(Topic("upgraded_metrics", ""), streams.hourly)))
     sent = [json.loads(record.value) for record in read_topic(stack.settings.kafka, "upgraded_metrics")]
     whole = by_hand([*first, *later])
     assert [(hour["start_ts"], (hour["revenue"], hour["visitors"], hour["purchases"])) for hour in sent] == [

@@ -9,12 +9,10 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from shop_streams.defs.app_events.checks import build_checks
+from shop_streams.defs.app_events.partitions import window_key, window_start, windows
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.defs.app_events.transforms import enrich, without_repeats
-from shop_streams.defs.partitions import app_events_windows, window_key, window_start
 from shop_streams.lake import reader
-from shop_streams.marts.repair import build_mart
 from shop_streams.marts.spec import Mart
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import REPEAT_HORIZON
@@ -54,14 +52,10 @@ def source_rows_by_window(settings: Settings, version: int | None = None) -> dic
 
 
 MART = Mart(
-    domain="app_events",
     table=ENRICHED,
     source=EVENTS,
-    partitions=app_events_windows,
+    partitions=windows,
     rows=partition_rows,
     source_rows=source_rows_by_window,
-    owners=("team:product-analytics",),
     wait_until_closed=True,
 )
-
-definitions = build_mart(MART, build_checks())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shop_streams.lake.table import Column, Table
+from shop_streams.topics import APPEND_TIME, Topic
 
 RECORD_FIELDS = {
     "event_id": "string",
@@ -51,4 +52,9 @@ ENRICHED = Table(
     ),
     partition_by=("window",),
     rows_are="One row is one product event of a 3-hour window, with its user's activity in that window.",
+)
+
+
+EVENTS_TOPIC = Topic(
+    "events", "One record is one tracked product event, as the collector accepted it; key = user_id.", APPEND_TIME
 )

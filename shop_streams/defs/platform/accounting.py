@@ -8,19 +8,21 @@ from typing import Any
 import dagster as dg
 
 from shop_streams.defs.domains import LAKE_STREAMS
-from shop_streams.defs.partitions import HOUR_FORMAT, topic_hours
 from shop_streams.kafka import count_with_header, offsets_at
 from shop_streams.lake.asset import asset_key
-from shop_streams.marts.repair import RANGE_END, RANGE_START, contiguous, streams_first_now
+from shop_streams.marts.repair import RANGE_END, RANGE_START, contiguous
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.accounting import Ranges, accounts, duplicates
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
-from shop_streams.streaming.factory import accounting_key, topic_key
-from shop_streams.streaming.spec import StreamSpec
+from shop_streams.streaming.priority import streams_first_now
+from shop_streams.streaming.spec import StreamSpec, accounting_key, topic_key
 from shop_streams.topics import VIA_COLLECTOR
 
 HOUR = 3600
+HOUR_FORMAT = "%Y-%m-%d-%H:%M"
 LOOK_BACK_HOURS = 24
+
+topic_hours = dg.HourlyPartitionsDefinition(start_date="2026-01-01-00:00", end_offset=1)  # by the broker's time
 
 
 def hour_account(spec: StreamSpec, settings: Settings, ranges: Ranges) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def build_accounting(spec: StreamSpec) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=spec.domain,
         kinds={"kafka", "deltalake"},
-        owners=list(spec.owners),
+        owners=["team:data-platform"],
         description=f"One row of the plots is one hour of the topic {spec.topic.name}: records = rows + dead letters + in flight. "
         "Duplicates are rows whose event had arrived before; they count once in what is computed.",
         check_specs=[
@@ -104,7 +106,7 @@ accounts_job = dg.define_asset_job(
 )
 def account_topics_hourly(context: dg.ScheduleEvaluationContext) -> Any:
     settings = get_settings()
-    wait = streams_first_now(context.instance, settings)
+    wait = streams_first_now(context, settings)
     if wait:
         return dg.SkipReason(wait)
     hours = topic_hours.get_partition_keys(datetime.fromtimestamp(time.time(), UTC))[-1 - LOOK_BACK_HOURS : -1]

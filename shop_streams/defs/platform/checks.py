@@ -5,8 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from shop_streams.defs.domains import LAKE_STREAMS
-from shop_streams.spark import SparkConnect
-from shop_streams.streaming.factory import accounting_key
+from shop_streams.streaming.spec import accounting_key
 
 all_checks_job = dg.define_asset_job(
     "all_checks",
@@ -27,5 +26,4 @@ all_checks_schedule = dg.ScheduleDefinition(
 definitions = dg.Definitions(
     jobs=[all_checks_job],
     schedules=[all_checks_schedule],
-    resources={"spark": SparkConnect()},
 )

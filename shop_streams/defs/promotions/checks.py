@@ -10,47 +10,41 @@ from typing import Any
 
 import dagster as dg
 
-from shop_streams import topics
 from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
+from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC
 from shop_streams.kafka import offsets_at, read_topic
 from shop_streams.postgres import transaction
 from shop_streams.settings import Settings, get_settings
+from shop_streams.streaming.spec import topic_key
 
 RECENT_SECONDS = 3600
 
 Notification = Mapping[str, Any]
 
 
-def build_checks(topic: dg.AssetKey) -> Sequence[dg.AssetChecksDefinition]:
-    """Checks on the asset of the topic of notifications."""
-
-    @dg.asset_check(
-        asset=topic,
-        name="both_sinks_agree",
-        description="Of the last hour: each notification that PostgreSQL calls published is in the topic, once, with the "
-        "same values, and the topic has no other.",
+# On the topic: Dagster calls a check outdated at each report of its asset, and the notifications have one a minute.
+@dg.asset_check(
+    asset=topic_key(NOTIFICATIONS_TOPIC),
+    name="both_sinks_agree",
+    description="Of the last hour: each notification that PostgreSQL calls published is in the topic, once, with the "
+    "same values, and the topic has no other.",
+)
+def both_sinks_agree() -> dg.AssetCheckResult:
+    settings = get_settings()
+    since = time.time() - RECENT_SECONDS
+    wanted = _rows(
+        settings, "trigger_datetime_created > %s and outbox <= (select published from promotion_topic)", since
     )
-    def both_sinks_agree() -> dg.AssetCheckResult:
-        settings = get_settings()
-        since = time.time() - RECENT_SECONDS
-        wanted = _rows(
-            settings, "trigger_datetime_created > %s and outbox <= (select published from promotion_topic)", since
-        )
-        (first,) = offsets_at(settings.kafka, topics.PROMOTION_NOTIFICATIONS.name, [since])
-        sent = [
-            json.loads(record.value)
-            for record in read_topic(settings.kafka, topics.PROMOTION_NOTIFICATIONS.name, first)
-        ]
-        unknown = [place(one) for one in sent if place(one) not in wanted]
-        older = _rows(settings, "(adv_campaign_id, client_id) in %s", tuple(unknown)) if unknown else {}
-        problems = disagreements(wanted, wanted | older, sent)
-        return dg.AssetCheckResult(
-            passed=not problems,
-            description="; ".join(problems[:5]) or None,
-            metadata={"in_postgres": len(wanted), "in_topic": len(sent), "disagreements": len(problems)},
-        )
-
-    return [both_sinks_agree]
+    (first,) = offsets_at(settings.kafka, NOTIFICATIONS_TOPIC.name, [since])
+    sent = [json.loads(record.value) for record in read_topic(settings.kafka, NOTIFICATIONS_TOPIC.name, first)]
+    unknown = [place(one) for one in sent if place(one) not in wanted]
+    older = _rows(settings, "(adv_campaign_id, client_id) in %s", tuple(unknown)) if unknown else {}
+    problems = disagreements(wanted, wanted | older, sent)
+    return dg.AssetCheckResult(
+        passed=not problems,
+        description="; ".join(problems[:5]) or None,
+        metadata={"in_postgres": len(wanted), "in_topic": len(sent), "disagreements": len(problems)},
+    )
 
 
 def place(notification: Notification) -> tuple[str, str]:

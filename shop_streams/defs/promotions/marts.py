@@ -8,11 +8,10 @@ import psycopg2
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
-from shop_streams.defs.partitions import promotions_days
+from shop_streams.defs.promotions.partitions import days
 from shop_streams.defs.promotions.schema import CAMPAIGNS, REPORT
-from shop_streams.defs.promotions.streams import FEEDBACK, OWNERS
+from shop_streams.defs.promotions.streams import FEEDBACK
 from shop_streams.lake import reader
-from shop_streams.marts.repair import build_mart
 from shop_streams.marts.spec import Mart
 from shop_streams.postgres import transaction
 from shop_streams.settings import Settings, get_settings
@@ -70,15 +69,11 @@ def day_totals(settings: Settings, key: str) -> dict[str, float]:
 
 
 MART = Mart(
-    domain="promotions",
     table=REPORT,
     source=CAMPAIGNS,
-    partitions=promotions_days,
+    partitions=days,
     rows=report_rows,
     source_rows=notifications_by_day,
-    owners=OWNERS,
     totals=day_totals,
     reads=(FEEDBACK,),
 )
-
-definitions = build_mart(MART)

@@ -20,9 +20,9 @@ from typing import Any
 import psycopg2
 from confluent_kafka import KafkaException, Producer
 
-from shop_streams import topics
 from shop_streams.defs.promotions import notifications
 from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
+from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC, outbox_of
 from shop_streams.defs.promotions.topic import KAFKA_SECONDS, key_of, last_number, produce, transactional, value_of
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import TopicSilent
@@ -67,12 +67,10 @@ class Outbox:
     They wait for a database or a broker that is away. What else goes wrong ends them, and `check` raises it.
     """
 
-    def __init__(
-        self, settings: Settings, stream: str, epoch: int, topic: Topic = topics.PROMOTION_NOTIFICATIONS
-    ) -> None:
+    def __init__(self, settings: Settings, stream: str, epoch: int, topic: Topic = NOTIFICATIONS_TOPIC) -> None:
         self._settings = settings
         self._topic = topic.name
-        self._numbers = topics.outbox_of(topic).name
+        self._numbers = outbox_of(topic).name
         self._stream = stream
         self._epoch = epoch
         self._over = threading.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shop_streams.lake.table import Column, Table
+from shop_streams.topics import APPEND_TIME, Topic
 
 RECORD_FIELDS = {
     "restaurant_id": "string",
@@ -58,3 +59,26 @@ REPORT = Table(
     partition_by=("report_date",),
     rows_are="One row is one campaign on one day: how many clients were notified, how soon, and how many gave feedback.",
 )
+
+
+PROMOTIONS_TOPIC = Topic(
+    "promotions",
+    "One record is one message of a restaurant about its campaign; the key means nothing.",
+    APPEND_TIME,  # and of two messages about a campaign, the later to arrive may count
+)
+NOTIFICATION_BYTES = 2_097_152  # a campaign of Kafka's usual limit of 1 MiB, and its client
+NOTIFICATIONS_TOPIC = Topic(
+    "promotion_notifications",
+    "One record is one client's notification of one campaign, sent once; key = adv_campaign_id:client_id.",
+    {"max.message.bytes": str(NOTIFICATION_BYTES)},
+)
+
+
+def outbox_of(topic: Topic) -> Topic:
+    """The topic that says what of an outbox is in `topic`."""
+    return Topic(
+        f"{topic.name}_outbox",
+        f"One record is a number: all that the outbox of this name (the key) holds up to it is in topic {topic.name}.",
+        {"cleanup.policy": "compact", "segment.bytes": "1048576"},
+        partitions=1,
+    )

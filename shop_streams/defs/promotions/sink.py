@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
     from shop_streams.streaming.spec import StreamContext
+    from shop_streams.topics import Topic
 
 DOMAIN = "promotions"
 
@@ -37,6 +38,10 @@ class CampaignSink:
 
     table: Table = CAMPAIGNS
     judge: JudgeRecords = judge
+
+    @property
+    def output_topic(self) -> Topic:
+        raise NotImplementedError("it fills a table")
 
     def prepare(self, context: StreamContext) -> None:
         tables.create_tables(context.settings.postgres)

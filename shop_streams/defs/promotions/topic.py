@@ -9,8 +9,8 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from shop_streams import topics
 from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
+from shop_streams.defs.promotions.schema import NOTIFICATION_BYTES
 from shop_streams.kafka import producer, read_topic, watermarks
 
 KAFKA_SECONDS = 30.0
@@ -58,7 +58,7 @@ def transactional(servers: str, name: str) -> Iterator[Producer]:
             "transaction.timeout.ms": 300_000,  # millions of notifications may be one transaction
             "linger.ms": 5,
             "compression.type": "lz4",
-            "message.max.bytes": topics.NOTIFICATION_BYTES,
+            "message.max.bytes": NOTIFICATION_BYTES,
         },
     )
     try:

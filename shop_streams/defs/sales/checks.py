@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
-from shop_streams import topics
-from shop_streams.defs.sales.schema import HOURLY
+from shop_streams.defs.sales.marts import source_rows_by_day
+from shop_streams.defs.sales.schema import HOURLY, HOURLY_TOPIC
 from shop_streams.kafka import read_topic
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.settings import Settings, get_settings
+from shop_streams.streaming.spec import topic_key
 
 FIELDS = ("start_ts", "end_ts", "revenue", "visitors", "purchases", "aov")
 COUNTS = ("revenue", "visitors", "purchases")
 
 
-def last_records(settings: Settings, topic: str = topics.HOURLY_METRICS.name) -> dict[str, dict[str, Any]]:
+def last_records(settings: Settings, topic: str = HOURLY_TOPIC.name) -> dict[str, dict[str, Any]]:
     """The last record of each key that the topic holds now, as parsed JSON."""
     return {record.key.decode(): json.loads(record.value) for record in read_topic(settings.kafka, topic)}
 
@@ -66,30 +67,25 @@ def parity(
     return Parity(compared, differences, pending)
 
 
-def build_checks(source_rows: Callable[[Settings], Mapping[str, int]]) -> Sequence[dg.AssetChecksDefinition]:
-    """Checks on `sales/hourly_metrics`; `source_rows` gives the rows that each day is to be computed from."""
-
-    @dg.asset_check(
-        asset=asset_key(HOURLY),
-        name="parity_with_stream",
-        additional_deps=[dg.AssetKey(["kafka", topics.HOURLY_METRICS.name])],
-        description="For each closed hour the topic's last record equals the mart's row and the repeats that it leaves out, field by field.",
+@dg.asset_check(
+    asset=asset_key(HOURLY),
+    name="parity_with_stream",
+    additional_deps=[topic_key(HOURLY_TOPIC)],
+    description="For each closed hour the topic's last record equals the mart's row and the repeats that it leaves out, field by field.",
+)
+def parity_with_stream() -> dg.AssetCheckResult:
+    settings = get_settings()
+    mart = reader.scan(HOURLY.uri(settings), [column.name for column in HOURLY.columns])
+    recorded = reader.recorded_versions(HOURLY.uri(settings), "event_date")
+    up_to_date = {day: recorded.get(day) == rows for day, rows in source_rows_by_day(settings).items()}
+    result = parity(last_records(settings), mart.to_pylist(), up_to_date, time.time())
+    return dg.AssetCheckResult(
+        passed=not result.differences,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(result.differences[:3]) or None,
+        metadata={
+            "hours_compared": result.compared,
+            "hours_different": len(result.differences),
+            "hours_pending": result.pending,
+        },
     )
-    def parity_with_stream() -> dg.AssetCheckResult:
-        settings = get_settings()
-        mart = reader.scan(HOURLY.uri(settings), [column.name for column in HOURLY.columns])
-        recorded = reader.recorded_versions(HOURLY.uri(settings), "event_date")
-        up_to_date = {day: recorded.get(day) == rows for day, rows in source_rows(settings).items()}
-        result = parity(last_records(settings), mart.to_pylist(), up_to_date, time.time())
-        return dg.AssetCheckResult(
-            passed=not result.differences,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(result.differences[:3]) or None,
-            metadata={
-                "hours_compared": result.compared,
-                "hours_different": len(result.differences),
-                "hours_pending": result.pending,
-            },
-        )
-
-    return [parity_with_stream]

@@ -9,14 +9,12 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from shop_streams.defs.partitions import sales_days
 from shop_streams.defs.sales import streams
 from shop_streams.defs.sales.aggregate import OFFSET_NOTE
-from shop_streams.defs.sales.checks import build_checks
+from shop_streams.defs.sales.partitions import days
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.defs.sales.transforms import hourly_once, with_repeats
 from shop_streams.lake import reader
-from shop_streams.marts.repair import build_mart
 from shop_streams.marts.spec import Mart
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.accounting import REPEAT_HORIZON
@@ -75,14 +73,10 @@ def day_versions(rows: Mapping[str, int], with_id: Mapping[str, int], on_the_hou
 
 
 MART = Mart(
-    domain="sales",
     table=HOURLY,
     source=SHOP_EVENTS,
-    partitions=sales_days,
+    partitions=days,
     rows=partition_rows,
     source_rows=source_rows_by_day,
-    owners=("team:sales-analytics",),
     totals=day_totals,
 )
-
-definitions = build_mart(MART, build_checks(source_rows_by_day))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shop_streams.lake.table import Column, Table
+from shop_streams.topics import APPEND_TIME, Topic
 
 RECORD_FIELDS = {
     "event_type": "string",
@@ -61,4 +62,15 @@ HOURLY = Table(
     ),
     partition_by=("event_date",),
     rows_are="One row is one hour of the shop: revenue, visitors, purchases, average order value.",
+)
+
+
+SHOP_EVENTS_TOPIC = Topic(
+    "shop_events", "One record is one view or purchase in the shop; any producer may write it.", APPEND_TIME
+)
+
+HOURLY_TOPIC = Topic(
+    "hourly_metrics",
+    "One record is an hour's revenue, visitors, purchases and average order value; key = start_ts, the last record of a key is the truth.",
+    {"cleanup.policy": "compact"},
 )

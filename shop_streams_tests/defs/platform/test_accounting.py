@@ -7,8 +7,7 @@ import pytest
 from dagster_graphql import DagsterGraphQLClient
 
 from shop_streams.defs.app_events.streams import INGEST
-from shop_streams.defs.partitions import HOUR_FORMAT
-from shop_streams.defs.platform.accounting import hour_account, hour_ranges
+from shop_streams.defs.platform.accounting import HOUR_FORMAT, hour_account, hour_ranges
 from shop_streams_tests.harness import Stack, wait_for
 from shop_streams_tests.streaming.test_dead_letters import exact
 

@@ -1,0 +1,51 @@
+"""The domain promotions: a restaurant's campaigns, and a notification of each to every subscriber, once."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from shop_streams.defs.promotions.marts import MART
+from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC, outbox_of
+from shop_streams.defs.promotions.streams import FEEDBACK, NOTIFICATIONS, STREAM, SUBSCRIBERS
+from shop_streams.domain import Domain
+from shop_streams.streaming.factory import topic_asset
+from shop_streams.streaming.spec import stream_key
+
+OWNERS = ("team:marketing",)
+
+
+def _external(key: dg.AssetKey, kinds: set[str], description: str, deps: list[dg.AssetKey]) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key, description=description, group_name="promotions", kinds=kinds, owners=list(OWNERS), deps=deps,
+        tags={"shop_streams/stream": STREAM.name},
+    )  # fmt: skip
+
+
+DOMAIN = Domain(
+    "promotions",
+    owners=OWNERS,
+    streams=(STREAM,),
+    marts=(MART,),
+    more_topics=(NOTIFICATIONS_TOPIC, outbox_of(NOTIFICATIONS_TOPIC)),
+    more_assets=(
+        _external(
+            SUBSCRIBERS,
+            {"postgres"},
+            "One row is one client's favourite restaurant. The shop's own table; it changes at any moment.",
+            [],
+        ),
+        _external(
+            NOTIFICATIONS,
+            {"postgres", "kafka"},
+            "One row is one client's notification of one campaign, made once. Decided in PostgreSQL, carried to Kafka: "
+            "both hold the same rows.",
+            [stream_key(STREAM)],
+        ),
+        _external(
+            FEEDBACK, {"postgres"}, "One row is one notification, and what the client said to it.", [NOTIFICATIONS]
+        ),
+        topic_asset(NOTIFICATIONS_TOPIC, "promotions", OWNERS).replace_attributes(deps=[NOTIFICATIONS]),
+    ),
+)
+
+definitions = DOMAIN.definitions()
