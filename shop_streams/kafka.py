@@ -83,7 +83,7 @@ NO_LEADER_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAI
     wait=wait_fixed(0.2),
     reraise=True,
 )
-def watermarks(
+def offset_ranges(
     servers: str, topic: str, seconds: float = ANSWER_SECONDS, committed: bool = True
 ) -> dict[int, tuple[int, int]]:
     """The offsets [low, high) that each partition of the topic holds now.
@@ -112,7 +112,7 @@ def offsets_at(servers: str, topic: str, moments: Sequence[float]) -> list[dict[
 
     Records of open transactions have their places too: an hour that ends in one is not over.
     """
-    ends = {number: high for number, (_, high) in watermarks(servers, topic, committed=False).items()}
+    ends = {number: high for number, (_, high) in offset_ranges(servers, topic, committed=False).items()}
     with _consumer(servers, committed=False) as consumer:
         found = []
         for moment in moments:
@@ -159,7 +159,7 @@ def read_topic(servers: str, topic: str, first: Mapping[int, int] | None = None)
         TopicSilent: the broker sent nothing for 30 s before the end was reached.
     """
     begins = first or {}
-    marks = watermarks(servers, topic)
+    marks = offset_ranges(servers, topic)
     ranges = {number: (max(low, begins.get(number, low)), high) for number, (low, high) in marks.items()}
     return [
         Record(partition, offset, message.key() or b"", message.value() or b"", dict(message.headers() or []))
@@ -181,7 +181,7 @@ def record_at(servers: str, topic: str, partition: int, offset: int) -> tuple[in
 def held_offsets(servers: str, topic: str, ranges: Mapping[int, Sequence[tuple[int, int]]]) -> dict[int, Iterator[int]]:
     """For each partition, the offsets within its `ranges` (ascending, each [first, end)) that hold a record.
 
-    The mark of a transaction, what it aborted, and records that compaction or somebody deleted leave offsets without one.
+    The transaction marker, what it aborted, and records that compaction or somebody deleted leave offsets without one.
     """
 
     def offsets(number: int, places: Sequence[tuple[int, int]]) -> Iterator[int]:
@@ -200,7 +200,7 @@ def _messages(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -
 def _read(consumer: Consumer, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, int, Message]]:
     """(partition, offset, message) of the ranges that hold something.
 
-    A range may end in offsets that hold no message, such as the mark of a transaction: a message behind it, or the
+    A range may end in offsets that hold no message, such as the transaction marker: a message behind it, or the
     partition's end, is its end too.
     """
     left = {number: end for number, (first, end) in ranges.items() if end > first}

@@ -1,4 +1,4 @@
-"""The rules for a record, written once: the collector judges a body with them, and the streams what Kafka brings.
+"""The rules for a record, written once: the collector validates a body with them, and the streams what Kafka brings.
 
 A domain says what its record is (a msgspec Struct, which never turns one type into another) and what types can't say.
 Needs msgspec and nothing else: Spark's workers import this, and plain `spark-submit` too.
@@ -77,8 +77,8 @@ class Rules:
     ids: tuple[str, ...] = ()
     whole_reads: tuple[str, ...] = ()
 
-    def judge(self, value: bytes | None, times: Times, decode: Callable[[bytes], Any] | None = None) -> Any:
-        """The record in `value`. `decode` is a msgspec decoder of the model, kept by who judges many.
+    def validate(self, value: bytes | None, times: Times, decode: Callable[[bytes], Any] | None = None) -> Any:
+        """The record in `value`. `decode` is a msgspec decoder of the model, kept by who validates many.
 
         Raises:
             Refused: with every rule that the value breaks.
@@ -131,7 +131,7 @@ class Rules:
             and (problem := self.whole(SimpleNamespace(**sound)))
         ):
             problems.append(problem)
-        # A field that is there twice is judged twice, and only the second is in `raw`.
+        # A field that is there twice is validated twice, and only the second is in `raw`.
         return problems or [("body", str(error)[:200])]
 
 
@@ -174,7 +174,7 @@ def microseconds(moment: datetime) -> int:
 
 
 def times_at(first_day: date | str, now: datetime) -> Times:
-    """The times that are right at `now`: the clock of the door, or the broker's time of a record."""
+    """The times that are right at `now`: the clock of the endpoint, or the broker's time of a record."""
     day = date.fromisoformat(first_day) if isinstance(first_day, str) else first_day
     return Times(microseconds(datetime(day.year, day.month, day.day)), microseconds(now + MAX_AHEAD))
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from confluent_kafka import KafkaException
 
-from shop_streams.kafka import watermarks
+from shop_streams.kafka import offset_ranges
 from shop_streams.local import probes
 from shop_streams.local.services import services
 from shop_streams.settings import Settings
@@ -31,7 +31,7 @@ class Broker:
 
     def count(self, topic: str) -> int:
         """How many records the topic holds."""
-        return sum(high - low for low, high in watermarks(self.settings.kafka, topic).values())
+        return sum(high - low for low, high in offset_ranges(self.settings.kafka, topic).values())
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def answers(settings: Settings) -> bool:
 def _led(settings: Settings, topic: str) -> bool:
     """Whether each partition of the topic has its leader: a new topic's come a moment later."""
     try:
-        return bool(watermarks(settings.kafka, topic))
+        return bool(offset_ranges(settings.kafka, topic))
     except KafkaException:
         return False
 

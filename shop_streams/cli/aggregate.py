@@ -22,7 +22,7 @@ from shop_streams.kafka import admin
 from shop_streams.settings import Settings
 from shop_streams.spark import open_session
 from shop_streams.streaming import identity
-from shop_streams.streaming.checkpoint import CheckpointNotes, committed_offsets
+from shop_streams.streaming.checkpoint import CheckpointMetadata, committed_offsets
 from shop_streams.streaming.run import SparkGone, probe_spark
 from shop_streams.terminal import speaker
 from shop_streams.topics import Topic, broker_time_problem, create_topics, topic_settings
@@ -57,9 +57,9 @@ def run_aggregate(
     folder = folder if "://" in folder else str(Path(folder).resolve())
     try:
         session = open_session(settings)
-        notes = CheckpointNotes(session, folder)
-        identity.pin(notes, settings.kafka, in_topic, committed_offsets(folder, in_topic))
-        noted = notes.get("window_anchor", lambda: anchor)
+        metadata = CheckpointMetadata(session, folder)
+        identity.require_unchanged(metadata, settings.kafka, in_topic, committed_offsets(folder, in_topic))
+        noted = metadata.get("window_anchor", lambda: anchor)
         if noted != anchor:
             raise ShopStreamsError(
                 f"The checkpoint's windows begin at --window-anchor {noted}; give that one, or a new checkpoint."

@@ -136,23 +136,23 @@ def replay_dead_letters(
 ) -> None:
     """Mend dead letters and send them to their topic again, each once.
 
-    The rules of the domain judge first: what they would refuse again is not sent. Exit status 1 if a letter is left over.
+    The rules of the domain validate first: what they would refuse again is not sent. Exit status 1 if a letter is left over.
 
     Fixes for --named-fix: as_is, trim (white space, NULs), texts_to_numbers (prices, times, user_id), numbers_to_texts
     (category, item_id, uid), seconds_to_milliseconds (sales), milliseconds_to_seconds (promotions), unwrap_array.
     """
     from shop_streams.defs.domains import LAKE_STREAMS
     from shop_streams.spark import open_session
-    from shop_streams.streaming.drafts import State, judge_with, make_drafts
+    from shop_streams.streaming.drafts import State, make_drafts, validate_with
     from shop_streams.streaming.replay import Choice, Result, find_chosen, replay, summary
 
     settings = get_settings()
     mend = _fix(fix, named_fix, fix_seconds)
     found = find_chosen(settings, Choice(domain, reason, tuple(places or ())), [spec.domain for spec in LAKE_STREAMS])
-    judge = judge_with(LAKE_STREAMS, settings, lambda: open_session(settings))
+    validate = validate_with(LAKE_STREAMS, settings, lambda: open_session(settings))
     firsts = found.firsts if from_origin else None
-    making = make_drafts(found.open, mend, judge, firsts, [spec.name for spec in LAKE_STREAMS])
-    drafts: list[Draft] = list(_tracked(making, "mending and judging", len(found.open)))
+    making = make_drafts(found.open, mend, validate, firsts, [spec.name for spec in LAKE_STREAMS])
+    drafts: list[Draft] = list(_tracked(making, "mending and validating", len(found.open)))
     again = [State.ALREADY] * len(found.replayed)
     for place, record in found.records.items():
         console.print(f"{place} was replayed before: its record is {record}.", markup=False, highlight=False)

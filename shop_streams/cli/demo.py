@@ -1,4 +1,4 @@
-"""`make demo`: a day of shop traffic through the real doors, every mart through Dagster, and every number checked.
+"""`make demo`: a day of shop traffic through the real endpoints, every mart through Dagster, and every number checked.
 
 The checks are independent of the code that they check: plain Python over what was sent, or over what the topic holds.
 """
@@ -62,9 +62,9 @@ def _play(settings: Settings, console: Console) -> bool:
     day = yesterday()
     console.rule("2. A day of traffic: product events over HTTP, shop events over HTTP and Kafka, campaigns")
     tracked = list(app_events.events(APP_EVENTS, seed, day))
-    send(settings, app_events.DOOR, tracked, len(tracked))
+    send(settings, app_events.ENDPOINT, tracked, len(tracked))
     shop = list(sales.events(SALES_OVER_HTTP + SALES_OVER_KAFKA, seed, day))
-    send(settings, sales.DOOR, shop[::4], len(shop[::4]))
+    send(settings, sales.ENDPOINT, shop[::4], len(shop[::4]))
     _produce(settings, [event for number, event in enumerate(shop) if number % 4])
 
     now = datetime.now(UTC)

@@ -158,7 +158,7 @@ def demo(
         bool, typer.Option("--once", help="check every number, then stop; exit status 0 if all are right")
     ] = False,
 ) -> None:
-    """Start everything, send a day of shop traffic through the real doors, and show what came out."""
+    """Start everything, send a day of shop traffic through the real endpoints, and show what came out."""
     from shop_streams.cli.demo import run_demo
 
     settings = get_settings()
@@ -183,7 +183,7 @@ def simulate(
         ),
     ] = None,
 ) -> None:
-    """Send deterministic traffic of one domain through its real door: the collector, or for promotions Kafka."""
+    """Send deterministic traffic of one domain through its real endpoint: the collector, or for promotions Kafka."""
     from shop_streams.simulate import DOMAINS
 
     if domain not in DOMAINS:

@@ -1,9 +1,9 @@
-"""The collector as an RSGI application: one lean endpoint for all doors, and what operators ask for.
+"""The collector as an RSGI application: one lean endpoint for all endpoints, and what operators ask for.
 
 POST /track, /shop-events    one event or an array of them: 200 once Kafka has all of them
 GET /livez                   200 as long as the process answers
 GET /readyz, /healthz        200 when an event would be taken; from what is known, without a call
-GET /metrics                 every answer by door and status, in Prometheus' format
+GET /metrics                 every answer by endpoint and status, in Prometheus' format
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shop_streams.collector.access import same_token
 from shop_streams.collector.body import BodyReader
 from shop_streams.collector.durable import DurableProducer, NotDurable, TooLarge
 from shop_streams.collector.metrics import CONTENT_TYPE, Answers
-from shop_streams.collector.models import Door, doors
+from shop_streams.collector.models import Endpoint, endpoints
 from shop_streams.collector.refusals import RefusalLog, Refused
 from shop_streams.settings import Settings
 
@@ -34,8 +34,8 @@ _encode = msgspec.json.Encoder().encode
 class EventDoor:
     """`POST` of one event or an array of them: the hot path."""
 
-    def __init__(self, door: Door, token: bytes, reader: BodyReader, producer: DurableProducer) -> None:
-        self._door = door
+    def __init__(self, endpoint: Endpoint, token: bytes, reader: BodyReader, producer: DurableProducer) -> None:
+        self._endpoint = endpoint
         self._token = token
         self._reader = reader
         self._producer = producer
@@ -63,11 +63,11 @@ class EventDoor:
         many = body.lstrip()[:1] == b"["
         if len(body) < LARGE_BODY:
             events = self._decode(body, many)
-        else:  # judging one may take long, and everybody else would wait
+        else:  # validating one may take long, and everybody else would wait
             events = await asyncio.to_thread(self._decode, body, many)
-        records = [self._door.store(event) for event in events]
+        records = [self._endpoint.store(event) for event in events]
         try:
-            await self._producer.send(self._door.topic.name, [(key, value) for _, key, value in records])
+            await self._producer.send(self._endpoint.topic.name, [(key, value) for _, key, value in records])
         except TooLarge as error:
             raise Refused(413, str(error)) from error
         except NotDurable as error:
@@ -79,7 +79,7 @@ class EventDoor:
 
     def _decode(self, body: bytes, many: bool) -> list[Any]:
         try:
-            events = self._door.decode_many(body) if many else [self._door.decode_one(body)]
+            events = self._endpoint.decode_many(body) if many else [self._endpoint.decode_one(body)]
         except msgspec.ValidationError as error:
             raise Refused(422, str(error), field=field_of(str(error))) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -112,7 +112,10 @@ class Collector:
         self._log = RefusalLog(settings.track_token)
         self._reader = BodyReader(settings.body_limit_bytes)
         token = settings.track_token.encode()
-        self._doors = {door.path: EventDoor(door, token, self._reader, producer) for door in doors(settings.first_day)}
+        self._doors = {
+            endpoint.path: EventDoor(endpoint, token, self._reader, producer)
+            for endpoint in endpoints(settings.first_day)
+        }
         self._pages = {
             "/livez": self._livez,
             "/readyz": self._readyz,
@@ -122,12 +125,12 @@ class Collector:
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         path = scope.path
-        door = self._doors.get(path)
+        endpoint = self._doors.get(path)
         try:
-            if door is None:
+            if endpoint is None:
                 self._answer_page(path, scope, proto)
                 return
-            body = await door.accept(scope, proto)
+            body = await endpoint.accept(scope, proto)
         except Refused as refused:
             await self._refuse(path, scope, proto, refused)
         except ProtocolClosed:

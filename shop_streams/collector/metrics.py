@@ -1,4 +1,4 @@
-"""Counters for `/metrics`: every answer by door and status."""
+"""Counters for `/metrics`: every answer by endpoint and status."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class Answers:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._counter = Counter(
-            "collector_answers", "Answers of the collector, by door and HTTP status.", ["door", "status"],
+            "collector_answers", "Answers of the collector, by endpoint and HTTP status.", ["endpoint", "status"],
             registry=self._registry,
         )  # fmt: skip
         self._children: dict[tuple[str, int], Counter] = {}
 
-    def count(self, door: str, status: int) -> None:
+    def count(self, endpoint: str, status: int) -> None:
         """Count one answer; finding a child by its labels costs more than counting."""
-        child = self._children.get((door, status))
+        child = self._children.get((endpoint, status))
         if child is None:
-            child = self._children[door, status] = self._counter.labels(door, str(status))
+            child = self._children[endpoint, status] = self._counter.labels(endpoint, str(status))
         child.inc()
 
     def text(self) -> bytes:

@@ -40,7 +40,7 @@ def store_shop_event(event: ShopEvent) -> Record:
 
 
 @dataclass(frozen=True)
-class Door:
+class Endpoint:
     """One endpoint: where its events go, how a body becomes an event or a list of them, and an event a record.
 
     Both decoders raise msgspec.ValidationError with all that is wrong, in bounded length, and the field at the end.
@@ -56,12 +56,12 @@ class Door:
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def _door(path: str, topic: Topic, rules: Rules, store: Callable[[Any], Record], first_day: date) -> Door:
+def _endpoint(path: str, topic: Topic, rules: Rules, store: Callable[[Any], Record], first_day: date) -> Endpoint:
     decode = msgspec.json.Decoder(rules.model).decode
 
     def one(body: bytes, place: str = "$") -> Any:
         try:
-            return rules.judge(body, times_at(first_day, datetime.now(UTC)), decode)
+            return rules.validate(body, times_at(first_day, datetime.now(UTC)), decode)
         except Refused as refused:
             name = refused.problems[0][0]
             at = place if name == "body" else f"{place}.{name}"
@@ -70,12 +70,12 @@ def _door(path: str, topic: Topic, rules: Rules, store: Callable[[Any], Record],
     def many(body: bytes) -> list[Any]:
         return [one(bytes(raw), f"$[{number}]") for number, raw in enumerate(_split(body))]
 
-    return Door(path, topic, one, many, store)
+    return Endpoint(path, topic, one, many, store)
 
 
-def doors(first_day: date) -> tuple[Door, ...]:
-    """The doors, for events from `first_day` on."""
+def endpoints(first_day: date) -> tuple[Endpoint, ...]:
+    """The endpoints, for events from `first_day` on."""
     return (
-        _door("/track", EVENTS_TOPIC, TRACKED_EVENT, store_event, first_day),
-        _door("/shop-events", SHOP_EVENTS_TOPIC, SHOP_EVENT, store_shop_event, first_day),
+        _endpoint("/track", EVENTS_TOPIC, TRACKED_EVENT, store_event, first_day),
+        _endpoint("/shop-events", SHOP_EVENTS_TOPIC, SHOP_EVENT, store_shop_event, first_day),
     )

@@ -6,6 +6,6 @@ streams.py     its StreamSpecs
 assets.py      its marts, with their automation
 checks.py      what must hold of them
 
-marts.py and automation.py make the mart of a domain and repair it; accounting.py, dead_letters.py and upkeep.py concern
+marts.py and automation.py make the mart of a domain and repair it; accounting.py, dead_letters.py and maintenance.py concern
 all streams, which streams.py lists; fixes.py has the named fixes of dead letters.
 """

@@ -1,4 +1,4 @@
-"""Upkeep of streamed tables, without a JVM: fewer and larger files, no files that nobody can read any more.
+"""Maintenance of streamed tables, without a JVM: fewer and larger files, no files that nobody can read any more.
 
 Streams only append, so nothing here is in their way: a compaction that meets an append wins or loses by itself.
 """
@@ -19,7 +19,7 @@ _COMMIT_ONLY = PostCommitHookProperties(create_checkpoint=False, cleanup_expired
 
 
 @dataclass(frozen=True)
-class Upkept:
+class FilesMerged:
     """A table's files before and after."""
 
     files_before: int = 0
@@ -35,27 +35,27 @@ def compact(table: DeltaTable, partition_column: str, partitions: Sequence[str])
             table.update_incremental()
 
 
-def keep_up(uri: str, partition_column: str, closed: Sequence[str], readers_hours: int) -> Upkept:
+def maintain(uri: str, partition_column: str, closed: Sequence[str], readers_hours: int) -> FilesMerged:
     """Compact the `closed` partitions that have more than one file, and delete files that nobody needs.
 
     `readers_hours` is how long a reader may stay on an old version of the table.
     """
     table = reader.open_table(uri)
     if table is None:
-        return Upkept()
+        return FilesMerged()
     files = reader.file_counts(uri, partition_column)
     compact(table, partition_column, [key for key in closed if files.get(key, 0) > 1])
     table.vacuum(
         readers_hours, dry_run=False, enforce_retention_duration=False, post_commithook_properties=_COMMIT_ONLY
     )
     after = reader.file_counts(uri, partition_column)
-    return Upkept(sum(files.values()), sum(after.values()))
+    return FilesMerged(sum(files.values()), sum(after.values()))
 
 
 def expire(uri: str, time_column: str, days: int, condition: str) -> int:
     """Delete rows older than `days` for which `condition` (SQL) holds, and return how many there were.
 
-    Their files go with a later `keep_up`.
+    Their files go with a later `maintain`.
     """
     table = reader.open_table(uri)
     if table is None:

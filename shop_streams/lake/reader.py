@@ -43,7 +43,7 @@ def value_counts(uri: str, partition_column: str, column: str, version: int | No
     return {str(row[f"partition.{partition_column}"]): int(row["filled_sum"]) for row in rows}
 
 
-def recorded_versions(uri: str, partition_column: str, version_column: str = "source_rows") -> dict[str, int]:
+def source_versions(uri: str, partition_column: str, version_column: str = "source_rows") -> dict[str, int]:
     """The `version_column` that each partition of a mart was computed with, from the files' statistics."""
     return _per_partition(uri, partition_column, f"max.{version_column}", "max")
 

@@ -25,7 +25,7 @@ from shop_streams.streaming.patience import DATABASE_ERRORS, wait_until_it_answe
 from shop_streams.streaming.rest import RestRequest
 
 ASK_SECONDS = 5.0  # a PostgreSQL that is just being restarted is back by then
-REST_SECONDS = 60.0  # a batch boundary, the companion, and the last words to Dagster
+REST_SECONDS = 60.0  # a batch boundary, the sidecar, and the last words to Dagster
 CANCEL_SECONDS = 20.0
 POLL_SECONDS = 0.25
 STREAM_TAG = "shop_streams/stream"

@@ -94,7 +94,7 @@ class Mart:
 
     def recorded(self, settings: Settings) -> dict[str, int]:
         """The rows of the source that each partition was computed from, out of the mart's own Delta log."""
-        return reader.recorded_versions(self.table.uri(settings), self.partition_column)
+        return reader.source_versions(self.table.uri(settings), self.partition_column)
 
     def written_at(self, settings: Settings) -> dict[str, float]:
         """When each partition was last written, epoch seconds, out of the mart's own Delta log."""

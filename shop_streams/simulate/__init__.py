@@ -1,4 +1,4 @@
-"""Deterministic traffic of each domain, sent through its real door. The same seed makes the same events."""
+"""Deterministic traffic of each domain, sent through its real endpoint. The same seed makes the same events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _over_http(path: str, events: Callable[[int, int, datetime], Iterable[dict[s
 
 
 DOMAINS: dict[str, Send] = {
-    "app_events": _over_http(app_events.DOOR, app_events.events),
-    "sales": _over_http(sales.DOOR, sales.events),
+    "app_events": _over_http(app_events.ENDPOINT, app_events.events),
+    "sales": _over_http(sales.ENDPOINT, sales.events),
     "promotions": promotions.send,
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-DOOR = "/track"
+ENDPOINT = "/track"
 APPS = ("web_shop", "mobile_app", "partner_site")
 CATEGORIES = ("navigation", "checkout", "content")
 ACTIONS = ("page_view", "button_click", "scroll", None)

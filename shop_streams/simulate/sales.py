@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-DOOR = "/shop-events"
+ENDPOINT = "/shop-events"
 CATEGORIES = ("garden", "kitchen", "toys", "books", "sports")
 ITEMS = 300
 VISITORS = 2_000

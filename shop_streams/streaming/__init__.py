@@ -3,7 +3,7 @@
 spec.py        what a stream is: topic in, sink out
 records.py     Kafka records, and the rules that decide between a row and a dead letter
 dead_letters.py  the table of what was refused
-drafts.py, replay.py, replay_ledger.py  mend a letter and let the rules judge it; send it again; what was sent, and where it lies
+drafts.py, replay.py, replay_ledger.py  mend a letter and let the rules validate it; send it again; what was sent, and where it lies
 accounting.py  offsets = rows + dead letters + in flight
 checkpoint.py  what must stay as it was at a stream's first start
 sinks.py       where a stream's batches go: a Delta table with dead letters, or a Kafka topic

@@ -1,7 +1,7 @@
 """The accounting of a topic: every record that it holds is a row, a dead letter, or still in flight, and each of it once.
 
 Offsets are counted first, since that costs no reading: where each has arrived, each record has. Only where some have not,
-the topic itself is asked whether they hold a record. Marks of transactions, aborted records, and what compaction or
+the topic itself is asked whether they hold a record. transaction markers, aborted records, and what compaction or
 retention took away do not.
 """
 
@@ -17,11 +17,11 @@ from datetime import timedelta
 import numpy as np
 import pyarrow.compute as pc
 
-from shop_streams.kafka import held_offsets, offsets_at, topic_identity, watermarks
+from shop_streams.kafka import held_offsets, offset_ranges, offsets_at, topic_identity
 from shop_streams.lake import reader
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
-from shop_streams.streaming.checkpoint import committed_offsets, note_without_spark
+from shop_streams.streaming.checkpoint import committed_offsets, metadata_without_spark
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, POISONED, poisoned_in
 from shop_streams.streaming.identity import NOTE, require_same
 from shop_streams.streaming.spec import StreamSpec
@@ -119,10 +119,10 @@ def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None)
     if table is None:
         raise ValueError(f"{spec.name} has no lake table to account for")
     servers, topic, checkpoint = settings.kafka, spec.topic.name, spec.checkpoint(settings)
-    pinned = note_without_spark(checkpoint, NOTE)
+    pinned = metadata_without_spark(checkpoint, NOTE)
     if pinned is not None:
         require_same(topic, pinned, topic_identity(servers, topic))
-    marks = watermarks(servers, topic)
+    marks = offset_ranges(servers, topic)
     ranges = marks if ranges is None else ranges
     if not ranges:
         return []
@@ -150,7 +150,7 @@ def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None)
 def recent_accounts(spec: StreamSpec, settings: Settings) -> list[PartitionAccount]:
     """The accounts of the last 24 hours, and of all before them that the stream has not come to yet."""
     servers, topic = settings.kafka, spec.topic.name
-    marks = watermarks(servers, topic)
+    marks = offset_ranges(servers, topic)
     (firsts,) = offsets_at(servers, topic, [time.time() - RECENT_HOURS * 3600])
     unread = committed_offsets(spec.checkpoint(settings), topic)
     ranges = {

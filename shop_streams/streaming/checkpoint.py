@@ -24,7 +24,7 @@ class CheckpointMismatch(Exception):
 
 
 @dataclass(frozen=True)
-class CheckpointNotes:
+class CheckpointMetadata:
     """The notes of the checkpoint in `folder`."""
 
     spark: SparkSession
@@ -73,7 +73,7 @@ class CheckpointNotes:
         """
         return self.get("writer_id", lambda: uuid.uuid4().hex)
 
-    def pin(self, facts: Mapping[str, str]) -> None:
+    def require_unchanged(self, facts: Mapping[str, str]) -> None:
         """Note each fact at the first start, and refuse another value later: Spark would quietly go on with the old one.
 
         Raises:
@@ -89,7 +89,7 @@ class CheckpointNotes:
                 )
 
 
-def note_without_spark(folder: str, name: str) -> str | None:
+def metadata_without_spark(folder: str, name: str) -> str | None:
     """The note `name` of the checkpoint in `folder`, or None when it was never taken; for checks and the command line."""
     part = next((one for one in sorted(_names(folder, "notes", name)) if one.endswith(".txt")), None)
     lines = _text(folder, "notes", name, part).splitlines() if part else []

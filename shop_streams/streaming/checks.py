@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from shop_streams.kafka import oldest_timestamp, watermarks
+from shop_streams.kafka import offset_ranges, oldest_timestamp
 from shop_streams.settings import get_settings
 from shop_streams.streaming.accounting import RECENT_HOURS, recent_accounts
 from shop_streams.streaming.checkpoint import committed_offsets
@@ -85,7 +85,7 @@ def build_checks(spec: StreamSpec) -> Sequence[dg.AssetChecksDefinition]:
     def retention() -> dg.AssetCheckResult:
         settings = get_settings()
         read_to = committed_offsets(spec.checkpoint(settings), spec.topic.name)
-        marks = watermarks(settings.kafka, spec.topic.name)
+        marks = offset_ranges(settings.kafka, spec.topic.name)
         unread = {number: (read_to.get(number, low), high) for number, (low, high) in marks.items()}
         lost = sum(max(0, low - unread[number][0]) for number, (low, _) in marks.items())
         limit = retention_seconds(settings.kafka, spec.topic.name)

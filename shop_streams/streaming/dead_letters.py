@@ -33,7 +33,7 @@ def poisoned_in(stream: str) -> str:
     return f"{POISONED}{stream}: "
 
 
-def poisoned_beside(reason: str, streams: Sequence[str]) -> str | None:
+def poisoned_elsewhere(reason: str, streams: Sequence[str]) -> str | None:
     """The stream that could not get past a record, unless it is one of `streams`; None for every other reason."""
     if not streams or not reason.startswith(POISONED):
         return None
@@ -42,7 +42,7 @@ def poisoned_beside(reason: str, streams: Sequence[str]) -> str | None:
 
 
 def as_dead_letters(refused: DataFrame, domain: str) -> DataFrame:
-    """Rows of the dead letters' table out of judged records whose `reason` is not null."""
+    """Rows of the dead letters' table out of validated records whose `reason` is not null."""
     return refused.select(
         F.lit(domain).alias("domain"),
         "topic",

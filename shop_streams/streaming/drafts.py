@@ -16,7 +16,7 @@ from pyspark.errors import PySparkException
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings
-from shop_streams.streaming.dead_letters import poisoned_beside
+from shop_streams.streaming.dead_letters import poisoned_elsewhere
 from shop_streams.streaming.records import RECORD_COLUMNS
 from shop_streams.streaming.spec import StreamSpec
 
@@ -29,7 +29,7 @@ PROBE_SECONDS = 2.0
 
 Letter = dict[str, Any]
 Fix = Callable[[bytes], bytes]
-Judge = Callable[[str, Sequence[tuple[str, bytes | None]]], list[str | None]]
+Validate = Callable[[str, Sequence[tuple[str, bytes | None]]], list[str | None]]
 Item = TypeVar("Item")
 
 
@@ -88,11 +88,11 @@ class Draft:
 def make_drafts(
     letters: Sequence[Letter],
     fix: Fix,
-    judge: Judge,
+    validate: Validate,
     firsts: Mapping[str, bytes | None] | None = None,
     lake_streams: Sequence[str] = (),
 ) -> Iterator[Draft]:
-    """Mend and judge each letter; one that can't be mended holds up no other.
+    """Mend and validate each letter; one that can't be mended holds up no other.
 
     `firsts` gives the values to start from, by the letter's place, instead of the letters' own. `lake_streams` are the
     streams that fill the lake: a letter that only another stream could not get past is a row there already.
@@ -101,14 +101,14 @@ def make_drafts(
         drafts = [_mended(letter, fix, firsts) for letter in chunk]
         for domain in {draft.letter["domain"] for draft in drafts if draft.failed is None}:
             asked = [i for i, draft in enumerate(drafts) if draft.failed is None and draft.letter["domain"] == domain]
-            reasons = judge(domain, [(drafts[i].letter["topic"], drafts[i].after) for i in asked])
+            reasons = validate(domain, [(drafts[i].letter["topic"], drafts[i].after) for i in asked])
             for i, reason in zip(asked, reasons, strict=True):
                 drafts[i] = replace(drafts[i], refused=reason or _row_already(drafts[i].letter, lake_streams))
         yield from drafts
 
 
 def _row_already(letter: Letter, lake_streams: Sequence[str]) -> str | None:
-    stream = poisoned_beside(letter["reason"], lake_streams)
+    stream = poisoned_elsewhere(letter["reason"], lake_streams)
     if stream is None:
         return None
     return f"it is a row of the lake already, only {stream} left it out: sent again, it would count twice"
@@ -140,7 +140,7 @@ def chunks(items: Sequence[Item], size: Callable[[Item], int]) -> Iterator[list[
         yield chunk
 
 
-def judge_with(specs: Sequence[StreamSpec], settings: Settings, spark_of: Callable[[], SparkSession]) -> Judge:
+def validate_with(specs: Sequence[StreamSpec], settings: Settings, spark_of: Callable[[], SparkSession]) -> Validate:
     """The rules of the streams' domains, as a function from values to reasons; `spark_of()` opens the session.
 
     Raises:
@@ -148,29 +148,29 @@ def judge_with(specs: Sequence[StreamSpec], settings: Settings, spark_of: Callab
     """
     by_domain = {spec.domain: spec for spec in specs}
 
-    def judge(domain: str, values: Sequence[tuple[str, bytes | None]]) -> list[str | None]:
+    def validate(domain: str, values: Sequence[tuple[str, bytes | None]]) -> list[str | None]:
         if domain not in by_domain:
             raise ShopStreamsError(
-                f"No stream has the domain {domain!r}, so nobody can judge its letters; name one of {', '.join(by_domain)}."
+                f"No stream has the domain {domain!r}, so nobody can validate its letters; name one of {', '.join(by_domain)}."
             )
         _probe(settings)
         try:
             records = records_of(spark_of(), values, datetime.now(UTC))
-            rows = _judged(by_domain[domain], records, settings).select("offset", "reason").collect()
+            rows = _validated(by_domain[domain], records, settings).select("offset", "reason").collect()
         except PySparkException as error:
             raise ShopStreamsError(
-                f"Spark at {settings.spark} could not judge letters of {domain}: {str(error)[:300]}. Nothing of them was "
+                f"Spark at {settings.spark} could not validate letters of {domain}: {str(error)[:300]}. Nothing of them was "
                 "sent. `shop-streams status` tells whether it is up."
             ) from error
         reasons = {row.offset: row.reason for row in rows}
         return [reasons[number] for number in range(len(values))]
 
-    return judge
+    return validate
 
 
-def _judged(spec: StreamSpec, records: DataFrame, settings: Settings) -> DataFrame:
-    judged: DataFrame = spec.sink.judge(records, settings.first_day.isoformat())  # type: ignore[attr-defined]  # a sink with dead letters has rules
-    return judged
+def _validated(spec: StreamSpec, records: DataFrame, settings: Settings) -> DataFrame:
+    validated: DataFrame = spec.sink.validate(records, settings.first_day.isoformat())  # type: ignore[attr-defined]  # a sink with dead letters has rules
+    return validated
 
 
 def records_of(spark: SparkSession, values: Sequence[tuple[str, bytes | None]], now: datetime) -> DataFrame:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import topic_identity, watermarks
-from shop_streams.streaming.checkpoint import CheckpointNotes
+from shop_streams.kafka import offset_ranges, topic_identity
+from shop_streams.streaming.checkpoint import CheckpointMetadata
 
 NOTE = "topic_identity"
 WAY_OUT = (
@@ -27,24 +27,26 @@ class RecordsLost(ShopStreamsError):
     """Kafka has deleted records that the stream had not read."""
 
 
-def require_same(topic: str, pinned: str, found: str | None) -> None:
+def require_same(topic: str, known: str, found: str | None) -> None:
     """Compare two identities, each `cluster id/topic id`; `found` is None for a topic that is not there.
 
     Raises:
         TopicChanged: they differ; says which of the two ids, and what to do.
     """
-    if found == pinned:
+    if found == known:
         return
     if found is None:
         what = f"topic {topic} does not exist any more"
-    elif found.split("/")[0] != pinned.split("/")[0]:
-        what = f"this is another Kafka cluster: {found.split('/')[0]}, not {pinned.split('/')[0]}"
+    elif found.split("/")[0] != known.split("/")[0]:
+        what = f"this is another Kafka cluster: {found.split('/')[0]}, not {known.split('/')[0]}"
     else:
-        what = f"topic {topic} was deleted and made again: its id is {found.split('/')[1]}, not {pinned.split('/')[1]}"
+        what = f"topic {topic} was deleted and made again: its id is {found.split('/')[1]}, not {known.split('/')[1]}"
     raise TopicChanged(f"{what}. The stream's offsets mean nothing there, and it would leave records out. {WAY_OUT}")
 
 
-def pin(notes: CheckpointNotes, servers: str, topic: str, committed: Mapping[int, int]) -> dict[int, int]:
+def require_unchanged(
+    metadata: CheckpointMetadata, servers: str, topic: str, committed: Mapping[int, int]
+) -> dict[int, int]:
     """Keep the topic's identity at the checkpoint's first start, and compare it at each later one.
 
     `committed` are the offsets that the stream has come to, for each partition; the topic's earliest ones are returned.
@@ -58,15 +60,15 @@ def pin(notes: CheckpointNotes, servers: str, topic: str, committed: Mapping[int
         raise TopicChanged(
             f"topic {topic} does not exist at {servers}. Create it: `shop-streams prepare` does. {WAY_OUT}"
         )
-    noted = notes.find(NOTE)
+    noted = metadata.find(NOTE)
     if noted is not None:
         require_same(topic, noted, found)
-    marks = watermarks(servers, topic, committed=False)
+    marks = offset_ranges(servers, topic, committed=False)
     earliest = {number: low for number, (low, _) in marks.items()}
     require_not_ahead(topic, committed, {number: high for number, (_, high) in marks.items()})
     require_all_held(topic, committed, earliest)
     if noted is None:
-        notes.get(NOTE, lambda: found)  # a checkpoint of an earlier version gets it too, if it fits
+        metadata.get(NOTE, lambda: found)  # a checkpoint of an earlier version gets it too, if it fits
     return earliest
 
 

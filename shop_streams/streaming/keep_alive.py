@@ -36,7 +36,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Memory:
+class CursorState:
     """What the sensor's cursor keeps: runs in a row that failed before they had run soundly, the last run counted, requests."""
 
     failures: int = 0
@@ -50,7 +50,7 @@ class Decision:
 
     start: bool
     why: str
-    memory: Memory
+    memory: CursorState
     dead_runs: tuple[str, ...] = ()
 
 
@@ -66,7 +66,7 @@ def decide(
     lease: Lease | None,
     unfinished: list[Run],
     last_finished: Run | None,
-    memory: Memory,
+    memory: CursorState,
     ttl: float,
     interval: float = 0.0,
 ) -> Decision:
@@ -77,7 +77,7 @@ def decide(
     """
     sound = sound_seconds(memory.failures, interval)
     if lease is not None and lease.lag is not None and lease.ran_for >= sound:
-        memory = Memory(0, memory.last_failed_run, memory.requests)
+        memory = CursorState(0, memory.last_failed_run, memory.requests)
     if lease is not None and lease.fresh(ttl):
         lag = "unknown" if lease.lag is None else f"{lease.lag} offsets"
         return Decision(
@@ -98,12 +98,12 @@ def decide(
     dead = tuple(run.run_id for run in unfinished)
     failed_for = None
     if dead:
-        memory = Memory(memory.failures + 1, dead[0], memory.requests)
+        memory = CursorState(memory.failures + 1, dead[0], memory.requests)
         failed_for = 0.0
     elif last_finished is not None and last_finished.status == dg.DagsterRunStatus.FAILURE.value:
         failed_for = last_finished.ended or 0.0
         if last_finished.run_id != memory.last_failed_run:
-            memory = Memory(memory.failures + 1, last_finished.run_id, memory.requests)
+            memory = CursorState(memory.failures + 1, last_finished.run_id, memory.requests)
     pause = backoff_seconds(memory.failures)
     if failed_for is not None and failed_for < pause:
         return Decision(
@@ -112,7 +112,7 @@ def decide(
             memory,
             dead,
         )
-    memory = Memory(memory.failures, memory.last_failed_run, memory.requests + 1)
+    memory = CursorState(memory.failures, memory.last_failed_run, memory.requests + 1)
     return Decision(True, f"starting: {_state_in_words(lease, ttl)}", memory, dead)
 
 
@@ -179,7 +179,7 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition, settings_of: Callable[
             return dg.SensorResult(skip_reason=dg.SkipReason(BEING_STOPPED), cursor=context.cursor)
         leases = Leases(settings.postgres)
         lease = leases.read().get(spec.name)
-        memory = Memory(**json.loads(context.cursor)) if context.cursor else Memory()
+        memory = CursorState(**json.loads(context.cursor)) if context.cursor else CursorState()
         alive = lease is not None and lease.fresh(settings.lease_seconds)
         # Most ticks end here: to open Dagster's instance and look for runs is dear, and would change nothing.
         unfinished, finished = ([], None) if alive else _runs(context.instance, job.name)

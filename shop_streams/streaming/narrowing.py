@@ -1,6 +1,6 @@
 """A batch that fails again and again is narrowed down to the records that do it: they become dead letters, the stream goes on.
 
-Every rule that can be stated is a rule at the door. This is for what still slips through. Nothing is blamed by its looks:
+Every rule that can be stated is a rule at the endpoint. This is for what still slips through. Nothing is blamed by its looks:
 a record is left out only if it fails alone, and the batch passes without it. What fails for another reason, such as a
 full disk, is never blamed on a record.
 """

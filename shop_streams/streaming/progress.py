@@ -10,11 +10,11 @@ import dagster as dg
 import psycopg2
 from confluent_kafka import KafkaException
 
-from shop_streams.kafka import watermarks
+from shop_streams.kafka import offset_ranges
 from shop_streams.lake import reader
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
-from shop_streams.streaming.spec import Companion, StreamSpec, stream_key
+from shop_streams.streaming.spec import Sidecar, StreamSpec, stream_key
 
 LAG_SECONDS = 2.0  # the lease is beaten between two looks at the topic: they must not hold it up
 
@@ -25,14 +25,14 @@ def consumer_lag(servers: str, topic: str, end_offsets: dict[str, int]) -> int |
     None when the broker does not answer: the query waits for it too, and ends by itself when that takes too long.
     """
     try:
-        marks = watermarks(servers, topic, LAG_SECONDS)
+        marks = offset_ranges(servers, topic, LAG_SECONDS)
     except KafkaException:
         return None
     return sum(high - end_offsets.get(str(number), low) for number, (low, high) in marks.items())
 
 
 @dataclass(frozen=True)
-class Sample:
+class BatchProgress:
     """The newest finished batch of a query, in the words of the UI's plots."""
 
     batch_id: int
@@ -43,7 +43,7 @@ class Sample:
     num_input_rows: int
 
     @classmethod
-    def of(cls, progress: Any, topic: str) -> Sample | None:
+    def of(cls, progress: Any, topic: str) -> BatchProgress | None:
         """Read Spark's progress report (its JSON form); None before the first batch has finished."""
         if progress is None:
             return None
@@ -71,7 +71,7 @@ class Reporter:
 
     spec: StreamSpec
     settings: Settings
-    companion: Companion | None = None
+    sidecar: Sidecar | None = None
     reported: dict[str, int] = field(default_factory=dict)
     last_batch: int = -1
     last_metrics: dict[str, float] = field(default_factory=dict)
@@ -84,24 +84,24 @@ class Reporter:
         table = self.spec.sink.table
         return reader.row_counts(table.uri(self.settings), table.partition_by[0]) if table else {}
 
-    def events(self, sample: Sample | None, lag: int | None) -> list[dg.AssetMaterialization]:
+    def events(self, sample: BatchProgress | None, lag: int | None) -> list[dg.AssetMaterialization]:
         """The materializations that are due now; none when nothing has changed since the last call."""
         new = sample is not None and sample.batch_id != self.last_batch
-        return (self._of_batch(sample, lag) if sample is not None and new else []) + self._of_companion()
+        return (self._of_batch(sample, lag) if sample is not None and new else []) + self._of_sidecar()
 
-    def _of_companion(self) -> list[dg.AssetMaterialization]:
-        if self.companion is None or self.spec.beside is None:
+    def _of_sidecar(self) -> list[dg.AssetMaterialization]:
+        if self.sidecar is None or self.spec.sidecar is None:
             return []
         try:
-            metrics = self.companion.metrics()
+            metrics = self.sidecar.metrics()
         except psycopg2.OperationalError:
             return []
         if metrics == self.last_metrics:
             return []
         self.last_metrics = metrics
-        return [dg.AssetMaterialization(self.spec.beside.output, metadata=dict(metrics))]
+        return [dg.AssetMaterialization(self.spec.sidecar.output, metadata=dict(metrics))]
 
-    def _of_batch(self, sample: Sample, lag: int | None) -> list[dg.AssetMaterialization]:
+    def _of_batch(self, sample: BatchProgress, lag: int | None) -> list[dg.AssetMaterialization]:
         counts = self._counts()
         grown = {key: rows for key, rows in sorted(counts.items()) if self.reported.get(key) != rows}
         self.reported, self.last_batch = counts, sample.batch_id

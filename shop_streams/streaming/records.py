@@ -67,7 +67,7 @@ def _source(reader, servers: str, topic: str, how: str = "subscribe"):  # DataFr
     )
 
 
-def judge_records(
+def validate_records(
     records: DataFrame,
     rules: Rules,
     fields: Mapping[str, str],
@@ -80,13 +80,13 @@ def judge_records(
     """
     kept = "".join(f"{name} {RECORD_TYPES[name]}, " for name in keep)
     event = ", ".join(f"{name}: {kind}" for name, kind in fields.items())
-    judge = Judge(rules, dict(fields), first_day, tuple(keep))
+    validator = Validator(rules, dict(fields), first_day, tuple(keep))
     needed = records.select(*dict.fromkeys([*keep, "timestamp", "value"]))
-    return needed.mapInArrow(judge.batches, f"{kept}event struct<{event}>, reason string")
+    return needed.mapInArrow(validator.batches, f"{kept}event struct<{event}>, reason string")
 
 
 @dataclass(frozen=True)
-class Judge:
+class Validator:
     """What travels to Spark's workers: plain values, and the rules by name."""
 
     rules: Rules
@@ -95,7 +95,7 @@ class Judge:
     keep: tuple[str, ...]
 
     def batches(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Judge Arrow batches; a column for each of `keep`, the events and the reasons."""
+        """Validate Arrow batches; a column for each of `keep`, the events and the reasons."""
         import pyarrow as pa
 
         decode = msgspec.json.Decoder(self.rules.model).decode
@@ -112,7 +112,7 @@ class Judge:
                 if times.latest != moment + ahead:  # many records have the same time
                     times = Times(first, moment + ahead)
                 try:
-                    events.append(self.rules.judge(value, times, decode))
+                    events.append(self.rules.validate(value, times, decode))
                     reasons.append(None)
                 except Refused as refused:
                     events.append(None)

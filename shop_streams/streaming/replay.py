@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from confluent_kafka import KafkaError, KafkaException
 
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import producer, read_topic, watermarks
+from shop_streams.kafka import offset_ranges, producer, read_topic
 from shop_streams.lake import reader
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
@@ -175,7 +175,7 @@ def _topic(place: str) -> str:
 
 def _ends(settings: Settings, topic: str) -> dict[int, int]:
     try:
-        return {number: high for number, (_, high) in watermarks(settings.kafka, topic).items()}
+        return {number: high for number, (_, high) in offset_ranges(settings.kafka, topic).items()}
     except KafkaException as error:
         raise ShopStreamsError(
             f"Kafka at {settings.kafka} does not tell the end of topic {topic}: {error.args[0]}. "

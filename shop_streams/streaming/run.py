@@ -23,15 +23,15 @@ from shop_streams.kafka import topic_identity
 from shop_streams.lake.table import SchemaMismatch
 from shop_streams.settings import Settings
 from shop_streams.streaming import identity, records
-from shop_streams.streaming.checkpoint import CheckpointMismatch, CheckpointNotes, committed_offsets, planned_batch
+from shop_streams.streaming.checkpoint import CheckpointMetadata, CheckpointMismatch, committed_offsets, planned_batch
 from shop_streams.streaming.lease import HeldLease, LeaseHeld, Leases, Superseded
 from shop_streams.streaming.narrowing import Narrowing, due, leave_out, narrow
 from shop_streams.streaming.patience import DATABASE_ERRORS, DatabaseAway, Patience, wait_until_it_answers
 from shop_streams.streaming.priority import TURN_SECONDS, turn_to_start
-from shop_streams.streaming.progress import Reporter, Sample, consumer_lag
+from shop_streams.streaming.progress import BatchProgress, Reporter, consumer_lag
 from shop_streams.streaming.query import STOP_SECONDS, SparkGone, probe_spark, stop_queries, wait_for_spark
 from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
-from shop_streams.streaming.spec import Companion, StreamContext, StreamSpec
+from shop_streams.streaming.spec import Sidecar, StreamContext, StreamSpec
 from shop_streams.streaming.switch import KeepAliveSwitch
 
 START_SECONDS = 120.0
@@ -61,13 +61,13 @@ def start_query(
 ) -> Any:
     """Prepare the sink and start the query on its checkpoint. `trigger` as in `DataStreamWriter.trigger`."""
     stream = StreamContext(spark, settings, spec.name, spec.topic.name, spec.checkpoint(settings))
-    notes = CheckpointNotes(spark, stream.checkpoint)
+    metadata = CheckpointMetadata(spark, stream.checkpoint)
     known = Narrowing(settings.postgres)
-    if notes.find(identity.NOTE) is None:  # a new checkpoint
+    if metadata.find(identity.NOTE) is None:  # a new checkpoint
         known.forget(spec.name)
-    notes.pin(spec.pinned(settings))
-    earliest = identity.pin(
-        notes, settings.kafka, spec.topic.name, committed_offsets(stream.checkpoint, spec.topic.name)
+    metadata.require_unchanged(spec.fixed_settings(settings))
+    earliest = identity.require_unchanged(
+        metadata, settings.kafka, spec.topic.name, committed_offsets(stream.checkpoint, spec.topic.name)
     )
     spec.sink.prepare(stream)
     narrow(spec, stream, earliest, say)
@@ -111,7 +111,7 @@ class StreamRun:
         self._spark_of = spark_of
         self._switch = KeepAliveSwitch(context.instance, spec, context.run)
         self._rest_request = RestRequest.of(settings)
-        self._sample: Sample | None = None
+        self._sample: BatchProgress | None = None
         self._ends: dict[str, int] = {}
         self._due: list[dg.AssetMaterialization] = []
         self._last_report = time.monotonic() - settings.report_seconds
@@ -135,8 +135,8 @@ class StreamRun:
                 with lease.beating(settings.beat_seconds, NARROW_SECONDS if narrows else TURN_SECONDS + START_SECONDS):
                     query = _start(spec, settings, spark, self._say)
                     self._identity = topic_identity(settings.kafka, spec.topic.name)
-                with spec.beside.run(settings, spec.name, lease.epoch) if spec.beside else nullcontext() as companion:
-                    self._watch(query, lease, companion)
+                with spec.sidecar.run(settings, spec.name, lease.epoch) if spec.sidecar else nullcontext() as sidecar:
+                    self._watch(query, lease, sidecar)
 
     @contextmanager
     def _stopping_queries(self, spark: SparkSession, lease: HeldLease) -> Iterator[None]:
@@ -153,17 +153,17 @@ class StreamRun:
             if problem:
                 self._say(f"the query could not be stopped: {problem}")
 
-    def _watch(self, query: Any, lease: HeldLease, companion: Companion | None) -> None:
+    def _watch(self, query: Any, lease: HeldLease, sidecar: Sidecar | None) -> None:
         """Beat and report until there is a reason to rest."""
         settings = self._settings
-        reporter = Reporter(self._spec, settings, companion)
+        reporter = Reporter(self._spec, settings, sidecar)
         reporter.start()
         patience = Patience(settings.lease_seconds, self._print)
         while True:
             probe_spark(settings)
             lag = self._look_at(query)
-            if companion is not None:
-                companion.check()
+            if sidecar is not None:
+                sidecar.check()
             reason = None
             with patience():  # what talks to PostgreSQL, the beat first
                 batch = self._sample.batch_id if self._sample else None
@@ -185,7 +185,7 @@ class StreamRun:
             self._count_failure()
             raise QueryEnded(str(problem) if problem else "the query was stopped from outside of its run")
         topic = self._spec.topic.name
-        newest = Sample.of(query.lastProgress, topic)
+        newest = BatchProgress.of(query.lastProgress, topic)
         if newest is not None and (self._sample is None or newest.num_input_rows):  # Spark reports idle moments too
             self._sample = newest
         self._ends = (newest.end_offsets if newest else {}) or self._ends
@@ -252,7 +252,7 @@ class QueryEnded(Exception):
 
 @contextmanager
 def _failing_with_advice(context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings) -> Iterator[None]:
-    """Turn what can go wrong into a `dg.Failure` that says what happened and what to do next."""
+    """SequenceLock what can go wrong into a `dg.Failure` that says what happened and what to do next."""
     advice: dict[type[Exception], str] = {
         LeaseHeld: "Nothing to do: the stream runs elsewhere. Terminate that run first if you want this one.",
         Superseded: "Nothing to do: a newer run took over while this one was paused.",

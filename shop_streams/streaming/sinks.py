@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from shop_streams.lake.table import Table
 from shop_streams.lake.write import append_batch
-from shop_streams.streaming.checkpoint import CheckpointNotes
+from shop_streams.streaming.checkpoint import CheckpointMetadata
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, as_dead_letters
 
 if TYPE_CHECKING:
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from shop_streams.topics import Topic
 
 Transform = Callable[[DataFrame], DataFrame]
-JudgeRecords = Callable[[DataFrame, str], DataFrame]
+ValidateRecords = Callable[[DataFrame, str], DataFrame]
 
 
 @dataclass(frozen=True)
 class LakeSink:
     """Every record becomes a row of `table` or a dead letter, once.
 
-    `judge(records, first day)` adds `reason` (null for a good record) and whatever `rows` needs; `rows(judged)`
+    `validate(records, first day)` adds `reason` (null for a good record) and whatever `project` needs; `project(validated)`
     selects the table's columns. Both run on Spark's server, inside foreachBatch.
     """
 
     table: Table
     domain: str
-    judge: JudgeRecords
-    rows: Transform
+    validate: ValidateRecords
+    project: Transform
 
     @property
     def output_topic(self) -> Topic:
@@ -52,20 +52,20 @@ class LakeSink:
     def writer(self, records: DataFrame, context: StreamContext) -> DataStreamWriter:
         batches = BatchWriter(
             domain=self.domain,
-            judge=self.judge,
-            rows=self.rows,
+            validate=self.validate,
+            project=self.project,
             first_day=context.settings.first_day.isoformat(),
             uri=self.table.uri(context.settings),
             partition_by=self.table.partition_by,
             dead_letters_uri=DEAD_LETTERS.uri(context.settings),
-            writer_id=CheckpointNotes(context.spark, context.checkpoint).writer_id(),
+            writer_id=CheckpointMetadata(context.spark, context.checkpoint).writer_id(),
         )
         # A bound method, not the object itself: pyspark asks a function for its signature.
         return records.writeStream.foreachBatch(batches.write)
 
     def attempt(self, records: DataFrame, context: StreamContext) -> None:
-        judged = self.judge(records, context.settings.first_day.isoformat())
-        write_nowhere(self.rows(judged.where("reason is null")))
+        validated = self.validate(records, context.settings.first_day.isoformat())
+        write_nowhere(self.project(validated.where("reason is null")))
 
 
 def write_nowhere(rows: DataFrame) -> None:
@@ -78,8 +78,8 @@ class BatchWriter:
     """What travels to Spark's worker: plain values, and two functions by name; `first_day` is an ISO date."""
 
     domain: str
-    judge: JudgeRecords
-    rows: Transform
+    validate: ValidateRecords
+    project: Transform
     first_day: str
     uri: str
     partition_by: tuple[str, ...]
@@ -93,13 +93,13 @@ class BatchWriter:
         observation is also what keeps Spark from parsing every value once for the filter and again for the rows.
         """
         seen = Observation(f"batch_{batch_id}")
-        judged = self.judge(records, self.first_day)
-        observed = judged.observe(seen, F.count("reason").alias("refused"))
-        rows = self.rows(observed.where("reason is null"))
+        validated = self.validate(records, self.first_day)
+        observed = validated.observe(seen, F.count("reason").alias("refused"))
+        rows = self.project(observed.where("reason is null"))
         append_batch(rows, self.uri, self.partition_by, self.writer_id, batch_id)
         # A repeated batch is skipped without being run, and so has counted nothing: look for its dead letters again.
         if seen.get.get("refused", 1) > 0:
-            refused = as_dead_letters(judged.where("reason is not null"), self.domain)
+            refused = as_dead_letters(validated.where("reason is not null"), self.domain)
             writer_id = f"{self.writer_id}:dead_letters"
             append_batch(refused, self.dead_letters_uri, DEAD_LETTERS.partition_by, writer_id, batch_id)
 

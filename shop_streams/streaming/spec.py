@@ -12,7 +12,7 @@ import dagster as dg
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
-from shop_streams.streaming.sinks import JudgeRecords, LakeSink, TopicSink, Transform
+from shop_streams.streaming.sinks import LakeSink, TopicSink, Transform, ValidateRecords
 from shop_streams.topics import Topic
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Sink(Protocol):
         ...
 
 
-class Companion(Protocol):
+class Sidecar(Protocol):
     """What works beside a stream's query, in the stream's own run and under its lease."""
 
     def check(self) -> None:
@@ -73,10 +73,10 @@ class Companion(Protocol):
 
 
 @dataclass(frozen=True)
-class Beside:
-    """`run(settings, stream's name, epoch)` starts a companion for as long as the block lasts; it fills the asset `output`."""
+class SidecarSpec:
+    """`run(settings, stream's name, epoch)` starts a sidecar for as long as the block lasts; it fills the asset `output`."""
 
-    run: Callable[[Settings, str, int], AbstractContextManager[Companion]]
+    run: Callable[[Settings, str, int], AbstractContextManager[Sidecar]]
     output: dg.AssetKey
 
 
@@ -86,7 +86,7 @@ class StreamSpec:
 
     Attributes:
         interval_seconds: the trigger's interval, out of the settings.
-        pinned: the settings, by name, that its checkpoint can't follow when they change.
+        fixed_settings: the settings, by name, that its checkpoint can't follow when they change.
         reads: assets that it reads beside its topic.
         partitions: of the table that it fills, for the lineage.
     """
@@ -96,10 +96,10 @@ class StreamSpec:
     topic: Topic
     sink: Sink
     interval_seconds: Callable[[Settings], float] = lambda settings: settings.ingest_interval_seconds
-    pinned: Callable[[Settings], Mapping[str, str]] = lambda _settings: {}
+    fixed_settings: Callable[[Settings], Mapping[str, str]] = lambda _settings: {}
     max_offsets: Callable[[Settings], int] = lambda settings: settings.max_offsets_per_trigger
     reads: tuple[dg.AssetKey, ...] = ()
-    beside: Beside | None = None
+    sidecar: SidecarSpec | None = None
     partitions: dg.PartitionsDefinition | None = None
 
     @property
@@ -117,7 +117,7 @@ class StreamSpec:
         return f"{settings.checkpoints}/{self.name}"
 
 
-def lake_stream(*, table: Table, validate: JudgeRecords, project: Transform, **more: Any) -> StreamSpec:
+def lake_stream(*, table: Table, validate: ValidateRecords, project: Transform, **more: Any) -> StreamSpec:
     """A stream that makes of each record a row of `table` or a dead letter; `more` are the attributes of `StreamSpec`.
 
     `validate(records, first day)` adds `event`, or `reason` for a record that breaks a rule; `project(validated)` selects the

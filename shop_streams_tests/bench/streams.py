@@ -11,7 +11,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from shop_streams.defs.app_events.schema import EVENTS, RECORD_FIELDS
-from shop_streams.defs.app_events.transforms import judge, rows
+from shop_streams.defs.app_events.transforms import project, validate
 from shop_streams.defs.sales import aggregate
 from shop_streams.lake.table import Table as LakeTable
 from shop_streams.settings import Settings
@@ -78,7 +78,7 @@ def bench_ingest(spark: SparkSession, settings: Settings, count: int, rounds: in
     def ours() -> Any:
         run = uuid.uuid4().hex
         table = LakeTable(f"bench/{run}", EVENTS.columns, EVENTS.partition_by, "")
-        spec = lake_stream(name=f"bench_{run}", topic=topic, table=table, validate=judge, project=rows)
+        spec = lake_stream(name=f"bench_{run}", topic=topic, table=table, validate=validate, project=project)
         return start_query(spec, settings, spark, availableNow=True)
 
     with bare_spark(settings) as other:

@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 from rich.console import Console
 from rich.progress import track
 
-from shop_streams.kafka import watermarks
+from shop_streams.kafka import offset_ranges
 from shop_streams.settings import Settings
 from shop_streams.topics import Topic, create_topics
 
@@ -19,7 +19,7 @@ console = Console()
 def fill(settings: Settings, topic: str, count: int, make: Callable[[random.Random], str]) -> None:
     """Write `count` records, the same for everybody, as fast as Kafka takes them; a topic that holds them stays as it is."""
     create_topics(settings, (Topic(topic, ""),))
-    if sum(high - low for low, high in watermarks(settings.kafka, topic).values()) == count:
+    if sum(high - low for low, high in offset_ranges(settings.kafka, topic).values()) == count:
         return
     source = random.Random(7)
     config = {

@@ -131,7 +131,7 @@ def test_workers_share_a_port_and_die_with_their_parent(broker: Broker) -> None:
         for _ in range(10):
             assert collector.post(json=GOOD).status_code == 200
         metrics = collector.ask("GET", "/metrics").text
-        assert 'collector_answers_total{door="/track",status="200"} 10.0' in metrics
+        assert 'collector_answers_total{endpoint="/track",status="200"} 10.0' in metrics
         collector.process.kill()
         wait_for("the workers to end", lambda: not any(one.is_running() for one in workers), 15)
 

@@ -1,4 +1,4 @@
-"""Every answer of the collector's doors, from the real process with the real Kafka behind it."""
+"""Every answer of the collector's endpoints, from the real process with the real Kafka behind it."""
 
 import time
 import uuid

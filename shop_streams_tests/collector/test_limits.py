@@ -112,7 +112,7 @@ def test_answers_are_counted(collector: CollectorProcess) -> None:
         found = [one for one in collector.ask("GET", "/metrics").text.splitlines() if one.startswith(line)]
         return float(found[0].split()[-1]) if found else 0
 
-    lines = [f'collector_answers_total{{door="/track",status="{status}"}}' for status in (200, 422)]
+    lines = [f'collector_answers_total{{endpoint="/track",status="{status}"}}' for status in (200, 422)]
     before = [count(line) for line in lines]
     for _ in range(3):
         collector.post(json=GOOD)

@@ -81,9 +81,9 @@ def test_nothing_that_is_accepted_throws_later(stack: Stack) -> None:
         [(bytearray(value), number) for number, value in enumerate(values)], "value binary, offset bigint"
     )
     records = records.selectExpr("'t' topic", "0 partition", "offset", "current_timestamp() timestamp", "value")
-    judged = transforms.judge(records, "2015-01-01")
-    assert judged.where("reason is not null").count() == 0
-    events = transforms.rows(judged)
+    validated = transforms.validate(records, "2015-01-01")
+    assert validated.where("reason is not null").count() == 0
+    events = transforms.project(validated)
     assert events.count() == len(values)
     found = transforms.enrich(transforms.without_repeats(events, events.where("false"))).collect()
     assert len(found) == len(values) // 2 + 1, "half of them have the same event_id"

@@ -138,7 +138,7 @@ def new_runs(stack: Stack, before: list[list[str]]) -> list[list[str]]:
 
 def wait_for_rest(stack: Stack) -> None:
     def settled() -> bool:
-        recorded = reader.recorded_versions(HOURLY.uri(stack.settings), "event_date")
+        recorded = reader.source_versions(HOURLY.uri(stack.settings), "event_date")
         # A run materializes its partitions one by one, each a moment after its rows are there.
         idle = all(run["status"] in ("SUCCESS", "FAILURE", "CANCELED") for run in mart_runs(stack))
         return idle and recorded == source_rows_by_day(stack.settings)
@@ -218,10 +218,10 @@ def metrics_of(stack: Stack, events: list[dict[str, Any]]) -> tuple[list[dict[st
     records = spark.createDataFrame(values, "value binary, offset bigint").selectExpr(
         "'t' as topic", "0 as partition", "offset", "current_timestamp() as timestamp", "value"
     )
-    judged = transforms.judge(records, "2015-01-01")
-    assert judged.where("reason is not null").count() == 0
-    sent = transforms.as_records(transforms.hourly_metrics(transforms.good_events(judged))).collect()
-    rows = [row.asDict() for row in day_metrics(transforms.rows(judged), date(2020, 9, 14), 0).collect()]
+    validated = transforms.validate(records, "2015-01-01")
+    assert validated.where("reason is not null").count() == 0
+    sent = transforms.as_records(transforms.hourly_metrics(transforms.good_events(validated))).collect()
+    rows = [row.asDict() for row in day_metrics(transforms.project(validated), date(2020, 9, 14), 0).collect()]
     return sorted((json.loads(one.value) for one in sent), key=lambda hour: hour["start_ts"]), rows
 
 

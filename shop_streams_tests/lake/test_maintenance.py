@@ -1,4 +1,4 @@
-"""Upkeep leaves every row, count and stream where it was."""
+"""Maintenance leaves every row, count and stream where it was."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,7 +7,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
 from shop_streams.lake import reader
-from shop_streams.lake.maintenance import expire, keep_up
+from shop_streams.lake.maintenance import expire, maintain
 
 WRITER = "stream-1"
 
@@ -24,7 +24,7 @@ def many_small_files(folder: Path) -> str:
 def test_only_closed_days_are_compacted_and_nothing_else_changes(tmp_path: Path) -> None:
     uri = many_small_files(tmp_path)
     before = reader.row_counts(uri, "day")
-    done = keep_up(uri, "day", ["2026-01-01"], readers_hours=0)
+    done = maintain(uri, "day", ["2026-01-01"], readers_hours=0)
     assert (done.files_before, done.files_after) == (12, 7)
     assert reader.file_counts(uri, "day") == {"2026-01-01": 1, "2026-01-02": 6}
     assert reader.row_counts(uri, "day") == before == {"2026-01-01": 6, "2026-01-02": 6}
@@ -35,14 +35,14 @@ def test_only_closed_days_are_compacted_and_nothing_else_changes(tmp_path: Path)
 
 def test_files_that_no_reader_may_need_any_more_are_gone(tmp_path: Path) -> None:
     uri = many_small_files(tmp_path)
-    keep_up(uri, "day", ["2026-01-01"], readers_hours=168)
+    maintain(uri, "day", ["2026-01-01"], readers_hours=168)
     assert len(list(tmp_path.rglob("*.parquet"))) == 13, "a reader of last week's version still finds its files"
-    keep_up(uri, "day", ["2026-01-01"], readers_hours=0)
+    maintain(uri, "day", ["2026-01-01"], readers_hours=0)
     assert len(list(tmp_path.rglob("*.parquet"))) == 7
 
 
 def test_a_table_that_is_not_there_yet_needs_no_upkeep(tmp_path: Path) -> None:
-    assert keep_up(str(tmp_path / "none"), "day", [], 0).files_before == 0
+    assert maintain(str(tmp_path / "none"), "day", [], 0).files_before == 0
     assert expire(str(tmp_path / "none"), "at", 1, "true") == 0
 
 

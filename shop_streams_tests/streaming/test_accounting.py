@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop_streams.defs.sales.streams import INGEST
-from shop_streams.kafka import read_topic, watermarks
+from shop_streams.kafka import offset_ranges, read_topic
 from shop_streams.lake.table import Column, Table
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import (
@@ -162,7 +162,7 @@ def test_a_transaction_that_is_open_is_in_flight(kafka: Settings) -> None:
     producer.begin_transaction()
     producer.produce(spec.topic.name, b"{}")
     producer.flush(30)
-    whole = watermarks(kafka.kafka, spec.topic.name, committed=False)
+    whole = offset_ranges(kafka.kafka, spec.topic.name, committed=False)
     assert only(accounts(spec, kafka, whole)) == (5, 3, 1, True)
     assert only(accounts(spec, kafka)) == (4, 3, 0, True), "read committed, the topic ends before it"
     producer.abort_transaction(30)
@@ -177,7 +177,7 @@ def test_compacted_and_deleted_records_are_no_records(kafka: Settings) -> None:
     def compacted() -> bool:  # the segment that is written to is never compacted: a later record closes it
         producer.produce(spec.topic.name, b"{}", key=b"other")
         producer.flush(30)
-        return len(read_topic(kafka.kafka, spec.topic.name)) < watermarks(kafka.kafka, spec.topic.name)[0][1]
+        return len(read_topic(kafka.kafka, spec.topic.name)) < offset_ranges(kafka.kafka, spec.topic.name)[0][1]
 
     for _ in range(20):
         producer.produce(spec.topic.name, b"{}", key=b"same")

@@ -11,11 +11,11 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from shop_streams.defs.sales.streams import INGEST
-from shop_streams.kafka import read_topic, topic_identity, watermarks
+from shop_streams.kafka import offset_ranges, read_topic, topic_identity
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import accounts
-from shop_streams.streaming.checkpoint import PlannedBatch, committed_offsets, note_without_spark, planned_batch
-from shop_streams.streaming.identity import NOTE, TopicChanged, pin, require_not_ahead
+from shop_streams.streaming.checkpoint import PlannedBatch, committed_offsets, metadata_without_spark, planned_batch
+from shop_streams.streaming.identity import NOTE, TopicChanged, require_not_ahead, require_unchanged
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import Topic, copies, create_topics, topic_settings
 from shop_streams_tests.broker import running_broker
@@ -47,7 +47,7 @@ def stream(settings: Settings) -> StreamSpec:
 
 def start(settings: Settings, spec: StreamSpec) -> None:
     folder, topic = spec.checkpoint(settings), spec.topic.name
-    pin(Notes(folder), settings.kafka, topic, committed_offsets(folder, topic))  # type: ignore[arg-type]
+    require_unchanged(Notes(folder), settings.kafka, topic, committed_offsets(folder, topic))  # type: ignore[arg-type]
 
 
 def send(settings: Settings, spec: StreamSpec, count: int) -> None:
@@ -73,7 +73,7 @@ def make_again(settings: Settings, spec: StreamSpec) -> None:
     client.delete_topics([spec.topic.name])[spec.topic.name].result(30)
     wait_for("the topic to be gone", lambda: topic_identity(settings.kafka, spec.topic.name) is None, 30)
     with pytest.raises(KafkaException):  # no topic is not a topic without records, whose lag is 0
-        watermarks(settings.kafka, spec.topic.name)
+        offset_ranges(settings.kafka, spec.topic.name)
     create_topics(settings, (spec.topic,))
 
 
@@ -143,14 +143,14 @@ def test_a_checkpoint_is_read_from_a_folder_and_from_an_address(tmp_path: Path, 
     folder = f"{prefix}{tmp_path}"
     assert committed_offsets(folder, "t") == {0: 5}
     assert planned_batch(folder, "t") == PlannedBatch(1, {0: 5}, {0: 9, 1: 2})
-    assert note_without_spark(folder, "topic_identity") == "cluster/topic"
-    assert note_without_spark(folder, "none") is None and committed_offsets(f"{folder}/none", "t") == {}
+    assert metadata_without_spark(folder, "topic_identity") == "cluster/topic"
+    assert metadata_without_spark(folder, "none") is None and committed_offsets(f"{folder}/none", "t") == {}
 
 
 def test_looking_at_a_topic_does_not_make_it_on_a_cluster_that_would() -> None:
     with running_broker(properties="auto.create.topics.enable=true") as broker:
         servers = broker.settings.kafka
-        for look in (watermarks, topic_settings, read_topic):
+        for look in (offset_ranges, topic_settings, read_topic):
             with pytest.raises(KafkaException):
                 look(servers, "nobodys")
         assert topic_identity(servers, "nobodys") is None and copies(servers, ["nobodys"]) == {}

@@ -15,11 +15,11 @@ from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.defs.sales.streams import INGEST as SALES
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import watermarks
+from shop_streams.kafka import offset_ranges
 from shop_streams.lake import reader
 from shop_streams.spark import open_session
 from shop_streams.streaming.accounting import accounts
-from shop_streams.streaming.drafts import Draft, Letter, State, judge_with, place_of
+from shop_streams.streaming.drafts import Draft, Letter, State, place_of, validate_with
 from shop_streams.streaming.replay import Choice, Found, find, find_chosen, replay
 from shop_streams.streaming.replay_ledger import open_ledger
 from shop_streams_tests.harness import Stack, wait_for
@@ -174,15 +174,15 @@ def session(stack: Stack) -> SparkSession:
 
 
 def test_the_verdict_before_sending_is_the_streams_own(stack: Stack, session: SparkSession) -> None:
-    judge = judge_with(LAKE_STREAMS, stack.settings, lambda: session)
+    validate = validate_with(LAKE_STREAMS, stack.settings, lambda: session)
     for spec, cases in ((SALES, SHOP_CASES), (APP_EVENTS, EVENT_CASES)):
         values = [(spec.topic.name, value) for value, _ in cases]
-        verdicts = judge(spec.domain, values)
+        verdicts = validate(spec.domain, values)
         assert all(verdict and reason in verdict for verdict, (_, reason) in zip(verdicts, cases, strict=True)), (
             verdicts
         )
-    assert judge("sales", [("shop_events", value) for value in GOOD_BUT_UNUSUAL]) == [None] * len(GOOD_BUT_UNUSUAL)
-    [broken, good] = judge("promotions", [("promotions", b"{}"), ("promotions", json.dumps(CAMPAIGN).encode())])
+    assert validate("sales", [("shop_events", value) for value in GOOD_BUT_UNUSUAL]) == [None] * len(GOOD_BUT_UNUSUAL)
+    [broken, good] = validate("promotions", [("promotions", b"{}"), ("promotions", json.dumps(CAMPAIGN).encode())])
     assert broken is not None and good is None
 
 
@@ -210,10 +210,10 @@ def test_a_replay_loses_no_letter_whatever_the_fix_makes_of_it(stack: Stack) -> 
 
     # The letter that was sent, the one that came of it, and one that the fix can't read: each gets its own answer.
     words = (place, again, other, "--from-origin", "--fix", fix)
-    ends = watermarks(stack.settings.kafka, "shop_events")
+    ends = offset_ranges(stack.settings.kafka, "shop_events")
     status, told = replayed(stack, *words, "--dry-run")
     assert status == 1 and "1 would be sent, 1 fix failed, 1 already replayed" in told and "exit status 7" in told
-    assert '"bux"' in told and '"buy"' in told and watermarks(stack.settings.kafka, "shop_events") == ends
+    assert '"bux"' in told and '"buy"' in told and offset_ranges(stack.settings.kafka, "shop_events") == ends
     status, told = replayed(stack, *words, "--yes")
     assert status == 1 and "1 sent, 1 fix failed, 1 already replayed" in told
     status, told = replayed(stack, place, again, "--from-origin", "--fix", fix, "--yes")
@@ -250,7 +250,7 @@ def test_the_command_line_shows_values_as_they_are_and_names_what_there_is(stack
 
 def test_a_replay_that_was_cut_off_is_looked_for_in_the_topic(stack: Stack) -> None:
     sent, unsent = send_broken(stack, "cut-off-after"), send_broken(stack, "cut-off-before")
-    marks = {number: high for number, (_, high) in watermarks(stack.settings.kafka, "shop_events").items()}
+    marks = {number: high for number, (_, high) in offset_ranges(stack.settings.kafka, "shop_events").items()}
     [result] = replay([mended(sent)], stack.settings)
     landed = result.detail.removeprefix("now at ")
     with open_ledger(stack.settings) as ledger:

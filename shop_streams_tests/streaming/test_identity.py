@@ -36,7 +36,7 @@ SALE = {"event_type": "buy", "category": "c", "item_id": "i", "item_price": 64, 
 def stream_of(topic: Topic) -> StreamSpec:
     table = replace(SHOP_EVENTS, path=f"tests/{topic.name}")
     return replace(
-        INGEST, name=topic.name, topic=topic, sink=LakeSink(table, "sales", transforms.judge, transforms.rows)
+        INGEST, name=topic.name, topic=topic, sink=LakeSink(table, "sales", transforms.validate, transforms.project)
     )
 
 
@@ -92,7 +92,7 @@ def test_records_that_retention_took_before_they_were_read_are_told(stack: Stack
 
 
 @pytest.mark.parametrize(
-    ("pinned", "found", "words"),
+    ("known", "found", "words"),
     [
         ("A/1", "A/1", None),
         ("A/1", "B/1", "another Kafka cluster: B, not A"),
@@ -100,12 +100,12 @@ def test_records_that_retention_took_before_they_were_read_are_told(stack: Stack
         ("A/1", None, "does not exist any more"),
     ],
 )
-def test_identities(pinned: str, found: str | None, words: str | None) -> None:
+def test_identities(known: str, found: str | None, words: str | None) -> None:
     if words is None:
-        require_same("t", pinned, found)
+        require_same("t", known, found)
         return
     with pytest.raises(TopicChanged, match=words):
-        require_same("t", pinned, found)
+        require_same("t", known, found)
 
 
 @pytest.mark.parametrize(

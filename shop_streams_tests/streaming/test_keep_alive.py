@@ -3,7 +3,7 @@
 import pytest
 
 from shop_streams.runs import backoff_seconds
-from shop_streams.streaming.keep_alive import Memory, Run, decide, stream_state
+from shop_streams.streaming.keep_alive import CursorState, Run, decide, stream_state
 from shop_streams.streaming.lease import Lease
 
 TTL = 20.0
@@ -20,19 +20,19 @@ def failed(run_id: str, ended: float) -> Run:
 
 
 CASES = {
-    "never run": (None, [], None, Memory(), True, (), "never run"),
-    "fresh lease": (lease(1), [Run("run-a", "STARTED", 60)], None, Memory(), False, (), "beat 1.0 s ago"),
-    "fresh lease of a run that somebody marked as failed": (lease(1), [], failed("run-a", 5), Memory(), False, (), "alive"),
-    "given back after Terminate": (lease(3, released=True), [], Run("run-a", "CANCELED", 9, 3), Memory(), True, (), "gave back"),
-    "stale, its run still STARTED": (lease(25), [Run("run-a", "STARTED", 90)], None, Memory(), True, ("run-a",), "stale"),
-    "stale, a new run on its way": (lease(25), [Run("run-b", "STARTING", 4)], None, Memory(), False, (), "STARTING since 4 s"),
-    "a run that never took a lease": (None, [Run("run-b", "STARTED", 80)], None, Memory(), True, ("run-b",), ""),
-    "first failure: at once": (lease(5, released=True), [], failed("run-a", 1), Memory(), True, (), ""),
+    "never run": (None, [], None, CursorState(), True, (), "never run"),
+    "fresh lease": (lease(1), [Run("run-a", "STARTED", 60)], None, CursorState(), False, (), "beat 1.0 s ago"),
+    "fresh lease of a run that somebody marked as failed": (lease(1), [], failed("run-a", 5), CursorState(), False, (), "alive"),
+    "given back after Terminate": (lease(3, released=True), [], Run("run-a", "CANCELED", 9, 3), CursorState(), True, (), "gave back"),
+    "stale, its run still STARTED": (lease(25), [Run("run-a", "STARTED", 90)], None, CursorState(), True, ("run-a",), "stale"),
+    "stale, a new run on its way": (lease(25), [Run("run-b", "STARTING", 4)], None, CursorState(), False, (), "STARTING since 4 s"),
+    "a run that never took a lease": (None, [Run("run-b", "STARTED", 80)], None, CursorState(), True, ("run-b",), ""),
+    "first failure: at once": (lease(5, released=True), [], failed("run-a", 1), CursorState(), True, (), ""),
     "second failure in a row: wait": (
-        lease(5, released=True), [], failed("run-b", 1), Memory(1, "run-a"), False, (), "backing off: 2 failures in a row, 9 of 10 s",
+        lease(5, released=True), [], failed("run-b", 1), CursorState(1, "run-a"), False, (), "backing off: 2 failures in a row, 9 of 10 s",
     ),
-    "second failure, waited": (lease(5, released=True), [], failed("run-b", 11), Memory(2, "run-b"), True, (), ""),
-    "fifth failure, 79 s ago of 80 s": (lease(5, released=True), [], failed("run-e", 79), Memory(5, "run-e"), False, (), "1 of 80 s"),
+    "second failure, waited": (lease(5, released=True), [], failed("run-b", 11), CursorState(2, "run-b"), True, (), ""),
+    "fifth failure, 79 s ago of 80 s": (lease(5, released=True), [], failed("run-e", 79), CursorState(5, "run-e"), False, (), "1 of 80 s"),
 }  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_decision(case: str) -> None:
 
 
 def test_the_same_failed_run_counts_once() -> None:
-    first = decide(lease(5, True), [], failed("run-a", 1), Memory(), TTL).memory
+    first = decide(lease(5, True), [], failed("run-a", 1), CursorState(), TTL).memory
     again = decide(lease(5, True), [], failed("run-a", 2), first, TTL).memory
     assert (first.failures, again.failures) == (1, 1)
 
@@ -68,12 +68,12 @@ SERIES: dict[str, tuple[int, float, float, int | None, int]] = {
 def test_a_series_of_failures_is_over_once_a_run_was_sound(case: str, beat_age: float) -> None:
     failures, interval, ran_for, lag, then = SERIES[case]
     held = lease(beat_age, released=beat_age > TTL, lag=lag, ran_for=ran_for)
-    decision = decide(held, [], failed("x", beat_age), Memory(failures, "x"), TTL, interval)
+    decision = decide(held, [], failed("x", beat_age), CursorState(failures, "x"), TTL, interval)
     assert decision.memory.failures == then
 
 
 def test_a_stream_that_fails_at_its_second_batch_again_and_again_waits_longer_each_time() -> None:
-    memory, waited = Memory(), []
+    memory, waited = CursorState(), []
     for number in range(7):
         held = lease(1, released=True, lag=0, ran_for=65)
         memory = decide(held, [], failed(f"run-{number}", 0), memory, TTL, interval=60).memory
@@ -82,7 +82,7 @@ def test_a_stream_that_fails_at_its_second_batch_again_and_again_waits_longer_ea
 
 
 def test_every_request_has_a_new_run_key() -> None:
-    memory = Memory()
+    memory = CursorState()
     numbers = []
     for _ in range(3):
         memory = decide(None, [], None, memory, TTL).memory

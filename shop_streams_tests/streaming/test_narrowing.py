@@ -168,18 +168,18 @@ def test_when_everything_fails_it_is_the_code_and_no_record_is_left_out(monkeypa
     assert tried.noted == tried.buried == []
 
 
-def rows(judged: DataFrame) -> DataFrame:
+def rows(validated: DataFrame) -> DataFrame:
     """The table's rows; a price of 13 divides by zero."""
     odd = F.col("item_price") / (F.col("item_price") - UNLUCKY)
-    return transforms.rows(judged).withColumn("item_id", F.concat("item_id", odd.cast("string").substr(0, 0)))
+    return transforms.project(validated).withColumn("item_id", F.concat("item_id", odd.cast("string").substr(0, 0)))
 
 
 def priced(records: DataFrame, context: StreamContext) -> DataFrame:
     """A record for each price; a price of 13 divides by zero."""
-    judged = transforms.judge(records, context.settings.first_day.isoformat())
+    validated = transforms.validate(records, context.settings.first_day.isoformat())
     price = F.col("event.item_price")
     value = (price / (price - UNLUCKY)).cast("string")
-    return judged.select(F.col("offset").cast("string").alias("key"), value.alias("value"))
+    return validated.select(F.col("offset").cast("string").alias("key"), value.alias("value"))
 
 
 def a_stream(stack: Stack, kind: str) -> StreamSpec:
@@ -188,7 +188,9 @@ def a_stream(stack: Stack, kind: str) -> StreamSpec:
     create_topics(stack.settings, (topic, Topic(f"{name}-out", "")))
     table = replace(SHOP_EVENTS, path=f"tests/{name}")
     sink: Any = (
-        LakeSink(table, name, transforms.judge, rows) if kind == "lake" else TopicSink(Topic(f"{name}-out", ""), priced)
+        LakeSink(table, name, transforms.validate, rows)
+        if kind == "lake"
+        else TopicSink(Topic(f"{name}-out", ""), priced)
     )
     return replace(INGEST, name=name, domain=name, topic=topic, sink=sink)
 

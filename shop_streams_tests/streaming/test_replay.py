@@ -12,12 +12,12 @@ from confluent_kafka import Producer
 
 from shop_streams.cli.shell_fix import shell_fix
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import read_topic, watermarks
+from shop_streams.kafka import offset_ranges, read_topic
 from shop_streams.plain import plain, plain_pair
 from shop_streams.settings import Settings
 from shop_streams.streaming import drafts as drafts_module
 from shop_streams.streaming import replay as replay_module
-from shop_streams.streaming.drafts import Draft, FixFailed, Letter, State, chunks, judge_with, make_drafts, place_of
+from shop_streams.streaming.drafts import Draft, FixFailed, Letter, State, chunks, make_drafts, place_of, validate_with
 from shop_streams.streaming.replay import Choice, Result, choose, find_chosen, replay, summary
 from shop_streams.streaming.replay_ledger import origin_chain
 from shop_streams.topics import REPLAY_OF
@@ -77,9 +77,9 @@ def test_reasons_are_told_up_to_a_bound() -> None:
     assert len(str(caught.value)) < 1000 and "980 more" in str(caught.value)
 
 
-def judge(domain: str, values: Any) -> list[str | None]:
+def validate(domain: str, values: Any) -> list[str | None]:
     """Rules of a test: a value is good when it is not empty and does not say bad."""
-    assert all(topic == f"topic_{domain}" for topic, _ in values), "each domain's rules judge its own letters"
+    assert all(topic == f"topic_{domain}" for topic, _ in values), "each domain's rules validate its own letters"
     return ["empty value" if not value else "bad value" if b"bad" in value else None for _, value in values]
 
 
@@ -91,7 +91,7 @@ def test_a_letter_that_the_fix_cannot_read_holds_up_no_other_and_the_rules_judge
 
     values = [b"mend me", b"unreadable", b"worse", b"bad", None]
     letters = [letter(n, raw, domain=("sales", "promotions")[n % 2]) for n, raw in enumerate(values)]
-    made = list(make_drafts(letters, fix, judge))
+    made = list(make_drafts(letters, fix, validate))
     assert [(draft.letter["kafka_offset"], draft.after, draft.verdict) for draft in made] == [
         (0, b"mended", "good"),
         (1, None, "fix failed: no object"),
@@ -114,14 +114,14 @@ def test_a_letter_that_the_fix_cannot_read_holds_up_no_other_and_the_rules_judge
     ],
 )
 def test_a_letter_that_is_a_row_already_is_not_sent_again(reason: str, verdict: str) -> None:
-    [draft] = make_drafts([letter(0, reason=reason)], lambda raw: raw, judge, lake_streams=["shop_events_ingest"])
+    [draft] = make_drafts([letter(0, reason=reason)], lambda raw: raw, validate, lake_streams=["shop_events_ingest"])
     assert verdict in draft.verdict
     assert draft.state() is (State.READY if verdict == "good" else State.REFUSED)
 
 
 def test_a_fix_may_start_from_the_value_that_was_refused_first() -> None:
     again, gone = letter(7, b""), letter(8, b"")
-    made = list(make_drafts([again, gone], lambda raw: raw + b"!", judge, {place_of(again): b"first"}))
+    made = list(make_drafts([again, gone], lambda raw: raw + b"!", validate, {place_of(again): b"first"}))
     assert [(draft.before, draft.after) for draft in made] == [(b"first", b"first!"), (b"", None)]
     assert made[1].state() is State.FIX_FAILED and "not kept" in made[1].verdict
 
@@ -152,10 +152,10 @@ def test_without_spark_nothing_is_judged_and_the_next_step_is_told() -> None:
 
     began = time.monotonic()
     with pytest.raises(ShopStreamsError, match=rf"{port}.*Nothing was sent.*status"):
-        judge_with(LAKE_STREAMS, settings, never)("sales", [("shop_events", b"{}")])
+        validate_with(LAKE_STREAMS, settings, never)("sales", [("shop_events", b"{}")])
     assert time.monotonic() - began < 5
     with pytest.raises(ShopStreamsError, match=r"'retired'.*app_events"):
-        judge_with(LAKE_STREAMS, settings, never)("retired", [("t", b"{}")])
+        validate_with(LAKE_STREAMS, settings, never)("retired", [("t", b"{}")])
 
 
 def test_a_shell_fix_has_a_time_limit_and_ends_with_all_that_it_started() -> None:
@@ -297,7 +297,7 @@ def test_a_letter_that_was_refused_again_can_start_from_its_first_value(
 
 
 def test_a_replay_that_was_killed_half_way_is_looked_for_in_the_topic(settings: Settings, ledger: MemoryLedger) -> None:
-    marks = {number: high for number, (_, high) in watermarks(settings.kafka, "topic_sales").items()}
+    marks = {number: high for number, (_, high) in offset_ranges(settings.kafka, "topic_sales").items()}
     [sent] = replay([draft(0)], settings)
     for offset in (0, 1):  # as a killed replay leaves them: begun, and not known to be sent
         ledger.rows[f"topic_sales:0:{offset}"] = [False, marks, None]

@@ -131,7 +131,7 @@ def test_a_companion_that_ends_over_postgresql_ends_the_query_too(
     def ended(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(run.StreamRun, "_look_at", ended)  # like the companion, outside of what is waited for
+    monkeypatch.setattr(run.StreamRun, "_look_at", ended)  # like the sidecar, outside of what is waited for
     with pytest.raises(dg.Failure) as failure:
         world.execute()
     assert "logs/postgres.log" in str(failure.value.metadata["next_step"].value)

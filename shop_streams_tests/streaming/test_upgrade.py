@@ -17,7 +17,7 @@ from shop_streams.lake import reader
 from shop_streams.lake.table import Column, SchemaMismatch, Table
 from shop_streams.lake.write import overwrite_partition
 from shop_streams.spark import open_session
-from shop_streams.streaming.checkpoint import CheckpointMismatch, CheckpointNotes
+from shop_streams.streaming.checkpoint import CheckpointMetadata, CheckpointMismatch
 from shop_streams.streaming.run import start_query
 from shop_streams.streaming.sinks import LakeSink, TopicSink
 from shop_streams.streaming.spec import StreamSpec
@@ -71,7 +71,7 @@ def test_streams_of_an_earlier_version_go_on(stack: Stack) -> None:
     assert producer.flush(30) == 0
     uri = TABLE.uri(stack.settings)
     assert reader.scan(uri, ["item_id"]).num_rows == 30, "the fixture"
-    run(stack, spec("upgraded_ingest", LakeSink(TABLE, "sales", transforms.judge, transforms.rows)))
+    run(stack, spec("upgraded_ingest", LakeSink(TABLE, "sales", transforms.validate, transforms.project)))
     items = reader.scan(uri, ["item_id"])["item_id"].to_pylist()
     assert sorted(items) == sorted(json.loads(value)["item_id"] for value in [*first[:30], *later]), "each once"
     run(stack, spec("upgraded_hourly", TopicSink(Topic("upgraded_metrics", ""), streams.hourly)))
@@ -83,11 +83,13 @@ def test_streams_of_an_earlier_version_go_on(stack: Stack) -> None:
 
 
 def test_a_setting_that_the_checkpoint_cannot_follow_is_refused(stack: Stack) -> None:
-    notes = CheckpointNotes(open_session(stack.settings), f"{stack.settings.checkpoints}/pinned-{uuid.uuid4().hex}")
-    notes.pin({"state_partitions": "2"})
-    notes.pin({"state_partitions": "2"})
+    metadata = CheckpointMetadata(
+        open_session(stack.settings), f"{stack.settings.checkpoints}/pinned-{uuid.uuid4().hex}"
+    )
+    metadata.require_unchanged({"state_partitions": "2"})
+    metadata.require_unchanged({"state_partitions": "2"})
     with pytest.raises(CheckpointMismatch, match=r"was 2 .* is 4 now.*SHOP_STREAMS_STATE_PARTITIONS=2"):
-        notes.pin({"state_partitions": "4"})
+        metadata.require_unchanged({"state_partitions": "4"})
 
 
 def test_a_table_of_an_earlier_version_gets_the_columns_that_it_lacks(stack: Stack) -> None:

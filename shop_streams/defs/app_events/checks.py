@@ -25,7 +25,7 @@ def rows_in_equal_rows_out() -> dg.AssetCheckResult:
     if not events.num_columns or not rows_out:
         return dg.AssetCheckResult(passed=True, description="Nothing is computed yet.", metadata={"windows": 0})
     first = events.group_by("event_id").aggregate([("event_time", "min")])
-    versions = reader.recorded_versions(ENRICHED.uri(settings), "window")
+    versions = reader.source_versions(ENRICHED.uri(settings), "window")
     wrong = []
     compared = 0
     for window, rows in rows_out.items():

@@ -36,7 +36,7 @@ def source_rows_by_window(settings: Settings, version: int | None = None) -> dic
 
     Only days whose rows, by the Delta log, are not all accounted for by computed windows are read.
     """
-    recorded = reader.recorded_versions(ENRICHED.uri(settings), "window")
+    recorded = reader.source_versions(ENRICHED.uri(settings), "window")
     by_day: Counter[str] = Counter()
     for window, rows in recorded.items():
         by_day[str(window_start(window).date())] += rows

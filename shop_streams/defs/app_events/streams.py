@@ -11,7 +11,7 @@ INGEST = lake_stream(
     name="app_events_ingest",
     topic=EVENTS_TOPIC,
     table=EVENTS,
-    validate=transforms.judge,
-    project=transforms.rows,
+    validate=transforms.validate,
+    project=transforms.project,
     partitions=days,
 )

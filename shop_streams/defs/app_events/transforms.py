@@ -7,18 +7,18 @@ from pyspark.sql import functions as F
 
 from shop_streams.defs.app_events.rules import STORED_EVENT
 from shop_streams.defs.app_events.schema import EVENTS, RECORD_FIELDS
-from shop_streams.streaming.records import judge_records
+from shop_streams.streaming.records import validate_records
 
 
-def judge(records: DataFrame, first_day: str) -> DataFrame:
+def validate(records: DataFrame, first_day: str) -> DataFrame:
     """Records of `events` with `event`, or `reason` for those that break a rule."""
-    return judge_records(records, STORED_EVENT, RECORD_FIELDS, first_day)
+    return validate_records(records, STORED_EVENT, RECORD_FIELDS, first_day)
 
 
-def rows(judged: DataFrame) -> DataFrame:
+def project(validated: DataFrame) -> DataFrame:
     """Columns of the table `app_events/events`. A record without an event_id is identified by its place in the topic."""
     place = F.concat_ws(":", "topic", "partition", "offset")
-    return judged.select(
+    return validated.select(
         "event.*",
         F.to_date("event.event_time").alias("event_date"),
         F.col("partition").alias("kafka_partition"),

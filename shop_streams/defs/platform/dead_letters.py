@@ -13,7 +13,7 @@ from shop_streams.plain import plain, plain_pair
 from shop_streams.settings import get_settings
 from shop_streams.spark import SparkConnect
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
-from shop_streams.streaming.drafts import DONE, State, judge_with, make_drafts
+from shop_streams.streaming.drafts import DONE, State, make_drafts, validate_with
 from shop_streams.streaming.replay import Choice, Result, find_chosen, replay, summary
 from shop_streams.streaming.spec import stream_key
 
@@ -56,17 +56,17 @@ class ReplayConfig(dg.Config):
 
 
 @dg.op(
-    description="Mends dead letters, lets the rules of their domain judge the result, and sends what is good to its topic "
+    description="Mends dead letters, lets the rules of their domain validate the result, and sends what is good to its topic "
     "again, each letter once."
 )
 def replay_open_dead_letters(context: dg.OpExecutionContext, config: ReplayConfig, spark: SparkConnect) -> None:
     settings = get_settings()
-    judge = judge_with(LAKE_STREAMS, settings, lambda: spark.spark_session)
+    validate = validate_with(LAKE_STREAMS, settings, lambda: spark.spark_session)
     domain = None if config.domain.value == EVERY else config.domain.value
     choice = Choice(domain, config.reason or None, tuple(config.places))
     found = find_chosen(settings, choice, [spec.domain for spec in LAKE_STREAMS])
     firsts = found.firsts if config.from_origin else None
-    drafts = list(make_drafts(found.open, FIXES[config.fix], judge, firsts, [spec.name for spec in LAKE_STREAMS]))
+    drafts = list(make_drafts(found.open, FIXES[config.fix], validate, firsts, [spec.name for spec in LAKE_STREAMS]))
     if config.dry_run:
         results = [Result(draft, draft.state(config.send_refused), draft.verdict) for draft in drafts]
     else:

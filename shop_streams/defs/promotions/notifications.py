@@ -84,7 +84,7 @@ select adv_campaign_id from promotion_campaigns
 
 
 @dataclass(frozen=True)
-class Turn:
+class SequenceLock:
     """The right to make notifications, held until the transaction ends: numbers are then in the order of commits.
 
     `second` is the database's clock, epoch seconds, and `outbox` the number for what is made now.
@@ -95,8 +95,8 @@ class Turn:
     outbox: int
 
     @classmethod
-    def take(cls, cursor: Any) -> Turn:
-        """Wait for the turn."""
+    def acquire(cls, cursor: Any) -> SequenceLock:
+        """Wait for it."""
         cursor.execute("set local enable_seqscan = off")  # whatever the statistics: only these restaurants' subscribers
         cursor.execute("select made + 1 from promotion_outbox for update")
         (outbox,) = cursor.fetchone()
@@ -158,9 +158,9 @@ def _take(cursor: Any, campaigns: Sequence[tuple[Any, ...]]) -> int:
             newest[campaign[1]] = campaign
     if not newest:
         return 0
-    turn = Turn.take(cursor)
+    lock = SequenceLock.acquire(cursor)
     psycopg2.extras.execute_values(cursor, UPSERT, list(newest.values()))
-    return turn.notify(list(newest))
+    return lock.notify(list(newest))
 
 
 def sweep(dsn: str, interval: float) -> int | None:
@@ -169,7 +169,7 @@ def sweep(dsn: str, interval: float) -> int | None:
     Returns how many were notified, or None when no campaign was due.
     """
     with transaction(dsn) as cursor:
-        turn = Turn.take(cursor)
-        cursor.execute(DUE, {"second": turn.second, "interval": interval, "limit": SWEEP_CAMPAIGNS})
+        lock = SequenceLock.acquire(cursor)
+        cursor.execute(DUE, {"second": lock.second, "interval": interval, "limit": SWEEP_CAMPAIGNS})
         due = [row[0] for row in cursor.fetchall()]
-        return turn.notify(due) if due else None
+        return lock.notify(due) if due else None

@@ -1,6 +1,6 @@
 """The stream's batches: campaigns into PostgreSQL, where their notifications are made, and into the lake.
 
-A batch is small and people wait for it, so it is judged and collected by Spark, and written from here: a job of
+A batch is small and people wait for it, so it is validated and collected by Spark, and written from here: a job of
 Spark's own for a few rows would take longer than everything else. Spark's worker imports this file: no Dagster here.
 """
 
@@ -15,12 +15,12 @@ from pyspark.sql import DataFrame
 from shop_streams.defs.promotions import notifications, tables
 from shop_streams.defs.promotions.notifications import CAMPAIGN_COLUMNS, PLACE_COLUMNS
 from shop_streams.defs.promotions.schema import CAMPAIGNS
-from shop_streams.defs.promotions.transforms import judge, rows
+from shop_streams.defs.promotions.transforms import project, validate
 from shop_streams.lake.table import Table
 from shop_streams.lake.write import append_batch, append_small_batch
-from shop_streams.streaming.checkpoint import CheckpointNotes
+from shop_streams.streaming.checkpoint import CheckpointMetadata
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, as_dead_letters
-from shop_streams.streaming.sinks import JudgeRecords
+from shop_streams.streaming.sinks import ValidateRecords
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +37,7 @@ class CampaignSink:
     """Every record becomes a campaign, with its notifications, and a row of the lake; or a dead letter."""
 
     table: Table = CAMPAIGNS
-    judge: JudgeRecords = judge
+    validate: ValidateRecords = validate
 
     @property
     def output_topic(self) -> Topic:
@@ -54,12 +54,12 @@ class CampaignSink:
             first_day=context.settings.first_day.isoformat(),
             uri=self.table.uri(context.settings),
             dead_letters_uri=DEAD_LETTERS.uri(context.settings),
-            writer_id=CheckpointNotes(context.spark, context.checkpoint).writer_id(),
+            writer_id=CheckpointMetadata(context.spark, context.checkpoint).writer_id(),
         )
         return records.writeStream.foreachBatch(batches.write)
 
     def attempt(self, records: DataFrame, context: StreamContext) -> None:
-        collected = rows(judge(records, context.settings.first_day.isoformat())).toArrow()
+        collected = project(validate(records, context.settings.first_day.isoformat())).toArrow()
         notifications.try_campaigns(context.settings.postgres, campaigns_of(collected))
 
 
@@ -86,13 +86,13 @@ class CampaignBatches:
 
     def write(self, records: DataFrame, batch_id: int) -> None:
         """Write one batch: PostgreSQL first, since somebody waits; then the lake. Each of it may be repeated."""
-        judged = judge(records, self.first_day)
-        collected = rows(judged).toArrow()
+        validated = validate(records, self.first_day)
+        collected = project(validated).toArrow()
         campaigns = accepted(collected)
         if campaigns.num_rows:
             notifications.take_campaigns(self.dsn, campaigns_of(collected))
             append_small_batch(campaigns, self.uri, self.writer_id, batch_id)
         if campaigns.num_rows < collected.num_rows:
-            refused = as_dead_letters(judged.where("reason is not null"), DOMAIN)
+            refused = as_dead_letters(validated.where("reason is not null"), DOMAIN)
             writer_id = f"{self.writer_id}:dead_letters"
             append_batch(refused, self.dead_letters_uri, DEAD_LETTERS.partition_by, writer_id, batch_id)

@@ -8,7 +8,7 @@ from shop_streams.defs.promotions.outbox import Outbox
 from shop_streams.defs.promotions.partitions import days
 from shop_streams.defs.promotions.schema import PROMOTIONS_TOPIC
 from shop_streams.defs.promotions.sink import DOMAIN, CampaignSink
-from shop_streams.streaming.spec import Beside, StreamSpec
+from shop_streams.streaming.spec import SidecarSpec, StreamSpec
 
 SUBSCRIBERS = dg.AssetKey(["postgres", "subscribers_restaurants"])
 FEEDBACK = dg.AssetKey(["postgres", "subscribers_feedback"])
@@ -22,6 +22,6 @@ STREAM = StreamSpec(
     interval_seconds=lambda settings: settings.promotion_interval_seconds,
     max_offsets=lambda _settings: 500,  # a batch is collected, and a message may have 1 MiB
     reads=(SUBSCRIBERS,),
-    beside=Beside(Outbox, NOTIFICATIONS),
+    sidecar=SidecarSpec(Outbox, NOTIFICATIONS),
     partitions=days,
 )

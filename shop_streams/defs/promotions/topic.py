@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
 from shop_streams.defs.promotions.schema import NOTIFICATION_BYTES
-from shop_streams.kafka import producer, read_topic, watermarks
+from shop_streams.kafka import offset_ranges, producer, read_topic
 
 KAFKA_SECONDS = 30.0
 RECENT_OFFSETS = 1_000  # among them is the last number, since each takes two; if not, all are read
@@ -29,7 +29,7 @@ def value_of(row: Mapping[str, Any]) -> str:
 
 def last_number(servers: str, topic: str, name: str) -> int:
     """The newest number of the outbox `name` in the topic of numbers; 0 when it has none."""
-    _, end = watermarks(servers, topic)[0]
+    _, end = offset_ranges(servers, topic)[0]
     for first in (end - RECENT_OFFSETS, 0):
         numbers = [record.value for record in read_topic(servers, topic, {0: first}) if record.key == name.encode()]
         if numbers:

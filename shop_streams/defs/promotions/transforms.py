@@ -7,17 +7,17 @@ from pyspark.sql import functions as F
 
 from shop_streams.defs.promotions.rules import CAMPAIGN, TEXTS, TIMES
 from shop_streams.defs.promotions.schema import RECORD_FIELDS
-from shop_streams.streaming.records import judge_records
+from shop_streams.streaming.records import validate_records
 
 
-def judge(records: DataFrame, first_day: str) -> DataFrame:
+def validate(records: DataFrame, first_day: str) -> DataFrame:
     """Records of `promotions` with `event`, or `reason` for those that break a rule."""
-    return judge_records(records, CAMPAIGN, RECORD_FIELDS, first_day)
+    return validate_records(records, CAMPAIGN, RECORD_FIELDS, first_day)
 
 
-def rows(judged: DataFrame) -> DataFrame:
+def project(validated: DataFrame) -> DataFrame:
     """Columns of the table `promotions/campaigns`, and `reason`."""
-    return judged.select(
+    return validated.select(
         "reason",
         "event.restaurant_id",
         "event.adv_campaign_id",

@@ -27,7 +27,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from shop_streams.defs.sales import transforms
-from shop_streams.streaming.checkpoint import CheckpointNotes
+from shop_streams.streaming.checkpoint import CheckpointMetadata
 from shop_streams.streaming.records import read_batch, read_stream
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def sums_of(spark: SparkSession, checkpoint: str) -> str:
     An earlier version summed as bigint, which overflows beyond 9 million of the largest prices in an hour, and Spark can't
     read such a state as another type: that checkpoint goes on so. The way out is a new checkpoint.
     """
-    notes = CheckpointNotes(spark, checkpoint)
-    of_earlier_version = notes.find(SUMS_NOTE) is None and notes.find(OFFSET_NOTE) is not None
-    return notes.get(SUMS_NOTE, lambda: "bigint" if of_earlier_version else transforms.EXACT)
+    metadata = CheckpointMetadata(spark, checkpoint)
+    of_earlier_version = metadata.find(SUMS_NOTE) is None and metadata.find(OFFSET_NOTE) is not None
+    return metadata.get(SUMS_NOTE, lambda: "bigint" if of_earlier_version else transforms.EXACT)
 
 
 def window_offset(spark: SparkSession, servers: str, topic: str, anchor: str, checkpoint: str, first_day: str) -> int:
@@ -59,13 +59,13 @@ def window_offset(spark: SparkSession, servers: str, topic: str, anchor: str, ch
     Raises:
         NoEvents: the anchor is the first event and there is none yet.
     """
-    notes = CheckpointNotes(spark, checkpoint)
+    metadata = CheckpointMetadata(spark, checkpoint)
 
     def first() -> str:
         if anchor == "hour":
             return "0"
         offset = transforms.first_event_offset(
-            transforms.judge(read_batch(spark, servers, topic), first_day, keep=())
+            transforms.validate(read_batch(spark, servers, topic), first_day, keep=())
             .where("reason is null")
             .selectExpr("timestamp_millis(event.timestamp) as event_time")
         )
@@ -73,12 +73,12 @@ def window_offset(spark: SparkSession, servers: str, topic: str, anchor: str, ch
             raise NoEvents(f"topic {topic} holds no valid event yet, and the windows shall begin at the first one")
         return str(offset)
 
-    return int(notes.get(OFFSET_NOTE, first))
+    return int(metadata.get(OFFSET_NOTE, first))
 
 
 def aggregation(records: DataFrame, offset_seconds: int, first_day: str, sums_as: str) -> DataFrame:
     """Kafka records of `shop_events` in, Kafka records of `hourly_metrics` out."""
-    events = transforms.good_events(transforms.judge(records, first_day, keep=()))
+    events = transforms.good_events(transforms.validate(records, first_day, keep=()))
     return transforms.as_records(transforms.hourly_metrics(events, offset_seconds, sums_as=sums_as))
 
 
@@ -129,13 +129,13 @@ class Tally:
     def add(self, progress: Sequence[str]) -> None:
         """Add the batches of `progress` (JSON of Spark's) that are new."""
         for batch in map(json.loads, progress):
-            judged = _row((batch.get("observedMetrics") or {}).get("judged"))
-            if not judged or batch["batchId"] in self.batches:
+            validated = _row((batch.get("observedMetrics") or {}).get("validated"))
+            if not validated or batch["batchId"] in self.batches:
                 continue
             self.batches.add(batch["batchId"])
-            self.read += int(judged["records"])
-            self.refused += int(judged["refused"])
-            for reason in json.loads(judged["reasons"] or "[]"):
+            self.read += int(validated["records"])
+            self.refused += int(validated["refused"])
+            for reason in json.loads(validated["reasons"] or "[]"):
                 if reason.get("item") is not None:  # null: the good records
                     self.reasons[reason["item"]] += int(reason["count"])
 

@@ -76,7 +76,7 @@ def parity(
 def parity_with_stream() -> dg.AssetCheckResult:
     settings = get_settings()
     mart = reader.scan(HOURLY.uri(settings), [column.name for column in HOURLY.columns])
-    recorded = reader.recorded_versions(HOURLY.uri(settings), "event_date")
+    recorded = reader.source_versions(HOURLY.uri(settings), "event_date")
     up_to_date = {day: recorded.get(day) == rows for day, rows in source_rows_by_day(settings).items()}
     result = parity(last_records(settings), mart.to_pylist(), up_to_date, time.time())
     return dg.AssetCheckResult(

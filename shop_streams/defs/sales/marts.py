@@ -18,7 +18,7 @@ from shop_streams.lake import reader
 from shop_streams.marts.spec import Mart
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.accounting import REPEAT_HORIZON
-from shop_streams.streaming.checkpoint import CheckpointNotes
+from shop_streams.streaming.checkpoint import CheckpointMetadata
 
 DAY = timedelta(days=1)
 
@@ -38,8 +38,8 @@ def day_metrics(events: DataFrame, day: date, offset_seconds: int) -> DataFrame:
 
 def partition_rows(events: DataFrame, key: str) -> DataFrame:
     """The rows of one day, its windows where the stream's checkpoint fixed them."""
-    notes = CheckpointNotes(events.sparkSession, streams.HOURLY.checkpoint(get_settings()))
-    return day_metrics(events, date.fromisoformat(key), int(notes.find(OFFSET_NOTE) or 0))
+    metadata = CheckpointMetadata(events.sparkSession, streams.HOURLY.checkpoint(get_settings()))
+    return day_metrics(events, date.fromisoformat(key), int(metadata.find(OFFSET_NOTE) or 0))
 
 
 def day_totals(settings: Settings, key: str) -> dict[str, int]:

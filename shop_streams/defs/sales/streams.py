@@ -25,8 +25,8 @@ INGEST = lake_stream(
     name="shop_events_ingest",
     topic=SHOP_EVENTS_TOPIC,
     table=SHOP_EVENTS,
-    validate=transforms.judge,
-    project=transforms.rows,
+    validate=transforms.validate,
+    project=transforms.project,
     partitions=days,
 )
 
@@ -37,7 +37,7 @@ HOURLY = topic_stream(
     output=HOURLY_TOPIC,
     transform=hourly,
     interval_seconds=lambda _settings: 5,
-    pinned=lambda settings: {
+    fixed_settings=lambda settings: {
         "state_partitions": str(settings.state_partitions),
         "sales_window_anchor": settings.sales_window_anchor,
     },

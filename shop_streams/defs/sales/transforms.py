@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from shop_streams.defs.sales.rules import SHOP_EVENT
 from shop_streams.defs.sales.schema import RECORD_FIELDS
-from shop_streams.streaming.records import RECORD_COLUMNS, judge_records
+from shop_streams.streaming.records import RECORD_COLUMNS, validate_records
 
 HOUR = 3600
 REASONS_TOLD = 20
@@ -20,15 +20,15 @@ EXACT = "decimal(13,0)"  # a price; Spark sums it as decimal(23,0), which 10^11 
 EXACT_OF_ANY = "decimal(19,0)"  # an earlier version took prices up to 2^63: the table may still hold some
 
 
-def judge(records: DataFrame, first_day: str, keep: Sequence[str] = RECORD_COLUMNS) -> DataFrame:
+def validate(records: DataFrame, first_day: str, keep: Sequence[str] = RECORD_COLUMNS) -> DataFrame:
     """Records of `shop_events` with `event`, or `reason` for those that break a rule."""
-    return judge_records(records, SHOP_EVENT, RECORD_FIELDS, first_day, keep)
+    return validate_records(records, SHOP_EVENT, RECORD_FIELDS, first_day, keep)
 
 
-def rows(judged: DataFrame) -> DataFrame:
+def project(validated: DataFrame) -> DataFrame:
     """Columns of the table `sales/shop_events`."""
     time = F.timestamp_millis("event.timestamp")
-    return judged.select(
+    return validated.select(
         "event.event_type",
         "event.category",
         "event.item_id",
@@ -42,14 +42,14 @@ def rows(judged: DataFrame) -> DataFrame:
     )
 
 
-def good_events(judged: DataFrame) -> DataFrame:
-    """Events of judged records that no rule refuses: event_type, item_price, uid, event_time.
+def good_events(validated: DataFrame) -> DataFrame:
+    """Events of validated records that no rule refuses: event_type, item_price, uid, event_time.
 
     What was read and refused, and the most frequent reasons as JSON, are metrics of the query (`aggregate` prints them).
     """
     reasons = F.expr(f"to_json(approx_top_k(reason, {REASONS_TOLD + 1}))")  # the null of good records among them
-    observed = judged.observe(
-        "judged", F.count(F.lit(1)).alias("records"), F.count("reason").alias("refused"), reasons.alias("reasons")
+    observed = validated.observe(
+        "validated", F.count(F.lit(1)).alias("records"), F.count("reason").alias("refused"), reasons.alias("reasons")
     )
     return observed.where("reason is null").select(
         "event.event_type",

@@ -54,7 +54,7 @@ def test_status_shows_where_everything_of_a_topic_is(stack: Stack) -> None:
     assert totals["offsets"] == totals["rows"] + totals["dead_letters"] and totals["in_flight"] == 0
 
 
-@pytest.mark.parametrize("job", ["daily_upkeep", "all_checks"])
+@pytest.mark.parametrize("job", ["daily_maintenance_job", "all_checks"])
 def test_upkeep_and_checks_run_while_the_streams_go_on(stack: Stack, job: str) -> None:
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
     run = client.submit_job_execution(job)
@@ -64,5 +64,7 @@ def test_upkeep_and_checks_run_while_the_streams_go_on(stack: Stack, job: str) -
         lambda: (now := stack.graphql(status, id=run)["runOrError"]["status"]) in ("SUCCESS", "FAILURE") and now,
     )
     assert ended == "SUCCESS"
-    assert stack.post("/track", json={"user_id": 7, "app_name": "upkeep", "event_category": "c"}).status_code == 200
+    assert (
+        stack.post("/track", json={"user_id": 7, "app_name": "maintenance", "event_category": "c"}).status_code == 200
+    )
     wait_for("all to have arrived", lambda: exact(INGEST, stack))

@@ -1,4 +1,4 @@
-"""Both doors give the same verdict: a body over HTTP, and the same bytes out of Kafka as Spark's workers judge them."""
+"""Both endpoints give the same verdict: a body over HTTP, and the same bytes out of Kafka as Spark's workers validate them."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from shop_streams.collector.app import field_of
-from shop_streams.collector.models import doors
+from shop_streams.collector.models import endpoints
 from shop_streams.defs.app_events.rules import STORED_EVENT, StoredEvent, TrackedEvent
 from shop_streams.defs.app_events.schema import RECORD_FIELDS as EVENT_FIELDS
 from shop_streams.defs.promotions.rules import CAMPAIGN
@@ -23,7 +23,7 @@ from shop_streams.defs.sales.rules import SHOP_EVENT
 from shop_streams.defs.sales.schema import RECORD_FIELDS
 from shop_streams.rules import MAX_REASON, Rules
 from shop_streams.settings import Settings
-from shop_streams.streaming.records import Judge
+from shop_streams.streaming.records import Validator
 
 FIRST_DAY = Settings().first_day
 NOW = int(time.time() * 1000)
@@ -32,7 +32,7 @@ GOOD: dict[str, Any] = {
     "event_type": "buy", "category": "c", "item_id": "i", "item_price": 5, "uid": "u", "timestamp": NOW - HOUR,
 }  # fmt: skip
 UUID = "123e4567-e89b-12d3-a456-426614174000"
-DOOR = doors(FIRST_DAY)[1]
+ENDPOINT = endpoints(FIRST_DAY)[1]
 
 
 def body(**change: Any) -> bytes:
@@ -51,7 +51,7 @@ def raw(field: str, text: str) -> bytes:
 def over_http(value: bytes) -> tuple[Any, str]:
     """(event, ""), or (None, the field that the answer names)."""
     try:
-        return DOOR.decode_one(value), ""
+        return ENDPOINT.decode_one(value), ""
     except msgspec.ValidationError as error:
         assert len(str(error)) < MAX_REASON + 100
         return None, field_of(str(error))
@@ -66,8 +66,8 @@ def out_of_kafka(
     """(event or None, reason or None) of each."""
     at = pa.array([datetime.now(UTC)] * len(values), pa.timestamp("us", "UTC"))
     batch = pa.RecordBatch.from_arrays([at, pa.array(values, pa.binary())], names=["timestamp", "value"])
-    (judged,) = Judge(rules, fields, first_day.isoformat(), ()).batches(iter([batch]))
-    return list(zip(judged.column("event").to_pylist(), judged.column("reason").to_pylist(), strict=True))
+    (validated,) = Validator(rules, fields, first_day.isoformat(), ()).batches(iter([batch]))
+    return list(zip(validated.column("event").to_pylist(), validated.column("reason").to_pylist(), strict=True))
 
 
 TAKEN: list[bytes] = [
@@ -132,8 +132,8 @@ def test_a_reason_lists_every_broken_rule() -> None:
 
 def test_an_array_names_the_element_and_the_field() -> None:
     with pytest.raises(msgspec.ValidationError, match=r"uid is wrong.* - at `\$\[1\]\.uid`"):
-        DOOR.decode_many(b"[" + body() + b"," + body(uid=5) + b"]")
-    assert len(DOOR.decode_many(b"[" + body() + b"," + body() + b"]")) == 2
+        ENDPOINT.decode_many(b"[" + body() + b"," + body(uid=5) + b"]")
+    assert len(ENDPOINT.decode_many(b"[" + body() + b"," + body() + b"]")) == 2
 
 
 ODD: st.SearchStrategy[Any] = st.one_of(
@@ -206,7 +206,7 @@ def test_a_reason_lists_the_rules_about_the_whole_too_and_holds_no_control_chara
 @pytest.mark.parametrize(("first_day", "taken"), [(date(1990, 1, 1), True), (date(2002, 1, 1), False)])
 def test_the_first_day_is_what_the_setting_says_at_both_doors(first_day: date, taken: bool) -> None:
     value = body(timestamp=1_000_000_000_000)  # 2001-09-09
-    shop_events = {door.path: door for door in doors(first_day)}["/shop-events"]
+    shop_events = {endpoint.path: endpoint for endpoint in endpoints(first_day)}["/shop-events"]
     if taken:
         assert shop_events.decode_one(value).timestamp == 1_000_000_000_000
     else:
@@ -221,8 +221,8 @@ def test_a_record_whose_own_time_is_no_date_is_refused_and_its_time_bounded(mome
     """A producer that gives microseconds for milliseconds, on a topic that keeps the producer's time."""
     at = pa.array([moment, int(NOW * 1000)], pa.int64()).cast(pa.timestamp("us", "UTC"))
     batch = pa.RecordBatch.from_arrays([at, pa.array([body(), body()], pa.binary())], names=["timestamp", "value"])
-    (judged,) = Judge(SHOP_EVENT, RECORD_FIELDS, FIRST_DAY.isoformat(), ("timestamp",)).batches(iter([batch]))
-    odd, good = judged.to_pylist()
+    (validated,) = Validator(SHOP_EVENT, RECORD_FIELDS, FIRST_DAY.isoformat(), ("timestamp",)).batches(iter([batch]))
+    odd, good = validated.to_pylist()
     assert odd["event"] is None and "is no date" in odd["reason"] and 1970 <= odd["timestamp"].year <= 9999
     assert good["reason"] is None and good["timestamp"] == datetime.fromtimestamp(NOW / 1000, UTC)
 
@@ -242,7 +242,7 @@ def test_a_tracked_event_and_its_record_have_the_same_fields() -> None:
     )
 )
 def test_what_track_takes_its_stream_takes_too(event: dict[str, Any]) -> None:
-    track = {door.path: door for door in doors(FIRST_DAY)}["/track"]
+    track = {endpoint.path: endpoint for endpoint in endpoints(FIRST_DAY)}["/track"]
     _, _, record = track.store(track.decode_one(msgspec.json.encode(event)))
     ((row, reason),) = out_of_kafka([record], STORED_EVENT, EVENT_FIELDS)
     assert reason is None and {name: row[name] for name in event} == event
