@@ -25,8 +25,8 @@ setup: $(STAMP) ## install everything into .venv and .jars
 demo: setup ## a day of shop traffic through the whole stack; ONCE=1 checks the numbers and stops
 	$(BIN)/shop-streams demo $(if $(ONCE),--once,)
 
-test: setup ## the whole test suite on the real Kafka, PostgreSQL, Spark and Dagster
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## the whole test suite on the real Kafka, PostgreSQL, Spark and Dagster; FAST=1 only what needs no server
+	$(BIN)/python -m pytest $(if $(FAST),--fast,) $(ARGS)
 
 up: setup ## start the embedded stack in the background
 	$(BIN)/shop-streams up --detach

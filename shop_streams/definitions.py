@@ -4,12 +4,18 @@ from pathlib import Path
 
 import dagster as dg
 
+from shop_streams.lake.reader import Lake
+from shop_streams.settings import get_settings
 from shop_streams.spark import SparkConnect
 
 defs = dg.Definitions.merge(
     dg.load_from_defs_folder(path_within_project=Path(__file__)),
     dg.Definitions(
         executor=dg.in_process_executor,  # a run is one process: a second one costs seconds and brings nothing
-        resources={"spark": SparkConnect()},
+        resources={
+            "spark": SparkConnect(),
+            "settings": dg.ResourceDefinition(lambda _context: get_settings()),
+            "lake": dg.ResourceDefinition(lambda _context: Lake(get_settings())),
+        },
     ),
 )

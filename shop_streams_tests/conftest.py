@@ -32,3 +32,21 @@ def no_spark_session_is_left() -> Iterator[None]:
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     with running_broker() as broker:
         yield broker.settings.model_copy(update={"lake_uri": str(tmp_path_factory.mktemp("lake"))})
+
+
+SERVERS = {"stack", "kafka", "broker"}  # fixtures that start one
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="only tests that need no server, no browser and no JVM")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--fast`, leave out what starts a server: by a fixture, or marked `servers`."""
+    if not config.getoption("--fast"):
+        return
+    slow = [
+        item for item in items if SERVERS & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("servers")
+    ]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in slow]

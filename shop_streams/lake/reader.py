@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
+
+if TYPE_CHECKING:
+    from shop_streams.lake.table import Table
+    from shop_streams.settings import Settings
 
 
 def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
@@ -122,3 +126,34 @@ def batches(uri: str, columns: list[str], where: Any = None) -> Iterator[pa.Reco
     table = open_table(uri)
     if table is not None:
         yield from table.to_pyarrow_dataset().to_batches(columns=columns, filter=where)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The lake as definitions get it, as a resource: its tables by name, whatever folder or store they are in."""
+
+    settings: Settings
+
+    def row_counts(self, table: Table, version: int | None = None) -> dict[str, int]:
+        """Rows of each partition, without reading them; {} for a table that does not exist yet."""
+        return row_counts(table.uri(self.settings), table.partition_by[0], version)
+
+    def value_counts(self, table: Table, column: str, version: int | None = None) -> dict[str, int]:
+        """Rows of each partition in which `column` is not null."""
+        return value_counts(table.uri(self.settings), table.partition_by[0], column, version)
+
+    def source_versions(self, table: Table) -> dict[str, int]:
+        """The version of its source that each partition of a mart was computed from."""
+        return source_versions(table.uri(self.settings), table.partition_by[0])
+
+    def written_at(self, table: Table) -> dict[str, float]:
+        """When each partition was last written, epoch seconds."""
+        return written_at(table.uri(self.settings), table.partition_by[0])
+
+    def version(self, table: Table) -> int | None:
+        """The table's newest version, or None when there is no table."""
+        return version(table.uri(self.settings))
+
+    def scan(self, table: Table, columns: list[str], where: Any = None, version: int | None = None) -> pa.Table:
+        """Some columns, filtered by a pyarrow expression; an empty table without columns when there is none."""
+        return scan(table.uri(self.settings), columns, where, version)

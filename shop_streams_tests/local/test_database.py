@@ -23,6 +23,8 @@ from shop_streams.runs import created_at
 from shop_streams.settings import Settings
 from shop_streams_tests.harness import free_ports, wait_for
 
+pytestmark = pytest.mark.servers
+
 ZONES = ("America/New_York", "Asia/Tokyo", "Asia/Kolkata")
 
 

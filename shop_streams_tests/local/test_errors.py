@@ -141,7 +141,7 @@ def test_status_has_the_shape_that_others_build_on(stack: Stack) -> None:
 @pytest.mark.parametrize("module", ["shop_streams.collector", "shop_streams.api", "shop_streams.cli.main"])
 def test_each_process_says_in_one_line_what_is_wrong_with_a_setting(module: str, tmp_path: Path) -> None:
     wrong = {"SHOP_STREAMS_COLECTOR_PORT": "1", "SHOP_STREAMS_HOME": str(tmp_path)}
-    command = [sys.executable, "-m", module, *(["status"] if module.endswith("cli") else [])]
+    command = [sys.executable, "-m", module, *(["status"] if module.endswith("cli.main") else [])]
     answer = subprocess.run(command, env=os.environ | wrong, capture_output=True, text=True, timeout=60, check=False)
     assert answer.returncode == 1
     assert "SHOP_STREAMS_COLECTOR_PORT" in answer.stderr and "Traceback" not in answer.stderr

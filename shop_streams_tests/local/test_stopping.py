@@ -101,6 +101,7 @@ def test_without_postgresql_the_wait_has_an_end(monkeypatch: pytest.MonkeyPatch,
     assert len(said) == 1 and said[0].startswith("PostgreSQL does not answer")
 
 
+@pytest.mark.servers
 def test_a_second_ctrl_c_does_not_leave_half_of_it_running() -> None:
     program = (
         "import time\nfrom shop_streams.local.stopping import not_interrupted\n"

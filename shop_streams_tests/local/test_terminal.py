@@ -65,7 +65,7 @@ def test_an_error_shows_what_it_names(tmp_path: Path) -> None:
 
 def test_a_terminal_of_another_encoding_ends_nothing() -> None:
     """`up` stops a stack over an error, and one was that the terminal has no check mark."""
-    script = "from shop_streams import cli; cli.app = lambda: cli.console.print('✓ healthy …'); cli.main()"
+    script = "from shop_streams.cli import main as cli; cli.app = lambda: cli.console.print('✓ healthy …'); cli.main()"
     environment = os.environ | {"PYTHONIOENCODING": "iso-8859-9"}
     said = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, check=True, timeout=60

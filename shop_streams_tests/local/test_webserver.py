@@ -14,6 +14,8 @@ from starlette.datastructures import Headers
 from shop_streams.local.webserver import is_ours
 from shop_streams_tests.harness import free_ports, wait_for
 
+pytestmark = pytest.mark.servers
+
 HOSTS = ("127.0.0.1:3000", "localhost:3000")
 
 

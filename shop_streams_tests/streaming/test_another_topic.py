@@ -117,6 +117,7 @@ def test_what_is_ahead(committed: dict[int, int], ends: dict[int, int], said: st
         require_not_ahead("t", committed, ends)
 
 
+@pytest.mark.servers
 def test_another_cluster_at_the_same_address_is_refused(tmp_path: Path) -> None:
     lake = {"lake_uri": str(tmp_path / "lake")}
     with running_broker(tmp_path / "first") as first:
@@ -147,6 +148,7 @@ def test_a_checkpoint_is_read_from_a_folder_and_from_an_address(tmp_path: Path, 
     assert metadata_without_spark(folder, "none") is None and committed_offsets(f"{folder}/none", "t") == {}
 
 
+@pytest.mark.servers
 def test_looking_at_a_topic_does_not_make_it_on_a_cluster_that_would() -> None:
     with running_broker(properties="auto.create.topics.enable=true") as broker:
         servers = broker.settings.kafka

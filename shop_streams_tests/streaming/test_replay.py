@@ -317,6 +317,7 @@ def test_a_record_that_kafka_does_not_take_holds_up_no_other_and_stays_open(
     assert "size" in results[0].detail.lower() and ledger.sent() == {"topic_sales:0:1"}
 
 
+@pytest.mark.servers
 def test_without_kafka_nothing_is_begun(ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     [port] = free_ports(1)
     with pytest.raises(ShopStreamsError, match=r"Kafka at 127.*topic_sales.*status"):
