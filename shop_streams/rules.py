@@ -60,6 +60,18 @@ def _nothing(_event: Any) -> tuple[str, str] | None:
 
 
 @dataclass(frozen=True)
+class Encoding:
+    """How bytes become plain objects: its name, and `parse`, which raises ValueError or a msgspec error for wrong bytes."""
+
+    name: str
+    parse: Callable[[bytes], Any]
+    is_text: bool = False
+
+
+JSON = Encoding("JSON", msgspec.json.decode, is_text=True)
+
+
+@dataclass(frozen=True)
 class Rules:
     """What a record of one kind must be.
 
@@ -76,18 +88,25 @@ class Rules:
     whole: Callable[[Any], tuple[str, str] | None] = _nothing
     ids: tuple[str, ...] = ()
     whole_reads: tuple[str, ...] = ()
+    encoding: Encoding = JSON
+
+    def decoder(self) -> Callable[[bytes], Any]:
+        """From bytes to the model, for who validates many records."""
+        if self.encoding == JSON:
+            return msgspec.json.Decoder(self.model).decode
+        return lambda value: msgspec.convert(self.encoding.parse(value), self.model)
 
     def validate(self, value: bytes | None, times: Times, decode: Callable[[bytes], Any] | None = None) -> Any:
-        """The record in `value`. `decode` is a msgspec decoder of the model, kept by who validates many.
+        """The record in `value`; `decode` is a `decoder`, made once.
 
         Raises:
             Refused: with every rule that the value breaks.
         """
-        _check_body(value)
+        _check_body(value, self.encoding.is_text)
         assert value is not None
         try:
-            record = decode(value) if decode else msgspec.json.decode(value, type=self.model)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            record = (decode or self.decoder())(value)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise Refused(self._explain(value, times, error)) from error
         problems = [
             (name, words)
@@ -106,11 +125,11 @@ class Rules:
     def _explain(self, value: bytes, times: Times, error: Exception) -> list[tuple[str, str]]:
         """All that is wrong with a value that the decoder refused at the first mistake."""
         try:
-            raw = msgspec.json.decode(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as broken:
-            return [("body", f"not JSON: {broken}"[:200])]
+            raw = self.encoding.parse(value)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as broken:
+            return [("body", f"not {self.encoding.name}: {broken}"[:200])]
         if not isinstance(raw, dict):
-            return [("body", "not a JSON object")]
+            return [("body", f"not a {self.encoding.name} object")]
         problems, sound = [], {}
         for one in msgspec.structs.fields(self.model):
             if raw.get(one.encode_name) is None:
@@ -146,11 +165,13 @@ def _words(message: str, kind: Any) -> str:
     return f"is wrong: {message.replace('`', '')}"[:120]
 
 
-def _check_body(value: bytes | None) -> None:
+def _check_body(value: bytes | None, is_text: bool) -> None:
     if not value:
         raise Refused([("body", "empty value")])
     if len(value) > MAX_VALUE_BYTES:
         raise Refused([("body", f"value larger than {MAX_VALUE_BYTES} bytes")])
+    if not is_text:
+        return
     if not value.isascii():
         try:
             value.decode()

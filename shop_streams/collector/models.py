@@ -57,7 +57,7 @@ _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def _endpoint(path: str, topic: Topic, rules: Rules, store: Callable[[Any], Record], first_day: date) -> Endpoint:
-    decode = msgspec.json.Decoder(rules.model).decode
+    decode = rules.decoder()
 
     def one(body: bytes, place: str = "$") -> Any:
         try:

@@ -13,11 +13,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyspark.errors import PySparkException
+from pyspark.sql import functions as F
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import poisoned_elsewhere
-from shop_streams.streaming.records import RECORD_COLUMNS
+from shop_streams.streaming.records import RECORD_COLUMNS, RECORD_TYPES
 from shop_streams.streaming.spec import StreamSpec
 
 if TYPE_CHECKING:
@@ -184,7 +185,10 @@ def records_of(spark: SparkSession, values: Sequence[tuple[str, bytes | None]], 
         pa.array([now] * len(values), pa.timestamp("us", "UTC")),
         pa.array([value for _, value in values], pa.binary()),
     ]
-    return spark.createDataFrame(pa.table(columns, names=list(RECORD_COLUMNS)))
+    records = spark.createDataFrame(pa.table(columns, names=list(RECORD_COLUMNS)))
+    # A letter has kept its value alone.
+    more = {name: F.lit(None).cast(kind) for name, kind in RECORD_TYPES.items() if name not in RECORD_COLUMNS}
+    return records.withColumns(more)
 
 
 def _probe(settings: Settings) -> None:

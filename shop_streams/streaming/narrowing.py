@@ -227,7 +227,7 @@ def narrow(spec: StreamSpec, context: StreamContext, earliest: Mapping[int, int]
         if not some:  # of a batch whose every record fails nothing is left, and nothing fails
             return None
         try:
-            spec.sink.attempt(read_offsets(context.spark, settings.kafka, topic, some), context)
+            spec.sink.attempt(read_offsets(context.spark, settings.kafka, topic, some, spec.record_columns), context)
         except Exception as error:  # whatever a value can cause: what it can't, is raised again
             if is_of_surroundings(error):
                 raise

@@ -15,7 +15,6 @@ from datetime import datetime
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from pyspark.sql import DataFrame, SparkSession
 
 from shop_streams.rules import MAX_AHEAD, Refused, Rules, Times, microseconds, times_at
@@ -25,15 +24,25 @@ if TYPE_CHECKING:
 
 RECORD_COLUMNS = ("topic", "partition", "offset", "timestamp", "value")
 LAST_MOMENT = 253_402_300_799_000_000  # microseconds since 1970: the end of the year 9999, the last that Python knows
-RECORD_TYPES = {"topic": "string", "partition": "int", "offset": "bigint", "timestamp": "timestamp", "value": "binary"}
+RECORD_TYPES = {
+    "topic": "string", "partition": "int", "offset": "bigint", "timestamp": "timestamp", "value": "binary",
+    # For streams that ask for them (`StreamSpec.record_columns`):
+    "key": "binary", "headers": "array<struct<key: string, value: binary>>",
+}  # fmt: skip
 
 
-def read_stream(spark: SparkSession, servers: str, topic: str, max_offsets_per_trigger: int | None = None) -> DataFrame:
-    """The topic as a stream from its earliest offset, columns as `RECORD_COLUMNS`."""
-    reader = _source(spark.readStream, servers, topic)
+def read_stream(
+    spark: SparkSession,
+    servers: str,
+    topic: str,
+    max_offsets_per_trigger: int | None = None,
+    columns: Sequence[str] = RECORD_COLUMNS,
+) -> DataFrame:
+    """The topic as a stream from its earliest offset; `columns` are names of `RECORD_TYPES`."""
+    reader = _source(spark.readStream, servers, topic, columns=columns)
     if max_offsets_per_trigger is not None:
         reader = reader.option("maxOffsetsPerTrigger", max_offsets_per_trigger)
-    return reader.load().select(*RECORD_COLUMNS)
+    return reader.load().select(*columns)
 
 
 def read_batch(spark: SparkSession, servers: str, topic: str) -> DataFrame:
@@ -41,21 +50,30 @@ def read_batch(spark: SparkSession, servers: str, topic: str) -> DataFrame:
     return _source(spark.read, servers, topic).load().select(*RECORD_COLUMNS)
 
 
-def read_offsets(spark: SparkSession, servers: str, topic: str, spans: Sequence[tuple[int, int, int]]) -> DataFrame:
-    """The records of some (partition, first offset, end offset), columns as `RECORD_COLUMNS`."""
+def read_offsets(
+    spark: SparkSession,
+    servers: str,
+    topic: str,
+    spans: Sequence[tuple[int, int, int]],
+    columns: Sequence[str] = RECORD_COLUMNS,
+) -> DataFrame:
+    """The records of some (partition, first offset, end offset); `columns` are names of `RECORD_TYPES`."""
     parts = []
     for partition, first, end in spans:
-        reader = _source(spark.read, servers, json.dumps({topic: [partition]}), "assign")
+        reader = _source(spark.read, servers, json.dumps({topic: [partition]}), "assign", columns)
         reader = reader.option("startingOffsets", json.dumps({topic: {partition: first}}))
         parts.append(reader.option("endingOffsets", json.dumps({topic: {partition: end}})).load())
-    return reduce(DataFrame.unionAll, parts).select(*RECORD_COLUMNS)
+    return reduce(DataFrame.unionAll, parts).select(*columns)
 
 
-def _source(reader, servers: str, topic: str, how: str = "subscribe"):  # DataFrameReader or DataStreamReader
+def _source(
+    reader: Any, servers: str, topic: str, how: str = "subscribe", columns: Sequence[str] = RECORD_COLUMNS
+) -> Any:  # DataFrameReader or DataStreamReader
     return (
         reader.format("kafka")
         .option("kafka.bootstrap.servers", servers)
         .option(how, topic)
+        .option("includeHeaders", "headers" in columns)
         .option("startingOffsets", "earliest")
         .option("failOnDataLoss", "true")
         .option("kafka.isolation.level", "read_committed")
@@ -98,7 +116,7 @@ class Validator:
         """Validate Arrow batches; a column for each of `keep`, the events and the reasons."""
         import pyarrow as pa
 
-        decode = msgspec.json.Decoder(self.rules.model).decode
+        decode = self.rules.decoder()
         first = times_at(self.first_day, datetime(1970, 1, 1)).first
         ahead = int(MAX_AHEAD.total_seconds() * 1_000_000)
         for batch in batches:

@@ -78,7 +78,9 @@ def begin_query(
     spec: StreamSpec, stream: StreamContext, poisoned: Sequence[tuple[int, int]] = (), **trigger: Any
 ) -> Any:
     """Start the query on its checkpoint, without the records at `poisoned`, each a (partition, offset)."""
-    source = records.read_stream(stream.spark, stream.settings.kafka, stream.topic, spec.max_offsets(stream.settings))
+    source = records.read_stream(
+        stream.spark, stream.settings.kafka, stream.topic, spec.max_offsets(stream.settings), spec.record_columns
+    )
     return (
         spec.sink.writer(leave_out(source, poisoned), stream)
         .queryName(spec.name)

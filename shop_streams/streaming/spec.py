@@ -12,6 +12,7 @@ import dagster as dg
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
+from shop_streams.streaming.records import RECORD_COLUMNS
 from shop_streams.streaming.sinks import LakeSink, TopicSink, Transform, ValidateRecords
 from shop_streams.topics import Topic
 
@@ -87,6 +88,7 @@ class StreamSpec:
     Attributes:
         interval_seconds: the trigger's interval, out of the settings.
         fixed_settings: the settings, by name, that its checkpoint can't follow when they change.
+        record_columns: what its sink gets of a record: names of `records.RECORD_TYPES`, such as `key` and `headers` too.
         reads: assets that it reads beside its topic.
         partitions: of the table that it fills, for the lineage.
     """
@@ -98,6 +100,7 @@ class StreamSpec:
     interval_seconds: Callable[[Settings], float] = lambda settings: settings.ingest_interval_seconds
     fixed_settings: Callable[[Settings], Mapping[str, str]] = lambda _settings: {}
     max_offsets: Callable[[Settings], int] = lambda settings: settings.max_offsets_per_trigger
+    record_columns: tuple[str, ...] = RECORD_COLUMNS
     reads: tuple[dg.AssetKey, ...] = ()
     sidecar: SidecarSpec | None = None
     partitions: dg.PartitionsDefinition | None = None

@@ -75,7 +75,7 @@ class Tried:
         self.said: list[str] = []
         monkeypatch.setattr(narrowing, "Narrowing", lambda _dsn: self)
         monkeypatch.setattr(narrowing, "due", lambda *_: PlannedBatch(7, {0: 0}, {0: size}))
-        monkeypatch.setattr(narrowing, "read_offsets", lambda _spark, _servers, _topic, spans: spans)
+        monkeypatch.setattr(narrowing, "read_offsets", lambda _spark, _servers, _topic, spans, _columns: spans)
         monkeypatch.setattr(narrowing, "_bury", lambda _spec, _settings, found: self.buried.extend(found))
         sink: Any = SimpleNamespace(attempt=lambda spans, _context: attempt(spans))
         self.spec = replace(INGEST, sink=sink)

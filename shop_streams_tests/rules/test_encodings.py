@@ -1,0 +1,103 @@
+"""Records in Avro: the same rules, another encoding of the bytes."""
+
+import io
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import fastavro
+import msgspec
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shop_streams.avro import avro
+from shop_streams.rules import Refused, Rules, check_time, times_at
+from shop_streams.streaming.records import Validator
+
+FIRST_DAY = "2015-01-01"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+NOW_MS = int(NOW.timestamp() * 1000)
+SCHEMA = {
+    "type": "record",
+    "name": "Click",
+    "fields": [
+        {"name": "item", "type": ["null", "string"]},
+        {"name": "timestamp", "type": "long"},
+        {"name": "count", "type": "int"},
+    ],
+}
+
+
+class Click(msgspec.Struct):
+    timestamp: int
+    count: Annotated[int, msgspec.Meta(ge=0)]
+    item: str | None = None
+
+
+CLICK = Rules(Click, {"timestamp": lambda value, times: check_time(value * 1000, times)}, encoding=avro(SCHEMA))
+GOOD = {"item": "A-1", "timestamp": NOW_MS, "count": 2}
+
+
+def written(record: dict[str, Any]) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(dict(SCHEMA)), record)
+    return out.getvalue()
+
+
+def reason(value: bytes | None) -> str:
+    with pytest.raises(Refused) as refused:
+        CLICK.validate(value, times_at(FIRST_DAY, NOW))
+    return str(refused.value)
+
+
+def test_a_good_record_is_read() -> None:
+    assert CLICK.validate(written(GOOD), times_at(FIRST_DAY, NOW)) == Click(NOW_MS, 2, "A-1")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "empty value"),
+        (b"", "empty value"),
+        (written(GOOD)[:-1], "not Avro: "),
+        (written(GOOD) + b"\x00", "not Avro: 1 bytes behind the record"),
+        (b"\x00\x00\x00\x00\x07" + written(GOOD), "not Avro: "),  # Confluent's frame
+        (b'{"item": "A-1"}', "not Avro: "),
+        (written(GOOD | {"count": -1}), "count is wrong: Expected int >= 0"),
+        (
+            written(GOOD | {"timestamp": 5}),
+            "timestamp is before 2015-01-01, the setting FIRST_DAY; are the units right?",
+        ),
+        (written(GOOD | {"timestamp": 5, "count": -1}), "timestamp is before"),
+    ],
+)
+def test_a_wrong_value_has_a_reason(value: bytes | None, words: str) -> None:
+    assert words in reason(value)
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_are_a_record_or_have_a_reason(value: bytes) -> None:
+    try:
+        record = CLICK.validate(value, times_at(FIRST_DAY, NOW))
+    except Refused as refused:
+        assert str(refused)
+    else:
+        assert isinstance(record, Click)
+
+
+def test_sparks_workers_read_it_with_key_and_headers_beside() -> None:
+    headers = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+    columns = {
+        "timestamp": pa.array([NOW, NOW], pa.timestamp("us", "UTC")),
+        "value": pa.array([written(GOOD), b"x"], pa.binary()),
+        "key": pa.array([b"party", None], pa.binary()),
+        "headers": pa.array([[{"key": "event_id", "value": b"1"}], None], headers),
+    }
+    batch = pa.RecordBatch.from_pydict(columns)
+    fields = {"item": "string", "timestamp": "bigint", "count": "int"}
+    (result,) = Validator(CLICK, fields, FIRST_DAY, ("key", "headers")).batches(iter([batch]))
+    first, second = result.to_pylist()
+    assert (first["event"], first["reason"], first["key"]) == (GOOD, None, b"party")
+    assert first["headers"] == [{"key": "event_id", "value": b"1"}]
+    assert second["event"] is None and second["reason"].startswith("not Avro: ")
