@@ -98,19 +98,19 @@ def offset_ranges(
     if found.error is not None:
         raise KafkaException(found.error)
     # All partitions in one request: one after the other, a slow broker with many would take longer than a lease lasts.
-    places = [TopicPartition(topic, number) for number in sorted(found.partitions)]
+    partitions = [TopicPartition(topic, number) for number in sorted(found.partitions)]
     isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     low, high = (
-        client.list_offsets(dict.fromkeys(places, end), isolation_level=isolation, request_timeout=seconds)
+        client.list_offsets(dict.fromkeys(partitions, end), isolation_level=isolation, request_timeout=seconds)
         for end in (OffsetSpec.earliest(), OffsetSpec.latest())
     )
-    return {place.partition: (low[place].result().offset, high[place].result().offset) for place in places}
+    return {one.partition: (low[one].result().offset, high[one].result().offset) for one in partitions}
 
 
 def offsets_at(servers: str, topic: str, moments: Sequence[float]) -> list[dict[int, int]]:
     """For each moment (epoch seconds) and partition, the first offset whose record is not older; the end when none is.
 
-    Records of open transactions have their places too: an hour that ends in one is not over.
+    Records of open transactions count too: an hour that ends in one is not over.
     """
     ends = {number: high for number, (_, high) in offset_ranges(servers, topic, committed=False).items()}
     with _consumer(servers, committed=False) as consumer:
@@ -143,8 +143,8 @@ def oldest_timestamp(servers: str, topic: str, ranges: Mapping[int, tuple[int, i
     """Epoch seconds of the oldest of the first records of `ranges`, offsets [first, end); None when none has a record."""
     times = []
     with _consumer(servers) as consumer:
-        for number, place in ranges.items():
-            first = next(_read(consumer, topic, {number: place}), None)
+        for number, offsets in ranges.items():
+            first = next(_read(consumer, topic, {number: offsets}), None)
             if first is not None:
                 times.append(first[2].timestamp()[1] / 1000)
     return min(times, default=None)
@@ -184,12 +184,12 @@ def held_offsets(servers: str, topic: str, ranges: Mapping[int, Sequence[tuple[i
     The transaction marker, what it aborted, and records that compaction or somebody deleted leave offsets without one.
     """
 
-    def offsets(number: int, places: Sequence[tuple[int, int]]) -> Iterator[int]:
+    def offsets(number: int, spans: Sequence[tuple[int, int]]) -> Iterator[int]:
         with _consumer(servers) as consumer:
-            for place in places:
-                yield from (offset for _, offset, _ in _read(consumer, topic, {number: place}))
+            for span in spans:
+                yield from (offset for _, offset, _ in _read(consumer, topic, {number: span}))
 
-    return {number: offsets(number, places) for number, places in ranges.items() if places}
+    return {number: offsets(number, spans) for number, spans in ranges.items() if spans}
 
 
 def _messages(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, int, Message]]:

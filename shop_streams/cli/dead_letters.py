@@ -45,12 +45,12 @@ def list_dead_letters(
     everything: Annotated[bool, typer.Option("--all", help="those that were replayed, too")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs")] = False,
 ) -> None:
-    """Print what was refused and not yet replayed: its place in the topic, the reason, the beginning of its value.
+    """Print what was refused and not yet replayed: its origin, the reason, the beginning of its value.
 
     `came from` is the letter that a replayed record was made of.
     """
     from shop_streams.defs.domains import LAKE_STREAMS
-    from shop_streams.streaming.drafts import place_of
+    from shop_streams.streaming.drafts import origin_of
     from shop_streams.streaming.replay import Choice, find_chosen
 
     domains = [spec.domain for spec in LAKE_STREAMS]
@@ -60,43 +60,45 @@ def list_dead_letters(
             {
                 **letter,
                 "raw": (letter["raw"] or b"").decode(errors="replace"),
-                "place": place_of(letter),
-                "replayed": place_of(letter) in found.replayed,
-                "came_from": found.origins.get(place_of(letter)),
+                "place": origin_of(letter),
+                "replayed": origin_of(letter) in found.replayed,
+                "came_from": found.replay_of.get(origin_of(letter)),
             }
             for letter in found.letters
         ]
         typer.echo(json.dumps(rows, indent=2, default=str))
         return
-    grid = RichTable("at", Column("place", no_wrap=True), "reason", "value", "came from")
+    grid = RichTable("at", Column("origin", no_wrap=True), "reason", "value", "came from")
     for letter in found.letters[:limit]:
-        place = place_of(letter)
-        cells = (plain(place, 200), plain(letter["reason"], REASON_WIDTH), plain(letter["raw"]))
-        grid.add_row(f"{letter['at']:%Y-%m-%d %H:%M:%S}", *map(Text, cells), Text(found.origins.get(place, "")))
+        origin = origin_of(letter)
+        cells = (plain(origin, 200), plain(letter["reason"], REASON_WIDTH), plain(letter["raw"]))
+        grid.add_row(f"{letter['at']:%Y-%m-%d %H:%M:%S}", *map(Text, cells), Text(found.replay_of.get(origin, "")))
     console.print(grid)
     count = len(found.letters)
     console.print(f"{count} dead letters" + (f", {limit} shown" if count > limit else ""))
 
 
 @dead_letters_app.command("show")
-def show_dead_letter(place: Annotated[str, typer.Argument(help="topic:partition:offset, as `list` prints it")]) -> None:
+def show_dead_letter(
+    origin: Annotated[str, typer.Argument(help="topic:partition:offset, as `list` prints it")],
+) -> None:
     """Print one dead letter's value on standard output, why it was refused and where it came from on standard error.
 
     The value is printed byte by byte, but on a terminal without control characters.
     """
-    from shop_streams.streaming.drafts import place_of
+    from shop_streams.streaming.drafts import origin_of
     from shop_streams.streaming.replay import Choice, find, find_chosen
     from shop_streams.streaming.replay_ledger import origin_chain
 
     settings = get_settings()
-    found = find_chosen(settings, Choice(places=(place,)), [])
+    found = find_chosen(settings, Choice(origins=(origin,)), [])
     letter = found.letters[0]
     replayed = "  replayed" if found.replayed else ""
     typer.echo(
         f"{letter['at']:%Y-%m-%d %H:%M:%S}  {letter['domain']}  {plain(letter['reason'], 1000)}{replayed}", err=True
     )
-    if chain := origin_chain(place, found.origins):
-        reasons = {place_of(one): one["reason"] for one in find(settings, letter["domain"])}
+    if chain := origin_chain(origin, found.replay_of):
+        reasons = {origin_of(one): one["reason"] for one in find(settings, letter["domain"])}
         for origin in chain:
             typer.echo(f"came from {origin}: {plain(reasons.get(origin, 'not kept any more'), 1000)}", err=True)
     raw: bytes = letter["raw"] or b""
@@ -110,7 +112,7 @@ def show_dead_letter(place: Annotated[str, typer.Argument(help="topic:partition:
 def replay_dead_letters(
     places: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PLACE", help="topic:partition:offset; without any, all open letters"),
+        typer.Argument(metavar="ORIGIN", help="topic:partition:offset; without any, all open letters"),
     ] = None,
     domain: DomainOption = None,
     reason: ReasonOption = None,
@@ -154,8 +156,8 @@ def replay_dead_letters(
     making = make_drafts(found.open, mend, validate, firsts, [spec.name for spec in LAKE_STREAMS])
     drafts: list[Draft] = list(_tracked(making, "mending and validating", len(found.open)))
     again = [State.ALREADY] * len(found.replayed)
-    for place, record in found.records.items():
-        console.print(f"{place} was replayed before: its record is {record}.", markup=False, highlight=False)
+    for origin, record in found.records.items():
+        console.print(f"{origin} was replayed before: its record is {record}.", markup=False, highlight=False)
     results = [Result(draft, draft.state(send_refused), draft.verdict) for draft in drafts]
     if drafts:
         _print_results(results)
@@ -167,7 +169,7 @@ def replay_dead_letters(
         results = list(_tracked(replay(drafts, settings, send_refused), "sending", len(drafts)))
         if untaken := [result for result in results if result.state is State.NOT_TAKEN]:
             _print_results(untaken)
-    _finish([result.state for result in results] + again, bool(found.origins.keys() & {one.place for one in drafts}))
+    _finish([result.state for result in results] + again, bool(found.replay_of.keys() & {one.origin for one in drafts}))
 
 
 def _fix(command: str | None, name: str | None, seconds: float) -> Fix:
@@ -190,10 +192,10 @@ def _tracked(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
 
 def _print_results(results: list[Result]) -> None:
     """Each letter before and after, with the verdict; texts, not markup, and bounded: values come from anywhere."""
-    grid = RichTable(Column("place", no_wrap=True), "before", "after", "verdict")
+    grid = RichTable(Column("origin", no_wrap=True), "before", "after", "verdict")
     for result in results[:SHOWN]:
         before, after = plain_pair(result.draft.before, result.draft.after, VALUE_WIDTH)
-        cells = (plain(result.draft.place, 200), before, after, plain(result.detail, REASON_WIDTH))
+        cells = (plain(result.draft.origin, 200), before, after, plain(result.detail, REASON_WIDTH))
         grid.add_row(*map(Text, cells))
     console.print(grid)
     if len(results) > SHOWN:

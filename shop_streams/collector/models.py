@@ -59,12 +59,12 @@ _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 def _endpoint(path: str, topic: Topic, rules: Rules, store: Callable[[Any], Record], first_day: date) -> Endpoint:
     decode = rules.decoder()
 
-    def one(body: bytes, place: str = "$") -> Any:
+    def one(body: bytes, path_in_body: str = "$") -> Any:
         try:
             return rules.validate(body, times_at(first_day, datetime.now(UTC)), decode)
         except Refused as refused:
             name = refused.problems[0][0]
-            at = place if name == "body" else f"{place}.{name}"
+            at = path_in_body if name == "body" else f"{path_in_body}.{name}"
             raise msgspec.ValidationError(f"{refused} - at `{at}`") from refused
 
     def many(body: bytes) -> list[Any]:

@@ -52,8 +52,8 @@ class State(StrEnum):
 DONE = (State.READY, State.SENT, State.ALREADY)
 
 
-def place_of(letter: Letter) -> str:
-    """The letter's place in its topic: topic:partition:offset."""
+def origin_of(letter: Letter) -> str:
+    """Where the letter came from: topic:partition:offset."""
     return f"{letter['topic']}:{letter['kafka_partition']}:{letter['kafka_offset']}"
 
 
@@ -68,9 +68,9 @@ class Draft:
     failed: str | None = None
 
     @property
-    def place(self) -> str:
-        """The letter's place in its topic."""
-        return place_of(self.letter)
+    def origin(self) -> str:
+        """Where the letter came from: topic:partition:offset."""
+        return origin_of(self.letter)
 
     def state(self, send_refused: bool = False) -> State:
         """What a replay would do with it."""
@@ -95,7 +95,7 @@ def make_drafts(
 ) -> Iterator[Draft]:
     """Mend and validate each letter; one that can't be mended holds up no other.
 
-    `firsts` gives the values to start from, by the letter's place, instead of the letters' own. `lake_streams` are the
+    `firsts` gives the values to start from, by the letter's origin, instead of the letters' own. `lake_streams` are the
     streams that fill the lake: a letter that only another stream could not get past is a row there already.
     """
     for chunk in chunks(letters, lambda letter: len(letter["raw"] or b"")):
@@ -116,11 +116,11 @@ def _row_already(letter: Letter, lake_streams: Sequence[str]) -> str | None:
 
 
 def _mended(letter: Letter, fix: Fix, firsts: Mapping[str, bytes | None] | None) -> Draft:
-    place, before = place_of(letter), letter["raw"]
+    origin, before = origin_of(letter), letter["raw"]
     if firsts is not None:
-        if place not in firsts:
+        if origin not in firsts:
             return Draft(letter, before, failed="the letter that it came from is not kept any more; use its own value")
-        before = firsts[place]
+        before = firsts[origin]
     try:
         return Draft(letter, before, after=None if before is None else fix(before))
     except FixFailed as error:

@@ -19,7 +19,7 @@ from shop_streams.kafka import offset_ranges, producer, read_topic
 from shop_streams.lake import reader
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
-from shop_streams.streaming.drafts import Draft, Letter, State, chunks, place_of
+from shop_streams.streaming.drafts import Draft, Letter, State, chunks, origin_of
 from shop_streams.streaming.replay_ledger import Ledger, open_ledger, origin_chain
 from shop_streams.topics import REPLAY_OF
 
@@ -30,32 +30,32 @@ ABOUT_THE_RECORD = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, Kafka
 
 @dataclass(frozen=True)
 class Choice:
-    """Which letters: of one domain, with a reason that contains a text, at these places; None and () choose all."""
+    """Which letters: of one domain, with a reason that contains a text, of these origins; None and () choose all."""
 
     domain: str | None = None
     reason: str | None = None
-    places: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Found:
-    """The chosen letters, oldest first; of these the places that were replayed; and where replayed records came from."""
+    """The chosen letters, oldest first; of these the origins that were replayed; and where replayed records came from."""
 
     letters: list[Letter]
     replayed: set[str] = field(default_factory=set)
-    origins: dict[str, str] = field(default_factory=dict)
+    replay_of: dict[str, str] = field(default_factory=dict)
     firsts: dict[str, bytes | None] = field(default_factory=dict)
 
     @property
     def open(self) -> list[Letter]:
         """Those that were not replayed."""
-        return [letter for letter in self.letters if place_of(letter) not in self.replayed]
+        return [letter for letter in self.letters if origin_of(letter) not in self.replayed]
 
     @property
     def records(self) -> dict[str, str]:
-        """Place of a letter that was replayed -> place of the record that was made of it, where that is known."""
-        landed = {origin: place for place, origin in self.origins.items()}
-        return {place: landed[place] for place in sorted(self.replayed & landed.keys())}
+        """Origin of a letter that was replayed -> origin of the record that was made of it, where that is known."""
+        landed = {letter: record for record, letter in self.replay_of.items()}
+        return {origin: landed[origin] for origin in sorted(self.replayed & landed.keys())}
 
 
 @dataclass(frozen=True)
@@ -78,44 +78,44 @@ def find(settings: Settings, domain: str | None = None) -> list[Letter]:
 
 
 def find_chosen(settings: Settings, choice: Choice, domains: Sequence[str], everything: bool = False) -> Found:
-    """The letters of a choice: the open ones; also those replayed before when places name them, or for `everything`.
+    """The letters of a choice: the open ones; also those replayed before when origins name them, or for `everything`.
 
     `firsts` of the answer has, for each letter, the value of the letter that was refused first and led to it.
 
     Raises:
-        ShopStreamsError: the choice names a domain, reason or place that does not exist; or a server is away.
+        ShopStreamsError: the choice names a domain, reason or origin that does not exist; or a server is away.
     """
     letters = find(settings)
     with open_ledger(settings) as ledger:
         _look_for_cut_off(ledger, settings)
-        sent, origins = ledger.sent(), ledger.origins()
-    pool = letters if everything or choice.places else [one for one in letters if place_of(one) not in sent]
+        sent, replay_of = ledger.sent(), ledger.replay_of()
+    pool = letters if everything or choice.origins else [one for one in letters if origin_of(one) not in sent]
     chosen = choose(pool, choice, domains)
-    values = {place_of(letter): letter["raw"] for letter in letters}
-    began = {place: (origin_chain(place, origins) or [place])[-1] for place in map(place_of, chosen)}
-    firsts = {place: values[first] for place, first in began.items() if first in values}
-    return Found(chosen, sent & began.keys(), origins, firsts)
+    values = {origin_of(letter): letter["raw"] for letter in letters}
+    began = {origin: (origin_chain(origin, replay_of) or [origin])[-1] for origin in map(origin_of, chosen)}
+    firsts = {origin: values[first] for origin, first in began.items() if first in values}
+    return Found(chosen, sent & began.keys(), replay_of, firsts)
 
 
 def choose(letters: Sequence[Letter], choice: Choice, domains: Sequence[str]) -> list[Letter]:
     """Those of `letters` that are chosen. A name that fits nothing is an error that tells what there is.
 
     Raises:
-        ShopStreamsError: there is no such domain, reason or place.
+        ShopStreamsError: there is no such domain, reason or origin.
     """
     known = sorted({*domains, *(letter["domain"] for letter in letters)})
     if choice.domain is not None and choice.domain not in known:
         raise ShopStreamsError(f"There is no domain {choice.domain!r}. There are: {', '.join(known)}.")
     found = [letter for letter in letters if choice.domain in (None, letter["domain"])]
-    if choice.places:
-        here = {place_of(letter) for letter in found}
-        if missing := [place for place in choice.places if place not in here]:
+    if choice.origins:
+        here = {origin_of(letter) for letter in found}
+        if missing := [origin for origin in choice.origins if origin not in here]:
             within = f" in domain {choice.domain}" if choice.domain else ""
             raise ShopStreamsError(
-                f"There is no dead letter at {', '.join(map(repr, missing))}{within}. A place is topic:partition:offset; "
+                f"There is no dead letter at {', '.join(map(repr, missing))}{within}. An origin is topic:partition:offset; "
                 "`shop-streams dead-letters list --all` prints them."
             )
-        found = [letter for letter in found if place_of(letter) in choice.places]
+        found = [letter for letter in found if origin_of(letter) in choice.origins]
     if choice.reason is None or not found:
         return found
     reasons = Counter(letter["reason"] for letter in found)
@@ -141,7 +141,7 @@ def replay(drafts: Sequence[Draft], settings: Settings, send_refused: bool = Fal
         sent = ledger.sent()
         ready: list[Draft] = []
         for draft in drafts:
-            state = State.ALREADY if draft.place in sent else draft.state(send_refused)
+            state = State.ALREADY if draft.origin in sent else draft.state(send_refused)
             if state is State.READY:
                 ready.append(draft)
             else:
@@ -158,19 +158,19 @@ def replay(drafts: Sequence[Draft], settings: Settings, send_refused: bool = Fal
 def _look_for_cut_off(ledger: Ledger, settings: Settings) -> None:
     """For each letter that was begun and not noted as sent, the topic tells whether its record arrived."""
     begun = ledger.begun()
-    for topic in sorted({_topic(place) for place in begun}):
-        of_topic = {place: marks for place, marks in begun.items() if _topic(place) == topic}
+    for topic in sorted({_topic(origin) for origin in begun}):
+        of_topic = {origin: marks for origin, marks in begun.items() if _topic(origin) == topic}
         ends = _ends(settings, topic)
         arrived = _replayed_records(topic, settings, of_topic.values())
-        for place in of_topic:
-            if place in arrived:
-                ledger.note_sent(place, arrived[place])
+        for origin in of_topic:
+            if origin in arrived:
+                ledger.note_sent(origin, arrived[origin])
             else:
-                ledger.begin(place, ends)  # up to here it did not arrive: nobody need read that again
+                ledger.begin(origin, ends)  # up to here it did not arrive: nobody need read that again
 
 
-def _topic(place: str) -> str:
-    return place.rsplit(":", 2)[0]
+def _topic(origin: str) -> str:
+    return origin.rsplit(":", 2)[0]
 
 
 def _ends(settings: Settings, topic: str) -> dict[int, int]:
@@ -184,7 +184,7 @@ def _ends(settings: Settings, topic: str) -> dict[int, int]:
 
 
 def _replayed_records(topic: str, settings: Settings, marks: Iterable[dict[int, int]]) -> dict[str, str]:
-    """The replayed records of the topic, from the lowest of the `marks` on: letter's place -> place of the record."""
+    """The replayed records of the topic, from the lowest of the `marks` on: letter's origin -> origin of the record."""
     first: dict[int, int] = {}
     for one in marks:
         for number, mark in one.items():
@@ -200,10 +200,10 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[
     """The results; and why Kafka takes nothing at present, or "" when it took something or refused records for themselves."""
     marks = {topic: _ends(settings, topic) for topic in {draft.letter["topic"] for draft in drafts}}
     for draft in drafts:
-        ledger.begin(draft.place, marks[draft.letter["topic"]])
+        ledger.begin(draft.origin, marks[draft.letter["topic"]])
     landed: dict[str, str] = {}
     problems: dict[str, str] = {}
-    own: set[str] = set()  # places of records that are refused whenever they come
+    own: set[str] = set()  # origins of records that are refused whenever they come
     # One record a batch: the broker refuses batches: one that is too large must take no other with it
     # The topic's own limit decides on the size, not ours; after the time-out nothing of it is under way any more.
     client = producer(
@@ -218,31 +218,31 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[
     )
     for draft in drafts:
 
-        def delivered(error: Any, message: Any, place: str = draft.place) -> None:
+        def delivered(error: Any, message: Any, origin: str = draft.origin) -> None:
             if error is None:
-                landed[place] = f"{message.topic()}:{message.partition()}:{message.offset()}"
+                landed[origin] = f"{message.topic()}:{message.partition()}:{message.offset()}"
             else:
-                problems[place] = str(error)
+                problems[origin] = str(error)
                 if error.code() in ABOUT_THE_RECORD:
-                    own.add(place)
+                    own.add(origin)
 
         try:
-            client.produce(draft.letter["topic"], draft.after, headers={REPLAY_OF: draft.place}, on_delivery=delivered)
+            client.produce(draft.letter["topic"], draft.after, headers={REPLAY_OF: draft.origin}, on_delivery=delivered)
         except (KafkaException, BufferError) as error:
-            own.add(draft.place)
-            problems[draft.place] = f"{error}. Is it within the topic's size limit?"
+            own.add(draft.origin)
+            problems[draft.origin] = f"{error}. Is it within the topic's size limit?"
     client.flush(60)
     results = []
     for draft in drafts:
-        if draft.place in landed:
-            ledger.note_sent(draft.place, landed[draft.place])
-            results.append(Result(draft, State.SENT, f"now at {landed[draft.place]}"))
+        if draft.origin in landed:
+            ledger.note_sent(draft.origin, landed[draft.origin])
+            results.append(Result(draft, State.SENT, f"now at {landed[draft.origin]}"))
         else:
-            problem = problems.get(draft.place, "no acknowledgement within 60 s")
+            problem = problems.get(draft.origin, "no acknowledgement within 60 s")
             results.append(
                 Result(draft, State.NOT_TAKEN, f"{problem}. `shop-streams status` tells whether Kafka is up.")
             )
-    away = next((result.detail for result in results if result.draft.place not in own), "")
+    away = next((result.detail for result in results if result.draft.origin not in own), "")
     return results, "" if landed else away
 
 

@@ -1,8 +1,8 @@
-"""What was replayed, and where it came to lie: one row in PostgreSQL for each dead letter that was sent again.
+"""What was replayed: one row in PostgreSQL for each dead letter that was sent again.
 
-A place is topic:partition:offset. The row is written before the letter is sent and once more after it, so that a replay that
-was cut off is known. The place at which the replayed record lies is what makes the origin of a letter that is refused
-again known: no stream needs to read headers for it.
+An origin is topic:partition:offset. The row is written before the letter is sent, and updated after it, so a replay that was cut
+off is known. The row has the origin of the replayed record too. If that record is refused again, its letter's history is known
+without reading headers.
 """
 
 from __future__ import annotations
@@ -49,35 +49,35 @@ class Ledger:
             raise ShopStreamsError("Another replay is under way. Wait until it is done, then list what is left.")
 
     def sent(self) -> set[str]:
-        """Places of the letters that were sent again."""
+        """Origins of the letters that were sent again."""
         self.cursor.execute("select origin from dead_letter_replays where sent")
         return {row[0] for row in self.cursor.fetchall()}
 
-    def origins(self) -> dict[str, str]:
-        """Place of a replayed record -> place of the letter that it was made of."""
+    def replay_of(self) -> dict[str, str]:
+        """Origin of a replayed record -> origin of the letter that it was made of."""
         self.cursor.execute("select landed, origin from dead_letter_replays where landed is not null")
         return dict(self.cursor.fetchall())
 
     def begun(self) -> dict[str, dict[int, int]]:
-        """Letters of which is not known whether they were sent: place -> the marks from which to look for the record."""
+        """Letters of which is not known whether they were sent: origin -> the marks from which to look for the record."""
         self.cursor.execute("select origin, marks from dead_letter_replays where not sent")
         return {
             origin: {int(number): mark for number, mark in marks.items()} for origin, marks in self.cursor.fetchall()
         }
 
-    def begin(self, place: str, marks: Marks) -> None:
+    def begin(self, origin: str, marks: Marks) -> None:
         """Note that the letter is about to be sent."""
         self.cursor.execute(
             "insert into dead_letter_replays (origin, sent, marks) values (%s, false, %s)"
             " on conflict (origin) do update set marks = excluded.marks",
-            (place, Json({str(number): mark for number, mark in marks.items()})),
+            (origin, Json({str(number): mark for number, mark in marks.items()})),
         )
 
-    def note_sent(self, place: str, landed: str) -> None:
+    def note_sent(self, origin: str, landed: str) -> None:
         """Note that the letter lies in its topic again, and where."""
         self.cursor.execute(
             "update dead_letter_replays set sent = true, landed = %s, at = clock_timestamp() where origin = %s",
-            (landed, place),
+            (landed, origin),
         )
 
 
@@ -105,9 +105,9 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
         connection.close()
 
 
-def origin_chain(place: str, origins: Mapping[str, str]) -> list[str]:
+def origin_chain(origin: str, replay_of: Mapping[str, str]) -> list[str]:
     """The letters that this one came from, newest first: the last is the one that was refused first."""
     chain: list[str] = []
-    while (place := origins.get(place, "")) and place not in chain:
-        chain.append(place)
+    while (origin := replay_of.get(origin, "")) and origin not in chain:
+        chain.append(origin)
     return chain

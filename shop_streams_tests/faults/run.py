@@ -15,7 +15,7 @@ from shop_streams.cli.status import streams
 from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.domains import LAKE_STREAMS
-from shop_streams.defs.promotions.checks import place
+from shop_streams.defs.promotions.checks import key
 from shop_streams.defs.sales.marts import MART as SALES_MART
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.kafka import read_topic
@@ -153,7 +153,7 @@ def settle(stack: Stack, ledger: Ledger) -> None:
 
     def notified() -> bool:
         wanted, _ = expected_notifications(ledger)
-        return wanted <= {place(row) for row in published_notifications(stack, ledger)}
+        return wanted <= {key(row) for row in published_notifications(stack, ledger)}
 
     wait_for("the sales mart to follow", followed, SETTLE_SECONDS)
     wait_for("every subscriber to be notified", notified, SETTLE_SECONDS)

@@ -19,7 +19,7 @@ from shop_streams.kafka import offset_ranges
 from shop_streams.lake import reader
 from shop_streams.spark import open_session
 from shop_streams.streaming.accounting import accounts
-from shop_streams.streaming.drafts import Draft, Letter, State, place_of, validate_with
+from shop_streams.streaming.drafts import Draft, Letter, State, origin_of, validate_with
 from shop_streams.streaming.replay import Choice, Found, find, find_chosen, replay
 from shop_streams.streaming.replay_ledger import open_ledger
 from shop_streams_tests.harness import Stack, wait_for
@@ -139,12 +139,12 @@ def rows_of(stack: Stack, item_id: str) -> int:
     return sum(item == item_id for item in items)
 
 
-def chosen(stack: Stack, *places: str) -> Found:
-    return find_chosen(stack.settings, Choice(places=places), [])
+def chosen(stack: Stack, *origins: str) -> Found:
+    return find_chosen(stack.settings, Choice(origins=origins), [])
 
 
 def open_places(stack: Stack) -> set[str]:
-    return {place_of(letter) for letter in chosen(stack).open}
+    return {origin_of(letter) for letter in chosen(stack).open}
 
 
 def send_broken(stack: Stack, item_id: str) -> Letter:
@@ -188,37 +188,37 @@ def test_the_verdict_before_sending_is_the_streams_own(stack: Stack, session: Sp
 
 def test_a_replay_loses_no_letter_whatever_the_fix_makes_of_it(stack: Stack) -> None:
     letter, unreadable = send_broken(stack, "replayed"), send_broken(stack, "unreadable")
-    place, other = place_of(letter), place_of(unreadable)
+    origin, other = origin_of(letter), origin_of(unreadable)
     fix = "sed 's/bux/buy/; /unreadable/q7'"  # ends with status 7 where it meets the other letter
 
-    status, told = replayed(stack, place, "--fix", "true", "--yes")
+    status, told = replayed(stack, origin, "--fix", "true", "--yes")
     assert status == 1 and "1 would be refused." in told
-    assert place in open_places(stack), "an empty record was not sent, and the letter is open"
+    assert origin in open_places(stack), "an empty record was not sent, and the letter is open"
 
-    status, told = replayed(stack, place, "--fix", "true", "--yes", "--send-refused")
+    status, told = replayed(stack, origin, "--fix", "true", "--yes", "--send-refused")
     assert status == 0 and "1 sent" in told
-    assert place not in open_places(stack)
+    assert origin not in open_places(stack)
 
     def refused_again() -> str | None:
         found = chosen(stack)
-        return next((new for one in found.open if found.origins.get(new := place_of(one)) == place), None)
+        return next((new for one in found.open if found.replay_of.get(new := origin_of(one)) == origin), None)
 
     again = wait_for("the letter that was refused again, with its origin", refused_again)
     assert chosen(stack, again).letters[0]["raw"] in (b"", None)
     listed = json.loads(stack.cli("dead-letters", "list", "--domain", "sales", "--json").stdout)
-    assert {one["place"]: one["came_from"] for one in listed}[again] == place
+    assert {one["place"]: one["came_from"] for one in listed}[again] == origin
 
     # The letter that was sent, the one that came of it, and one that the fix can't read: each gets its own answer.
-    words = (place, again, other, "--from-origin", "--fix", fix)
+    words = (origin, again, other, "--from-origin", "--fix", fix)
     ends = offset_ranges(stack.settings.kafka, "shop_events")
     status, told = replayed(stack, *words, "--dry-run")
     assert status == 1 and "1 would be sent, 1 fix failed, 1 already replayed" in told and "exit status 7" in told
     assert '"bux"' in told and '"buy"' in told and offset_ranges(stack.settings.kafka, "shop_events") == ends
     status, told = replayed(stack, *words, "--yes")
     assert status == 1 and "1 sent, 1 fix failed, 1 already replayed" in told
-    status, told = replayed(stack, place, again, "--from-origin", "--fix", fix, "--yes")
+    status, told = replayed(stack, origin, again, "--from-origin", "--fix", fix, "--yes")
     assert status == 0 and "2 already replayed" in told
-    assert other in open_places(stack) and not {place, again} & open_places(stack)
+    assert other in open_places(stack) and not {origin, again} & open_places(stack)
     wait_for("the mended record as a row", lambda: rows_of(stack, "replayed") == 1)
     wait_for("the accounting to be exact", lambda: exact(SALES, stack))
     assert rows_of(stack, "replayed") == 1
@@ -233,12 +233,12 @@ def test_the_command_line_shows_values_as_they_are_and_names_what_there_is(stack
     run = CliRunner().invoke
     listed = stack.cli("dead-letters", "list", "--limit", "10000").stdout
     assert r"[/red] \x1b[2J" in listed and "\x1b[2J" not in listed
-    shown = run(dead_letters_app, ["show", place_of(letter)])
+    shown = run(dead_letters_app, ["show", origin_of(letter)])
     assert shown.stdout_bytes == nasty and letter["reason"] in shown.stderr
     for words, told in (
         (["list", "--domain", "slaes"], "app_events, promotions, sales"),
         (["replay", "--domain", "slaes", "--yes"], "app_events, promotions, sales"),
-        (["replay", place_of(letter), "--reason", "no such reason"], letter["reason"]),
+        (["replay", origin_of(letter), "--reason", "no such reason"], letter["reason"]),
         (["replay", "shop_events:0:999999"], "list --all"),
         (["show", "[/red]"], "list --all"),
         (["replay", "--named-fix", "sed"], "seconds_to_milliseconds"),
@@ -256,15 +256,15 @@ def test_a_replay_that_was_cut_off_is_looked_for_in_the_topic(stack: Stack) -> N
     with open_ledger(stack.settings) as ledger:
         # As a killed replay leaves them: begun, and not known to be sent, nor where.
         ledger.cursor.execute(
-            "update dead_letter_replays set sent = false, landed = null where origin = %s", (place_of(sent),)
+            "update dead_letter_replays set sent = false, landed = null where origin = %s", (origin_of(sent),)
         )
-        ledger.begin(place_of(unsent), marks)
+        ledger.begin(origin_of(unsent), marks)
     again = list(replay([mended(sent), mended(unsent)], stack.settings))
-    assert {result.draft.place: result.state for result in again} == {
-        place_of(sent): State.ALREADY,
-        place_of(unsent): State.SENT,
+    assert {result.draft.origin: result.state for result in again} == {
+        origin_of(sent): State.ALREADY,
+        origin_of(unsent): State.SENT,
     }
-    assert chosen(stack).origins[landed] == place_of(sent), "where it lies was found too"
+    assert chosen(stack).replay_of[landed] == origin_of(sent), "where it lies was found too"
     wait_for("both rows", lambda: rows_of(stack, "cut-off-after") == rows_of(stack, "cut-off-before") == 1)
     wait_for("the accounting to be exact", lambda: exact(SALES, stack))
     assert rows_of(stack, "cut-off-after") == rows_of(stack, "cut-off-before") == 1
@@ -273,10 +273,10 @@ def test_a_replay_that_was_cut_off_is_looked_for_in_the_topic(stack: Stack) -> N
 def test_a_letter_that_kafka_does_not_take_is_told_and_stays_open(stack: Stack) -> None:
     letter, sound = send_broken(stack, "too-large"), send_broken(stack, "beside-it")
     huge = Draft(letter, letter["raw"], b"x" * 30_000_000)
-    results = {result.draft.place: result for result in replay([huge, mended(sound)], stack.settings)}
-    assert results[place_of(letter)].state is State.NOT_TAKEN and "size" in results[place_of(letter)].detail.lower()
-    assert results[place_of(sound)].state is State.SENT
-    assert place_of(letter) in open_places(stack)
+    results = {result.draft.origin: result for result in replay([huge, mended(sound)], stack.settings)}
+    assert results[origin_of(letter)].state is State.NOT_TAKEN and "size" in results[origin_of(letter)].detail.lower()
+    assert results[origin_of(sound)].state is State.SENT
+    assert origin_of(letter) in open_places(stack)
 
 
 def test_the_replay_job_of_the_ui_is_a_dry_run_until_told_otherwise(stack: Stack) -> None:
@@ -284,7 +284,7 @@ def test_the_replay_job_of_the_ui_is_a_dry_run_until_told_otherwise(stack: Stack
     stack.produce("shop_events", [late])
     letter = wait_for("the letter", lambda: next((one for one in find(stack.settings) if one["raw"] == late), None))
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
-    config: dict[str, Any] = {"domain": "sales", "places": [place_of(letter)], "fix": "seconds_to_milliseconds"}
+    config: dict[str, Any] = {"domain": "sales", "origins": [origin_of(letter)], "fix": "seconds_to_milliseconds"}
 
     def launch(**more: Any) -> str:
         run_config = {"ops": {"replay_open_dead_letters": {"config": config | more}}}
@@ -296,9 +296,9 @@ def test_the_replay_job_of_the_ui_is_a_dry_run_until_told_otherwise(stack: Stack
             entry["table"] for event in events for entry in event.get("metadataEntries", []) if "table" in entry
         ]
         [row] = [json.loads(record) for record in table["records"]]
-        assert row["before"] != row["after"] and row["after"].endswith("}") and row["place"] == place_of(letter)
+        assert row["before"] != row["after"] and row["after"].endswith("}") and row["place"] == origin_of(letter)
         return str(row["state"])
 
-    assert launch() == "would be sent" and place_of(letter) in open_places(stack)
-    assert launch(dry_run=False) == "sent" and place_of(letter) not in open_places(stack)
+    assert launch() == "would be sent" and origin_of(letter) in open_places(stack)
+    assert launch(dry_run=False) == "sent" and origin_of(letter) not in open_places(stack)
     wait_for("the mended record as a row", lambda: rows_of(stack, "by-job") == 1)

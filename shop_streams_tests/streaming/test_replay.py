@@ -17,7 +17,7 @@ from shop_streams.plain import plain, plain_pair
 from shop_streams.settings import Settings
 from shop_streams.streaming import drafts as drafts_module
 from shop_streams.streaming import replay as replay_module
-from shop_streams.streaming.drafts import Draft, FixFailed, Letter, State, chunks, make_drafts, place_of, validate_with
+from shop_streams.streaming.drafts import Draft, FixFailed, Letter, State, chunks, make_drafts, origin_of, validate_with
 from shop_streams.streaming.replay import Choice, Result, choose, find_chosen, replay, summary
 from shop_streams.streaming.replay_ledger import origin_chain
 from shop_streams.topics import REPLAY_OF
@@ -46,8 +46,8 @@ LETTERS = [letter(0), letter(1, reason="empty value"), letter(2, domain="promoti
         (Choice(domain="app_events"), []),
         (Choice(reason="price"), [0, 2]),
         (Choice(domain="sales", reason="empty"), [1]),
-        (Choice(places=("topic_promotions:0:2", "topic_sales:0:0")), [0, 2]),
-        (Choice(domain="sales", reason="price", places=("topic_sales:0:0", "topic_sales:0:1")), [0]),
+        (Choice(origins=("topic_promotions:0:2", "topic_sales:0:0")), [0, 2]),
+        (Choice(domain="sales", reason="price", origins=("topic_sales:0:0", "topic_sales:0:1")), [0]),
         (Choice(domain="app_events", reason="anything"), []),
     ],
 )
@@ -60,9 +60,9 @@ def test_letters_are_chosen_by_domain_reason_and_place(choice: Choice, offsets: 
     [
         (Choice(domain="slaes"), ("'slaes'", "app_events, promotions, sales")),
         (Choice(reason="no such"), ("'no such'", "'item_price is missing' (2)", "'empty value' (1)")),
-        (Choice(places=("topic_sales:0:9",)), ("'topic_sales:0:9'", "list --all")),
-        (Choice(domain="sales", places=("topic_promotions:0:2",)), ("'topic_promotions:0:2'", "domain sales")),
-        (Choice(places=("nonsense",)), ("'nonsense'", "topic:partition:offset")),
+        (Choice(origins=("topic_sales:0:9",)), ("'topic_sales:0:9'", "list --all")),
+        (Choice(domain="sales", origins=("topic_promotions:0:2",)), ("'topic_promotions:0:2'", "domain sales")),
+        (Choice(origins=("nonsense",)), ("'nonsense'", "topic:partition:offset")),
     ],
 )
 def test_a_name_that_fits_nothing_is_an_error_that_tells_what_there_is(choice: Choice, told: tuple[str, ...]) -> None:
@@ -121,17 +121,17 @@ def test_a_letter_that_is_a_row_already_is_not_sent_again(reason: str, verdict: 
 
 def test_a_fix_may_start_from_the_value_that_was_refused_first() -> None:
     again, gone = letter(7, b""), letter(8, b"")
-    made = list(make_drafts([again, gone], lambda raw: raw + b"!", validate, {place_of(again): b"first"}))
+    made = list(make_drafts([again, gone], lambda raw: raw + b"!", validate, {origin_of(again): b"first"}))
     assert [(draft.before, draft.after) for draft in made] == [(b"first", b"first!"), (b"", None)]
     assert made[1].state() is State.FIX_FAILED and "not kept" in made[1].verdict
 
 
 @pytest.mark.parametrize(
-    ("origins", "chain"),
+    ("replay_of", "chain"),
     [({}, []), ({"t:0:9": "t:0:4"}, ["t:0:4"]), ({"t:0:9": "t:0:4", "t:0:4": "t:1:1", "t:5:5": "t:6:6"}, ["t:0:4", "t:1:1"])],
 )  # fmt: skip
-def test_a_letter_knows_where_it_came_from(origins: dict[str, str], chain: list[str]) -> None:
-    assert origin_chain("t:0:9", origins) == chain
+def test_a_letter_knows_where_it_came_from(replay_of: dict[str, str], chain: list[str]) -> None:
+    assert origin_chain("t:0:9", replay_of) == chain
 
 
 def test_chunks_are_bounded_in_number_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,12 +196,12 @@ def test_two_values_are_shown_from_shortly_before_their_difference() -> None:
 
 
 def test_a_draft_knows_its_place() -> None:
-    assert Draft(letter(5), b"").place == "topic_sales:0:5"
+    assert Draft(letter(5), b"").origin == "topic_sales:0:5"
 
 
 @dataclass
 class MemoryLedger:
-    """The ledger's questions and answers, without PostgreSQL: place -> [sent, marks, place of the record]."""
+    """The ledger's questions and answers, without PostgreSQL: origin -> [sent, marks, origin of the record]."""
 
     rows: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -209,19 +209,19 @@ class MemoryLedger:
         return None
 
     def sent(self) -> set[str]:
-        return {place for place, (sent, _, _) in self.rows.items() if sent}
+        return {origin for origin, (sent, _, _) in self.rows.items() if sent}
 
-    def origins(self) -> dict[str, str]:
-        return {landed: place for place, (_, _, landed) in self.rows.items() if landed}
+    def replay_of(self) -> dict[str, str]:
+        return {landed: origin for origin, (_, _, landed) in self.rows.items() if landed}
 
     def begun(self) -> dict[str, dict[int, int]]:
-        return {place: dict(marks) for place, (sent, marks, _) in self.rows.items() if not sent}
+        return {origin: dict(marks) for origin, (sent, marks, _) in self.rows.items() if not sent}
 
-    def begin(self, place: str, marks: Mapping[int, int]) -> None:
-        self.rows.setdefault(place, [False, marks, None])[1] = marks
+    def begin(self, origin: str, marks: Mapping[int, int]) -> None:
+        self.rows.setdefault(origin, [False, marks, None])[1] = marks
 
-    def note_sent(self, place: str, landed: str) -> None:
-        self.rows[place] = [True, self.rows[place][1], landed]
+    def note_sent(self, origin: str, landed: str) -> None:
+        self.rows[origin] = [True, self.rows[origin][1], landed]
 
 
 @pytest.fixture
@@ -278,7 +278,7 @@ def test_a_replay_sends_what_is_good_each_letter_once_and_knows_where_it_lies(
     ]
     records = read_topic(settings.kafka, "topic_sales")
     lies = {f"topic_sales:{record.partition}:{record.offset}": record.headers[REPLAY_OF] for record in records}
-    assert {landed: origin.encode() for landed, origin in ledger.origins().items()} == lies
+    assert {landed: origin.encode() for landed, origin in ledger.replay_of().items()} == lies
 
 
 def test_a_letter_that_was_refused_again_can_start_from_its_first_value(
@@ -286,14 +286,14 @@ def test_a_letter_that_was_refused_again_can_start_from_its_first_value(
 ) -> None:
     first = letter(99, b"first value")
     [_] = replay([Draft(first, first["raw"], b"", refused="empty value")], settings, send_refused=True)
-    [landed] = ledger.origins()
+    [landed] = ledger.replay_of()
     _, partition, offset = landed.split(":")
     again = letter(99, b"") | {"kafka_partition": int(partition), "kafka_offset": int(offset)}
     monkeypatch.setattr(replay_module, "find", lambda _settings: [first | {"topic": "topic_sales"}, again])
     found = find_chosen(settings, Choice(), DOMAINS)
-    assert [place_of(one) for one in found.open] == [landed] and found.firsts == {landed: b"first value"}
-    asked = find_chosen(settings, Choice(places=(place_of(first), landed)), DOMAINS)
-    assert asked.replayed == {place_of(first)} and asked.records == {place_of(first): landed}
+    assert [origin_of(one) for one in found.open] == [landed] and found.firsts == {landed: b"first value"}
+    asked = find_chosen(settings, Choice(origins=(origin_of(first), landed)), DOMAINS)
+    assert asked.replayed == {origin_of(first)} and asked.records == {origin_of(first): landed}
 
 
 def test_a_replay_that_was_killed_half_way_is_looked_for_in_the_topic(settings: Settings, ledger: MemoryLedger) -> None:
@@ -303,7 +303,7 @@ def test_a_replay_that_was_killed_half_way_is_looked_for_in_the_topic(settings: 
         ledger.rows[f"topic_sales:0:{offset}"] = [False, marks, None]
     assert states(replay([draft(0), draft(1)], settings)) == {0: State.ALREADY, 1: State.SENT}
     assert len(topic_holds(settings)) == 2
-    assert ledger.origins()[sent.detail.removeprefix("now at ")] == "topic_sales:0:0"
+    assert ledger.replay_of()[sent.detail.removeprefix("now at ")] == "topic_sales:0:0"
 
 
 @pytest.mark.parametrize("chunk", [1000, 1_000_000])

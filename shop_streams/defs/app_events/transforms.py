@@ -16,14 +16,14 @@ def validate(records: DataFrame, first_day: str) -> DataFrame:
 
 
 def project(validated: DataFrame) -> DataFrame:
-    """Columns of the table `app_events/events`. A record without an event_id is identified by its place in the topic."""
-    place = F.concat_ws(":", "topic", "partition", "offset")
+    """Columns of the table `app_events/events`. A record without an event_id is identified by its origin."""
+    origin = F.concat_ws(":", "topic", "partition", "offset")
     return validated.select(
         "event.*",
         F.to_date("event.event_time").alias("event_date"),
         F.col("partition").alias("kafka_partition"),
         F.col("offset").alias("kafka_offset"),
-        F.coalesce("event.event_id", place).alias("identity"),
+        F.coalesce("event.event_id", origin).alias("identity"),
     ).select(
         F.col("identity").alias("event_id"),
         *[column.name for column in EVENTS.columns if column.name != "event_id"],
@@ -33,7 +33,7 @@ def project(validated: DataFrame) -> DataFrame:
 def without_repeats(events: DataFrame, earlier: DataFrame) -> DataFrame:
     """Each event once: the first of each event_id, unless `earlier` (events before the window) has it already."""
     order = Window.partitionBy("event_id").orderBy("event_time", "kafka_partition", "kafka_offset")
-    first = events.withColumn("_place", F.row_number().over(order)).where("_place = 1").drop("_place")
+    first = events.withColumn("_nth", F.row_number().over(order)).where("_nth = 1").drop("_nth")
     return first.join(earlier.select("event_id"), "event_id", "left_anti")
 
 

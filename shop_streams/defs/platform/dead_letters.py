@@ -40,7 +40,7 @@ class ReplayConfig(dg.Config):
     domain: Domain = Field(default=Domain[EVERY], description="only letters of this domain")
     reason: str = Field(default="", description="only letters whose reason contains this text; empty: any reason")
     places: list[str] = Field(
-        default=[], description="only the letters at these places, topic:partition:offset; empty: all open ones"
+        default=[], description="only the letters with these origins, topic:partition:offset; empty: all open ones"
     )
     fix: Fix = Field(default=Fix.as_is, description=f"how a value is mended before it is sent. {DESCRIPTIONS}")
     from_origin: bool = Field(
@@ -84,13 +84,13 @@ def _table(results: list[Result]) -> dict[str, dg.MetadataValue]:
     rows = []
     for result in results[:SHOWN]:
         before, after = plain_pair(result.draft.before, result.draft.after, VALUE_WIDTH)
-        cells = {"place": result.draft.place, "before": before, "after": after, "state": result.state.value}
+        cells = {"place": result.draft.origin, "before": before, "after": after, "state": result.state.value}
         rows.append(dg.TableRecord({**cells, "verdict": plain(result.detail or result.draft.verdict, REASON_WIDTH)}))
     return {"dead_letters": dg.MetadataValue.table(rows)} if rows else {}
 
 
 @dg.job(
-    description="Replays what was refused: pick a domain, a reason or places, and a fix; look at the dry run; then launch it "
+    description="Replays what was refused: pick a domain, a reason or origins, and a fix; look at the dry run; then launch it "
     "again without dry_run.",
     # The launchpad begins with this, for a person to fill in.
     config=dg.RunConfig({"replay_open_dead_letters": ReplayConfig()}),

@@ -37,7 +37,7 @@ def both_sinks_agree() -> dg.AssetCheckResult:
     )
     (first,) = offsets_at(settings.kafka, NOTIFICATIONS_TOPIC.name, [since])
     sent = [json.loads(record.value) for record in read_topic(settings.kafka, NOTIFICATIONS_TOPIC.name, first)]
-    unknown = [place(one) for one in sent if place(one) not in wanted]
+    unknown = [key(one) for one in sent if key(one) not in wanted]
     older = _rows(settings, "(adv_campaign_id, client_id) in %s", tuple(unknown)) if unknown else {}
     problems = disagreements(wanted, wanted | older, sent)
     return dg.AssetCheckResult(
@@ -47,8 +47,8 @@ def both_sinks_agree() -> dg.AssetCheckResult:
     )
 
 
-def place(notification: Notification) -> tuple[str, str]:
-    """What is unique of a notification."""
+def key(notification: Notification) -> tuple[str, str]:
+    """What is unique in a notification: campaign and client."""
     return notification["adv_campaign_id"], notification["client_id"]
 
 
@@ -58,7 +58,7 @@ def disagreements(
     sent: Sequence[Notification],
 ) -> list[str]:
     """What is missing in the topic (`wanted`), there twice, or there with other values than PostgreSQL has (`known`)."""
-    times = Counter(place(one) for one in sent)
+    times = Counter(key(one) for one in sent)
     return [
         *[f"{campaign}:{client} is not in the topic" for campaign, client in wanted.keys() - times.keys()],
         *[
@@ -66,7 +66,7 @@ def disagreements(
             for (campaign, client), count in times.items()
             if count > 1
         ],
-        *[f"{':'.join(place(one))} differs from PostgreSQL" for one in sent if known.get(place(one)) != one],
+        *[f"{':'.join(key(one))} differs from PostgreSQL" for one in sent if known.get(key(one)) != one],
     ]
 
 
@@ -74,4 +74,4 @@ def _rows(settings: Settings, where: str, value: Any) -> dict[tuple[str, str], N
     with transaction(settings.postgres) as cursor:
         cursor.execute(f"select {', '.join(NOTIFICATION_COLUMNS)} from subscribers_feedback where {where}", (value,))
         rows = [dict(zip(NOTIFICATION_COLUMNS, row, strict=True)) for row in cursor.fetchall()]
-    return {place(row): row for row in rows}
+    return {key(row): row for row in rows}

@@ -30,17 +30,17 @@ CAMPAIGN_COLUMNS = (
     "adv_campaign_datetime_end",
 )
 NOTIFICATION_COLUMNS = (*CAMPAIGN_COLUMNS, "client_id", "datetime_created", "trigger_datetime_created")
-PLACE_COLUMNS = ("message_at", "kafka_partition", "kafka_offset")
+ORIGIN_COLUMNS = ("message_at", "kafka_partition", "kafka_offset")
 AGE = slice(len(CAMPAIGN_COLUMNS), None)  # of a campaign's tuple: what decides which message is the newer
 CHANNEL = "promotion_outbox"
 CLIENT_BYTES = 1000  # a longer client_id fits into no index
 SWEEP_CAMPAIGNS = 20  # in one transaction: a campaign that has just arrived waits for it
 
 UPSERT = f"""
-insert into promotion_campaigns as known ({", ".join(CAMPAIGN_COLUMNS)}, datetime_created, {", ".join(PLACE_COLUMNS)})
+insert into promotion_campaigns as known ({", ".join(CAMPAIGN_COLUMNS)}, datetime_created, {", ".join(ORIGIN_COLUMNS)})
 values %s
 on conflict (adv_campaign_id) do update
-   set {", ".join(f"{name} = excluded.{name}" for name in (*CAMPAIGN_COLUMNS, "datetime_created", *PLACE_COLUMNS))},
+   set {", ".join(f"{name} = excluded.{name}" for name in (*CAMPAIGN_COLUMNS, "datetime_created", *ORIGIN_COLUMNS))},
        swept_at = null
  where (excluded.datetime_created, excluded.message_at, excluded.kafka_partition, excluded.kafka_offset)
      > (known.datetime_created, known.message_at, known.kafka_partition, known.kafka_offset)
@@ -136,7 +136,7 @@ class SequenceLock:
 def take_campaigns(dsn: str, campaigns: Sequence[tuple[Any, ...]]) -> int:
     """Write campaign messages and make the notifications of those that are live now; returns how many were made.
 
-    Each campaign is a tuple in the order of CAMPAIGN_COLUMNS, datetime_created, PLACE_COLUMNS. Doing it twice, or an
+    Each campaign is a tuple in the order of CAMPAIGN_COLUMNS, datetime_created, ORIGIN_COLUMNS. Doing it twice, or an
     older message after a newer one, changes nothing.
     """
     with transaction(dsn) as cursor:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 from shop_streams.defs.promotions import notifications, tables
-from shop_streams.defs.promotions.notifications import CAMPAIGN_COLUMNS, PLACE_COLUMNS
+from shop_streams.defs.promotions.notifications import CAMPAIGN_COLUMNS, ORIGIN_COLUMNS
 from shop_streams.defs.promotions.schema import CAMPAIGNS
 from shop_streams.defs.promotions.transforms import project, validate
 from shop_streams.lake.table import Table
@@ -70,7 +70,7 @@ def accepted(collected: pa.Table) -> pa.Table:
 
 def campaigns_of(collected: pa.Table) -> list[tuple[Any, ...]]:
     """The accepted campaigns of a collected batch as `notifications.take_campaigns` takes them."""
-    wanted = accepted(collected).select([*CAMPAIGN_COLUMNS, "datetime_created", *PLACE_COLUMNS])
+    wanted = accepted(collected).select([*CAMPAIGN_COLUMNS, "datetime_created", *ORIGIN_COLUMNS])
     return [tuple(row.values()) for row in wanted.to_pylist()]
 
 

@@ -89,8 +89,8 @@ def hourly_metrics(events: DataFrame, offset_seconds: int = 0, *extra: Column, s
 
 def with_repeats(events: DataFrame, earlier: DataFrame) -> DataFrame:
     """Add `repeated`: the event's event_id has come before it, in `events` or in `earlier` (events before all of these)."""
-    place = F.concat_ws(":", "kafka_partition", "kafka_offset")  # who has no event_id is nobody's repeat
-    order = Window.partitionBy(F.coalesce("event_id", place)).orderBy("event_time", "kafka_partition", "kafka_offset")
+    origin = F.concat_ws(":", "kafka_partition", "kafka_offset")  # an event without an id repeats none
+    order = Window.partitionBy(F.coalesce("event_id", origin)).orderBy("event_time", "kafka_partition", "kafka_offset")
     known = earlier.where("event_id is not null").select("event_id").distinct().withColumn("_known", F.lit(True))
     return (
         events.withColumn("_nth", F.row_number().over(order))
