@@ -15,7 +15,7 @@ from shop_streams.kafka import read_topic
 from shop_streams.lake import reader
 from shop_streams.postgres import transaction
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
-from shop_streams_tests.faults.traffic import Ledger
+from shop_streams_tests.faults.ledger import Ledger
 from shop_streams_tests.harness import Stack
 
 Place = tuple[str, str]

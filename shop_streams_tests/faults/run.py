@@ -26,9 +26,10 @@ from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import accounts
 from shop_streams_tests.faults.inflict import inflict
+from shop_streams_tests.faults.ledger import FIRST_SECOND, HOUR, SALES_DAYS, Ledger
 from shop_streams_tests.faults.oracle import differences, expected_notifications, published_notifications
 from shop_streams_tests.faults.plan import Fault
-from shop_streams_tests.faults.traffic import FIRST_SECOND, HOUR, SALES_DAYS, Ledger, Traffic
+from shop_streams_tests.faults.traffic import Traffic
 from shop_streams_tests.harness import Stack, wait_for
 
 RECOVERY_LIMIT_SECONDS = 300.0

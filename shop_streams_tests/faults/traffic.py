@@ -10,7 +10,6 @@ import random
 import threading
 import time
 import uuid
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -18,40 +17,12 @@ import psycopg2
 from confluent_kafka import Producer
 
 from shop_streams.postgres import transaction
+from shop_streams_tests.faults.ledger import FIRST_SECOND, LARGEST_PRICE, ODD, SALES_DAYS, Ledger
 from shop_streams_tests.harness import Stack
 
-SALES_DAYS = 6
-FIRST_SECOND = 1_546_300_800  # 2019-01-01: days that nobody else of the suite writes to
-HOUR = 3600
 PROMOTION_PAUSE = 2.0
 SUBSCRIPTION_PAUSE = 0.5
 RESTAURANTS = 15
-LARGEST_PRICE = 10**12
-ODD: list[dict[str, Any]] = [  # each breaks one rule
-    {"item_price": LARGEST_PRICE + 1},
-    {"item_price": 9 * 10**18},
-    {"item_price": -1},
-    {"item_price": "12"},
-    {"uid": 12345},
-    {"category": ["a", "b"]},
-    {"timestamp": 10**17},
-]
-
-
-@dataclass
-class Ledger:
-    """What the clients know. `tag` marks their events; `tracked`, `sales`, `broken` and `campaigns` were acknowledged.
-
-    Of (client_id, restaurant_id): `subscriptions` were acknowledged and never taken away, `ever_subscribed` were tried.
-    """
-
-    tag: str
-    tracked: list[dict[str, Any]] = field(default_factory=list)
-    sales: list[dict[str, Any]] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
-    campaigns: list[dict[str, Any]] = field(default_factory=list)
-    subscriptions: list[tuple[str, str]] = field(default_factory=list)
-    ever_subscribed: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Traffic:

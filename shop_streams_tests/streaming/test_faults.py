@@ -18,7 +18,7 @@ from shop_streams.defs.app_events.streams import INGEST
 from shop_streams.lake import reader
 from shop_streams.local.supervision import connect
 from shop_streams_tests.harness import Stack, wait_for
-from shop_streams_tests.streaming.test_dead_letters import exact
+from shop_streams_tests.streaming.bad_records import exact
 
 NAME = INGEST.name
 RUN_STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"

@@ -1,39 +1,24 @@
-"""Which letters a replay takes, what it would send, what it says, and each letter once; Kafka is librdkafka's own mock broker."""
+"""Which letters a replay takes, what it says, and each letter once; Kafka is librdkafka's own mock broker."""
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
-from shop_streams.cli.shell_fix import shell_fix
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import offset_ranges, read_topic
-from shop_streams.plain import plain, plain_pair
 from shop_streams.settings import Settings
 from shop_streams.streaming import drafts as drafts_module
 from shop_streams.streaming import replay as replay_module
-from shop_streams.streaming.drafts import Draft, FixFailed, Letter, State, chunks, make_drafts, origin_of, validate_with
-from shop_streams.streaming.replay import Choice, Result, choose, find_chosen, replay, summary
+from shop_streams.streaming.drafts import Draft, State, origin_of
+from shop_streams.streaming.replay import Choice, Result, choose, find_chosen, replay
 from shop_streams.streaming.replay_ledger import origin_chain
 from shop_streams.topics import REPLAY_OF
 from shop_streams_tests.harness import free_ports
-
-DOMAINS = ("app_events", "promotions", "sales")
-
-
-def letter(
-    offset: int, raw: bytes | None = b"v", reason: str = "item_price is missing", domain: str = "sales"
-) -> Letter:
-    return {
-        "domain": domain, "topic": f"topic_{domain}", "kafka_partition": 0, "kafka_offset": offset, "raw": raw,
-        "reason": reason, "at": datetime.now(UTC),
-    }  # fmt: skip
-
+from shop_streams_tests.streaming.letters import DOMAINS, letter
 
 LETTERS = [letter(0), letter(1, reason="empty value"), letter(2, domain="promotions")]
 
@@ -77,126 +62,12 @@ def test_reasons_are_told_up_to_a_bound() -> None:
     assert len(str(caught.value)) < 1000 and "980 more" in str(caught.value)
 
 
-def validate(domain: str, values: Any) -> list[str | None]:
-    """Rules of a test: a value is good when it is not empty and does not say bad."""
-    assert all(topic == f"topic_{domain}" for topic, _ in values), "each domain's rules validate its own letters"
-    return ["empty value" if not value else "bad value" if b"bad" in value else None for _, value in values]
-
-
-def test_a_letter_that_the_fix_cannot_read_holds_up_no_other_and_the_rules_judge_the_rest() -> None:
-    def fix(raw: bytes) -> bytes:
-        if raw == b"unreadable":
-            raise FixFailed("no object")
-        return raw.replace(b"worse", b"").replace(b"mend me", b"mended")
-
-    values = [b"mend me", b"unreadable", b"worse", b"bad", None]
-    letters = [letter(n, raw, domain=("sales", "promotions")[n % 2]) for n, raw in enumerate(values)]
-    made = list(make_drafts(letters, fix, validate))
-    assert [(draft.letter["kafka_offset"], draft.after, draft.verdict) for draft in made] == [
-        (0, b"mended", "good"),
-        (1, None, "fix failed: no object"),
-        (2, b"", "refused: empty value"),
-        (3, b"bad", "refused: bad value"),
-        (4, None, "refused: empty value"),
-    ]
-    ready, failed, refused = State.READY, State.FIX_FAILED, State.REFUSED
-    assert [draft.state() for draft in made] == [ready, failed, refused, refused, refused]
-    assert [draft.state(send_refused=True) for draft in made] == [ready, failed, ready, ready, ready]
-    assert summary(draft.state() for draft in made) == "1 would be sent, 3 would be refused, 1 fix failed"
-
-
-@pytest.mark.parametrize(
-    ("reason", "verdict"),
-    [
-        ("item_price is missing", "good"),
-        ("poisoned in shop_events_ingest: overflow", "good"),  # no row came of it
-        ("poisoned in hourly_metrics: overflow", "it is a row of the lake already, only hourly_metrics left it out"),
-    ],
-)
-def test_a_letter_that_is_a_row_already_is_not_sent_again(reason: str, verdict: str) -> None:
-    [draft] = make_drafts([letter(0, reason=reason)], lambda raw: raw, validate, lake_streams=["shop_events_ingest"])
-    assert verdict in draft.verdict
-    assert draft.state() is (State.READY if verdict == "good" else State.REFUSED)
-
-
-def test_a_fix_may_start_from_the_value_that_was_refused_first() -> None:
-    again, gone = letter(7, b""), letter(8, b"")
-    made = list(make_drafts([again, gone], lambda raw: raw + b"!", validate, {origin_of(again): b"first"}))
-    assert [(draft.before, draft.after) for draft in made] == [(b"first", b"first!"), (b"", None)]
-    assert made[1].state() is State.FIX_FAILED and "not kept" in made[1].verdict
-
-
 @pytest.mark.parametrize(
     ("replay_of", "chain"),
     [({}, []), ({"t:0:9": "t:0:4"}, ["t:0:4"]), ({"t:0:9": "t:0:4", "t:0:4": "t:1:1", "t:5:5": "t:6:6"}, ["t:0:4", "t:1:1"])],
 )  # fmt: skip
 def test_a_letter_knows_where_it_came_from(replay_of: dict[str, str], chain: list[str]) -> None:
     assert origin_chain("t:0:9", replay_of) == chain
-
-
-def test_chunks_are_bounded_in_number_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drafts_module, "CHUNK", 3)
-    monkeypatch.setattr(drafts_module, "CHUNK_BYTES", 10)
-    assert list(chunks([1, 1, 1, 1, 9, 2, 50, 1], lambda item: item)) == [[1, 1, 1], [1, 9], [2], [50], [1]]
-    assert list(chunks([], lambda item: item)) == []
-
-
-def test_without_spark_nothing_is_judged_and_the_next_step_is_told() -> None:
-    [port] = free_ports(1)
-    settings = Settings(spark_remote=f"sc://127.0.0.1:{port}")
-
-    def never() -> Any:
-        raise AssertionError("no session is opened")
-
-    from shop_streams.defs.domains import LAKE_STREAMS
-
-    began = time.monotonic()
-    with pytest.raises(ShopStreamsError, match=rf"{port}.*Nothing was sent.*status"):
-        validate_with(LAKE_STREAMS, settings, never)("sales", [("shop_events", b"{}")])
-    assert time.monotonic() - began < 5
-    with pytest.raises(ShopStreamsError, match=r"'retired'.*app_events"):
-        validate_with(LAKE_STREAMS, settings, never)("retired", [("t", b"{}")])
-
-
-def test_a_shell_fix_has_a_time_limit_and_ends_with_all_that_it_started() -> None:
-    assert shell_fix("sed s/bux/buy/", 10)(b"bux") == b"buy"
-    assert shell_fix("true", 10)(b"x" * 1_000_000) == b"", "it need not read the value"
-    with pytest.raises(FixFailed, match=r"exit status 3: \[/red\]\\x1b"):
-        shell_fix("printf '[/red]\\033[2J' >&2; exit 3", 10)(b"")
-    for slow in ("sleep 60", "sleep 60 &"):  # the second ends at once, and what it started holds the answer open
-        began = time.monotonic()
-        with pytest.raises(FixFailed, match=r"no answer within 0\.5 s"):
-            shell_fix(slow, 0.5)(b"value")
-        assert time.monotonic() - began < 20
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (None, "null"),
-        (b"", ""),
-        ("тёплое [/red]".encode(), "тёплое [/red]"),
-        (b"\x1b[2J\r\n\0", r"\x1b[2J\r\n\x00"),
-        (b"\xff\xfe", r"\xff\xfe"),
-        ("\u202eevil", r"\u202eevil"),
-        (b"x" * 10_000_000, "x" * 59 + "…"),
-        ("ё".encode() * 60, "ё" * 60),
-    ],
-)
-def test_values_are_shown_bounded_and_without_control_characters(value: bytes | str | None, shown: str) -> None:
-    assert plain(value) == shown
-
-
-def test_two_values_are_shown_from_shortly_before_their_difference() -> None:
-    long = b'{"first":"' + b"a" * 500 + b'","event_type":"%s"}'
-    before, after = plain_pair(long % b"bux", long % b"buy", 40)
-    assert before.endswith('bux"}') and after.endswith('buy"}') and before.startswith("…")
-    assert plain_pair("ёёёёёёёёёёёёёёё1".encode(), "ёёёёёёёёёёёёёёё2".encode())[0] == "…ёёёёёёёё1"
-    assert plain_pair(b"same", b"same") == ("same", "same") and plain_pair(None, b"x") == ("null", "x")
-
-
-def test_a_draft_knows_its_place() -> None:
-    assert Draft(letter(5), b"").origin == "topic_sales:0:5"
 
 
 @dataclass

@@ -9,7 +9,7 @@ from dagster_graphql import DagsterGraphQLClient
 from shop_streams.defs.app_events.streams import INGEST
 from shop_streams.defs.platform.accounting import HOUR_FORMAT, hour_account, hour_ranges
 from shop_streams_tests.harness import Stack, wait_for
-from shop_streams_tests.streaming.test_dead_letters import exact
+from shop_streams_tests.streaming.bad_records import exact
 
 KEY = ["accounting", "events"]
 NUMBERS = """query($key: AssetKeyInput!, $partition: [String!]) { assetOrError(assetKey: $key) { ... on Asset {

@@ -1,0 +1,40 @@
+"""The replay job of the UI."""
+
+import json
+from typing import Any
+
+from dagster_graphql import DagsterGraphQLClient
+
+from shop_streams.streaming.drafts import origin_of
+from shop_streams.streaming.replay import find
+from shop_streams_tests.harness import Stack, wait_for
+from shop_streams_tests.streaming.bad_records import NOW, SHOP, open_places, rows_of
+
+OUTPUT_METADATA = """query($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events {
+  ... on HandledOutputEvent { metadataEntries { label ... on TableMetadataEntry { table { records } } } }
+  ... on ExecutionStepOutputEvent { metadataEntries { label ... on TableMetadataEntry { table { records } } } } } } } }"""
+
+
+def test_the_replay_job_of_the_ui_is_a_dry_run_until_told_otherwise(stack: Stack) -> None:
+    late = json.dumps(SHOP | {"timestamp": NOW // 1000, "item_id": "by-job"}).encode()
+    stack.produce("shop_events", [late])
+    letter = wait_for("the letter", lambda: next((one for one in find(stack.settings) if one["raw"] == late), None))
+    client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
+    config: dict[str, Any] = {"domain": "sales", "origins": [origin_of(letter)], "fix": "seconds_to_milliseconds"}
+
+    def launch(**more: Any) -> str:
+        run_config = {"ops": {"replay_open_dead_letters": {"config": config | more}}}
+        run_id: str = client.submit_job_execution("replay_dead_letters", run_config=run_config)
+        wait_for("the run", lambda: client.get_run_status(run_id).value in ("SUCCESS", "FAILURE"))
+        assert client.get_run_status(run_id).value == "SUCCESS"
+        events = stack.graphql(OUTPUT_METADATA, run=run_id)["logsForRun"]["events"]
+        table, *_ = [
+            entry["table"] for event in events for entry in event.get("metadataEntries", []) if "table" in entry
+        ]
+        [row] = [json.loads(record) for record in table["records"]]
+        assert row["before"] != row["after"] and row["after"].endswith("}") and row["place"] == origin_of(letter)
+        return str(row["state"])
+
+    assert launch() == "would be sent" and origin_of(letter) in open_places(stack)
+    assert launch(dry_run=False) == "sent" and origin_of(letter) not in open_places(stack)
+    wait_for("the mended record as a row", lambda: rows_of(stack, "by-job") == 1)

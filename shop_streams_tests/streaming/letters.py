@@ -1,0 +1,16 @@
+"""Dead letters of the tests of drafts and replays."""
+
+from datetime import UTC, datetime
+
+from shop_streams.streaming.drafts import Letter
+
+DOMAINS = ("app_events", "promotions", "sales")
+
+
+def letter(
+    offset: int, raw: bytes | None = b"v", reason: str = "item_price is missing", domain: str = "sales"
+) -> Letter:
+    return {
+        "domain": domain, "topic": f"topic_{domain}", "kafka_partition": 0, "kafka_offset": offset, "raw": raw,
+        "reason": reason, "at": datetime.now(UTC),
+    }  # fmt: skip
