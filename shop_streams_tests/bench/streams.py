@@ -10,7 +10,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from shop_streams.defs.app_events.schema import EVENTS, RECORD_FIELDS
+from shop_streams.defs.app_events.rules import RECORD_FIELDS
+from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.app_events.transforms import project, validate
 from shop_streams.defs.sales import aggregate
 from shop_streams.lake.table import Table as LakeTable

@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 
 from shop_streams.collector.app import field_of
 from shop_streams.collector.models import endpoints
+from shop_streams.defs.app_events.rules import RECORD_FIELDS as EVENT_FIELDS
 from shop_streams.defs.app_events.rules import STORED_EVENT, StoredEvent, TrackedEvent
-from shop_streams.defs.app_events.schema import RECORD_FIELDS as EVENT_FIELDS
 from shop_streams.defs.promotions.rules import CAMPAIGN
-from shop_streams.defs.promotions.schema import RECORD_FIELDS as CAMPAIGN_FIELDS
-from shop_streams.defs.sales.rules import SHOP_EVENT
-from shop_streams.defs.sales.schema import RECORD_FIELDS
+from shop_streams.defs.promotions.rules import RECORD_FIELDS as CAMPAIGN_FIELDS
+from shop_streams.defs.sales.rules import RECORD_FIELDS, SHOP_EVENT
 from shop_streams.rules import MAX_REASON, Rules
 from shop_streams.settings import Settings
 from shop_streams.streaming.records import Validator

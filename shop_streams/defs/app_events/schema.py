@@ -1,19 +1,9 @@
-"""Tables of app_events, and the fields of a record in the topic `events`."""
+"""Tables and topics of app_events."""
 
 from __future__ import annotations
 
 from shop_streams.lake.table import Column, Table
 from shop_streams.topics import APPEND_TIME, Topic
-
-RECORD_FIELDS = {
-    "event_id": "string",
-    "event_time": "timestamp",
-    "user_id": "int",
-    "app_name": "string",
-    "event_category": "string",
-    "event_action": "string",
-    "event_value": "int",
-}
 
 EVENTS = Table(
     path="app_events/events",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from shop_streams.defs.app_events.rules import STORED_EVENT
-from shop_streams.defs.app_events.schema import EVENTS, RECORD_FIELDS
+from shop_streams.defs.app_events.rules import RECORD_FIELDS, STORED_EVENT
+from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.streaming.records import validate_records
 
 

@@ -1,20 +1,9 @@
-"""Tables of promotions in the lake, and the fields of a record in the topic `promotions`."""
+"""Tables and topics of promotions."""
 
 from __future__ import annotations
 
 from shop_streams.lake.table import Column, Table
 from shop_streams.topics import APPEND_TIME, Topic
-
-RECORD_FIELDS = {
-    "restaurant_id": "string",
-    "adv_campaign_id": "string",
-    "adv_campaign_content": "string",
-    "adv_campaign_owner": "string",
-    "adv_campaign_owner_contact": "string",
-    "adv_campaign_datetime_start": "bigint",
-    "adv_campaign_datetime_end": "bigint",
-    "datetime_created": "bigint",
-}
 
 _CAMPAIGN = (
     Column("restaurant_id", "string", "UUID, in lower case"),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from shop_streams.defs.promotions.rules import CAMPAIGN, TEXTS, TIMES
-from shop_streams.defs.promotions.schema import RECORD_FIELDS
+from shop_streams.defs.promotions.rules import CAMPAIGN, RECORD_FIELDS, TEXTS, TIMES
 from shop_streams.streaming.records import validate_records
 
 

@@ -1,19 +1,9 @@
-"""Tables of sales."""
+"""Tables and topics of sales."""
 
 from __future__ import annotations
 
 from shop_streams.lake.table import Column, Table
 from shop_streams.topics import APPEND_TIME, Topic
-
-RECORD_FIELDS = {
-    "event_type": "string",
-    "category": "string",
-    "item_id": "string",
-    "item_price": "bigint",
-    "uid": "string",
-    "timestamp": "bigint",
-    "event_id": "string",
-}
 
 SHOP_EVENTS = Table(
     path="sales/shop_events",

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from shop_streams.defs.sales.rules import SHOP_EVENT
-from shop_streams.defs.sales.schema import RECORD_FIELDS
+from shop_streams.defs.sales.rules import RECORD_FIELDS, SHOP_EVENT
 from shop_streams.streaming.records import RECORD_COLUMNS, validate_records
 
 HOUR = 3600
