@@ -1,0 +1,1 @@
+"""The command `shop-streams`, one file for each group of commands."""

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import typer
@@ -185,6 +185,7 @@ def simulate(
 ) -> None:
     """Send deterministic traffic of one domain through its real endpoint: the collector, or for promotions Kafka."""
     from shop_streams.simulate import DOMAINS
+    from shop_streams.simulate.sales import yesterday
 
     if domain not in DOMAINS:
         raise ShopStreamsError(f"There is no traffic for {domain!r}; choose one of {', '.join(DOMAINS)}.")
@@ -192,11 +193,6 @@ def simulate(
     begin = start.replace(tzinfo=UTC) if start else default
     acknowledged = DOMAINS[domain](get_settings(), count, seed, begin, rate)
     console.print(f"{acknowledged} events acknowledged by Kafka.")
-
-
-def yesterday() -> datetime:
-    """Midnight, UTC, at the beginning of yesterday: the newest day that is over."""
-    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 ENDPOINT = "/shop-events"
@@ -14,6 +14,11 @@ ITEMS = 300
 VISITORS = 2_000
 BUY_SHARE = 0.06
 ANONYMOUS_SHARE = 0.15
+
+
+def yesterday() -> datetime:
+    """Midnight, UTC, at the beginning of yesterday: the newest day that is over."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
 
 
 def _hour_weight(hour: int) -> float:
