@@ -204,18 +204,10 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[
     landed: dict[str, str] = {}
     problems: dict[str, str] = {}
     own: set[str] = set()  # origins of records that are refused whenever they come
-    # One record a batch: the broker refuses batches: one that is too large must take no other with it
+    # One record a batch: the broker refuses batches, and one that is too large must take no other with it.
     # The topic's own limit decides on the size, not ours; after the time-out nothing of it is under way any more.
-    client = producer(
-        settings.kafka,
-        {
-            "enable.idempotence": True,
-            "acks": "all",
-            "batch.num.messages": 1,
-            "message.max.bytes": MAX_REPLAY_BYTES,
-            "delivery.timeout.ms": 30_000,
-        },
-    )
+    options = {"enable.idempotence": True, "batch.num.messages": 1, "delivery.timeout.ms": 30_000}
+    client = producer(settings.kafka, options | {"message.max.bytes": MAX_REPLAY_BYTES})
     for draft in drafts:
 
         def delivered(error: Any, message: Any, origin: str = draft.origin) -> None:

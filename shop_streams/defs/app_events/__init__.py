@@ -1,1 +1,1 @@
-"""See the map in shop_streams/defs/__init__.py."""
+"""Product events from the collector: stored, and enriched by the window."""

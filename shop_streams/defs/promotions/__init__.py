@@ -1,1 +1,1 @@
-"""See the map in shop_streams/defs/__init__.py."""
+"""Restaurants' campaigns: each subscriber of a live campaign is notified once."""

@@ -1,1 +1,1 @@
-"""See the map in shop_streams/defs/__init__.py."""
+"""The shop's views and purchases: stored, and added up by the hour in a topic and in a mart."""
