@@ -1,8 +1,8 @@
-"""Promotions in PostgreSQL: who is notified of what is decided here, in one transaction, by a unique constraint.
+"""Promotions in PostgreSQL: one transaction decides who is notified of what, by a unique constraint.
 
-`subscribers_feedback` holds each notification once. Notifications that one transaction made carry the same `outbox`
-number; numbers are given in the order of the transactions, so "everything up to number n is in Kafka" is one number.
-Light to import: Spark's worker does it too.
+`subscribers_feedback` holds each notification once. Notifications of one transaction have the same sequence number (column
+`outbox`). Sequence numbers rise in the order of the transactions, so one number says what is in Kafka: everything up to it.
+Light to import: Spark's worker does it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ CAMPAIGN_COLUMNS = (
 )
 NOTIFICATION_COLUMNS = (*CAMPAIGN_COLUMNS, "client_id", "datetime_created", "trigger_datetime_created")
 ORIGIN_COLUMNS = ("message_at", "kafka_partition", "kafka_offset")
-AGE = slice(len(CAMPAIGN_COLUMNS), None)  # of a campaign's tuple: what decides which message is the newer
+AGE = slice(len(CAMPAIGN_COLUMNS), None)  # the part of a campaign's tuple that tells which message is newer
 CHANNEL = "promotion_outbox"
 CLIENT_BYTES = 1000  # a longer client_id fits into no index
-SWEEP_CAMPAIGNS = 20  # in one transaction: a campaign that has just arrived waits for it
+SWEEP_CAMPAIGNS = 20  # in one transaction; a campaign that has just arrived waits until it ends
 
 UPSERT = f"""
 insert into promotion_campaigns as known ({", ".join(CAMPAIGN_COLUMNS)}, datetime_created, {", ".join(ORIGIN_COLUMNS)})
@@ -49,7 +49,7 @@ on conflict (adv_campaign_id) do update
 NOTIFY_SUBSCRIBERS = f"""
 insert into subscribers_feedback ({", ".join(NOTIFICATION_COLUMNS)}, message_at, made_at, outbox)
 select {", ".join(f"c.{name}" for name in CAMPAIGN_COLUMNS)}, s.client_id, c.datetime_created, %(second)s,
-       c.message_at, clock_timestamp(), %(outbox)s
+       c.message_at, clock_timestamp(), %(sequence)s
   from promotion_campaigns c join subscribers_restaurants s on lower(s.restaurant_id) = c.restaurant_id
  where c.adv_campaign_id = any(%(campaigns)s)
    and c.adv_campaign_datetime_start <= %(second)s and c.adv_campaign_datetime_end > %(second)s
@@ -64,7 +64,7 @@ insert into promotion_days as known values (%(day)s, %(made)s)
 on conflict (day) do update set notified = known.notified + excluded.notified
 """
 
-TAKE_BACK_EXPIRED = """
+DELETE_EXPIRED = """
 with expired as (
     delete from subscribers_feedback
      where outbox = %s and adv_campaign_datetime_end <= extract(epoch from clock_timestamp())
@@ -85,28 +85,30 @@ select adv_campaign_id from promotion_campaigns
 
 @dataclass(frozen=True)
 class SequenceLock:
-    """The right to make notifications, held until the transaction ends: numbers are then in the order of commits.
+    """The right to make notifications, held until the transaction ends, so that sequence numbers follow the order of commits.
 
-    `second` is the database's clock, epoch seconds, and `outbox` the number for what is made now.
+    `second` is the database's clock in epoch seconds. `next_sequence` is the number of what is made in this transaction.
     """
 
     cursor: Any
     second: int
-    outbox: int
+    next_sequence: int
 
     @classmethod
     def acquire(cls, cursor: Any) -> SequenceLock:
-        """Wait for it."""
-        cursor.execute("set local enable_seqscan = off")  # whatever the statistics: only these restaurants' subscribers
+        """Wait for the lock, and read the clock under it."""
+        cursor.execute(
+            "set local enable_seqscan = off"
+        )  # read only these restaurants' subscribers, whatever the statistics say
         cursor.execute("select made + 1 from promotion_outbox for update")
-        (outbox,) = cursor.fetchone()
+        (next_sequence,) = cursor.fetchone()
         cursor.execute("select floor(extract(epoch from clock_timestamp()))::int8")
         (second,) = cursor.fetchone()
-        return cls(cursor, second, outbox)
+        return cls(cursor, second, next_sequence)
 
     def notify(self, campaign_ids: list[str]) -> int:
         """Make a notification for each subscriber of these campaigns who has none, where the campaign is live now."""
-        values = {"campaigns": campaign_ids, "second": self.second, "outbox": self.outbox}
+        values = {"campaigns": campaign_ids, "second": self.second, "sequence": self.next_sequence}
         try:
             self.cursor.execute(NOTIFY_SUBSCRIBERS, values)
         except psycopg2.errors.UndefinedTable as error:
@@ -115,7 +117,7 @@ class SequenceLock:
             raise SubscribersMissing from error
         made = int(self.cursor.rowcount)
         if made:
-            self.cursor.execute("update promotion_outbox set made = %s", (self.outbox,))
+            self.cursor.execute("update promotion_outbox set made = %s", (self.next_sequence,))
             self.cursor.execute(COUNT_DAY, {"day": datetime.fromtimestamp(self.second, UTC).date(), "made": made})
             self.cursor.execute(f"notify {CHANNEL}")
         self.cursor.execute(
@@ -127,30 +129,30 @@ class SequenceLock:
 
 
 @retry(
-    # A database that is just being restarted: waiting is quicker than starting the query again.
+    # A database that is restarting: waiting is faster than a new start of the query.
     retry=retry_if_exception_type(psycopg2.OperationalError),
     stop=stop_after_delay(30),
     wait=wait_fixed(0.5),
     reraise=True,
 )
-def take_campaigns(dsn: str, campaigns: Sequence[tuple[Any, ...]]) -> int:
+def write_campaigns(dsn: str, campaigns: Sequence[tuple[Any, ...]]) -> int:
     """Write campaign messages and make the notifications of those that are live now; returns how many were made.
 
     Each campaign is a tuple in the order of CAMPAIGN_COLUMNS, datetime_created, ORIGIN_COLUMNS. Doing it twice, or an
     older message after a newer one, changes nothing.
     """
     with transaction(dsn) as cursor:
-        return _take(cursor, campaigns)
+        return _write(cursor, campaigns)
 
 
 def try_campaigns(dsn: str, campaigns: Sequence[tuple[Any, ...]]) -> None:
-    """`take_campaigns`, and take it all back."""
+    """`write_campaigns`, rolled back."""
     with transaction(dsn) as cursor:
-        _take(cursor, campaigns)
+        _write(cursor, campaigns)
         cursor.connection.rollback()
 
 
-def _take(cursor: Any, campaigns: Sequence[tuple[Any, ...]]) -> int:
+def _write(cursor: Any, campaigns: Sequence[tuple[Any, ...]]) -> int:
     newest: dict[str, tuple[Any, ...]] = {}
     for campaign in campaigns:  # one statement must not update a row twice
         known = newest.get(campaign[1])
@@ -164,7 +166,7 @@ def _take(cursor: Any, campaigns: Sequence[tuple[Any, ...]]) -> int:
 
 
 def sweep(dsn: str, interval: float) -> int | None:
-    """Notify who is new among the subscribers of some live campaigns that were not looked at for `interval` seconds.
+    """Notify new subscribers of live campaigns whose subscribers were last notified more than `interval` seconds ago.
 
     Returns how many were notified, or None when no campaign was due.
     """

@@ -1,10 +1,9 @@
-"""Carries notifications from PostgreSQL to Kafka, each once, and sweeps for campaigns that begin and clients who join.
+"""The outbox of promotions: a publisher sends notifications from PostgreSQL to Kafka, each once, and a sweeper makes new ones.
 
-Both happen in the stream's own run, beside its query. What is in the topic is known by one number: each Kafka
-transaction sends the notifications of one `outbox` number, and that number itself to a second, compacted topic. A new
-holder first ends what the old one left open (the transactional id), then reads the last number there. (A consumer
-group's offset could hold it too, but librdkafka's call for that ignores its timeout: a broker that restarted meanwhile
-was waited for without end, librdkafka issue 5456.)
+Both run in the stream's own run, beside its query. One Kafka transaction sends the notifications of one sequence number, and
+the number itself to a second, compacted topic. A new publisher fences the old one (same transactional id), reads the last
+published number and continues from there. A consumer group's offset could hold that number too, but librdkafka's
+call for it ignores its timeout while a broker restarts (librdkafka issue 5456).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from confluent_kafka import KafkaException, Producer
 from shop_streams.defs.promotions import notifications
 from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
 from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC, outbox_of
-from shop_streams.defs.promotions.topic import KAFKA_SECONDS, key_of, last_number, produce, transactional, value_of
+from shop_streams.defs.promotions.topic import KAFKA_SECONDS, key_of, last_sequence, produce, transactional, value_of
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import TopicSilent
 from shop_streams.postgres import connect, listening, transaction
@@ -32,10 +31,12 @@ from shop_streams.streaming.lease import Superseded
 from shop_streams.topics import Topic
 
 SWEEP_TICK_SECONDS = 1.0
-LISTEN_SECONDS = 2.0  # a notice that got lost is made up for by looking
+LISTEN_SECONDS = 2.0  # without a notice the table is read after this; a notice may get lost
 RETRY_SECONDS = 1.0
 PATIENCE_SECONDS = 90.0  # a broker or a database that is away for longer fails the run
-STUCK_SECONDS = 180.0  # as does a call that neither ends nor fails; longer than patience and the longest call
+STUCK_SECONDS = (
+    180.0  # a thread without progress for this long fails the run; above PATIENCE_SECONDS and every time-out
+)
 STOP_SECONDS = 10.0
 READ_ROWS = 5_000
 SAMPLES = 10_000
@@ -54,32 +55,34 @@ Temporary = (psycopg2.OperationalError, psycopg2.InterfaceError, KafkaException,
 
 
 class OutboxStuck(ShopStreamsError):
-    """A thread of the outbox gets nothing done, and does not say why."""
+    """A thread of the outbox makes no progress and raises no error."""
 
 
 class OutboxForgotten(ShopStreamsError):
-    """Kafka has notifications that PostgreSQL does not know."""
+    """Kafka has notifications that PostgreSQL does not have."""
 
 
 class Outbox:
     """The publisher and the sweeper of one run of the stream, each in a thread of its own.
 
-    They wait for a database or a broker that is away. What else goes wrong ends them, and `check` raises it.
+    They wait for a database or a broker that is away. Any other error ends them, and `check` raises it.
     """
 
     def __init__(self, settings: Settings, stream: str, epoch: int, topic: Topic = NOTIFICATIONS_TOPIC) -> None:
         self._settings = settings
         self._topic = topic.name
-        self._numbers = outbox_of(topic).name
+        self._sequence_topic = outbox_of(topic).name
         self._stream = stream
         self._epoch = epoch
         self._over = threading.Event()
         self._problem: BaseException | None = None
         self._latencies: deque[float] = deque(maxlen=SAMPLES)
-        self._worked = dict.fromkeys(("publisher", "sweeper"), time.monotonic())  # when each last got something done
+        self._last_progress = dict.fromkeys(
+            ("publisher", "sweeper"), time.monotonic()
+        )  # when each thread last made progress
         self._threads = [
             threading.Thread(target=self._guard, args=(name, work), name=name, daemon=True)
-            for name, work in zip(self._worked, (self._publish, self._sweep), strict=True)
+            for name, work in zip(self._last_progress, (self._publish, self._sweep), strict=True)
         ]
 
     def __enter__(self) -> Outbox:
@@ -91,17 +94,19 @@ class Outbox:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         for thread in self._threads:
-            thread.join(STOP_SECONDS)  # one that waits for a broker ends with its process; whoever comes next fences it
+            thread.join(
+                STOP_SECONDS
+            )  # a thread that waits for a broker ends with the process; the next publisher fences it
 
     def check(self) -> None:
-        """Raise what ended one of the threads, if something did.
+        """Raise the error that ended one of the threads, if there is one.
 
         Raises:
-            OutboxStuck: nothing did, but it has got nothing done for 180 s.
+            OutboxStuck: no error, but no progress for 180 s.
         """
         if self._problem is not None:
             raise self._problem
-        for name, worked in self._worked.items():
+        for name, worked in self._last_progress.items():
             if time.monotonic() - worked > STUCK_SECONDS:
                 raise OutboxStuck(
                     f"the {name} of notifications has been waiting for more than {STUCK_SECONDS:.0f} s, for Kafka or for a "
@@ -122,24 +127,24 @@ class Outbox:
         return numbers
 
     def _guard(self, name: str, work: Callable[[], Iterator[None]]) -> None:
-        """Repeat `work`, which yields whenever it got something done, until the end or until it got nothing done for too long."""
+        """Repeat `work`, which yields at each progress, until the end or until it made no progress for too long."""
         while not self._over.is_set():
             try:
                 for _ in work():
-                    self._worked[name] = time.monotonic()
+                    self._last_progress[name] = time.monotonic()
                     if self._over.is_set():
                         return
             except Temporary as problem:
-                if time.monotonic() - self._worked[name] > PATIENCE_SECONDS:
+                if time.monotonic() - self._last_progress[name] > PATIENCE_SECONDS:
                     self._problem = problem
                     return
                 self._over.wait(RETRY_SECONDS)
-            except BaseException as problem:  # raised again by `check`, in the run's own thread
+            except BaseException as problem:  # `check` raises it again, in the run's own thread
                 self._problem = problem
                 return
 
     def _require_lease(self, cursor: Any) -> None:
-        """Holds the lease's row until the end of the transaction: a successor can't begin meanwhile."""
+        """Lock the lease's row until the transaction ends: no other run can take the lease before that."""
         cursor.execute(STILL_OURS, (self._stream, self._epoch))
         if cursor.fetchone() is None:
             raise Superseded(f"epoch {self._epoch} of {self._stream} was revoked, or a newer one exists")
@@ -153,10 +158,10 @@ class Outbox:
     def _publish(self) -> Iterator[None]:
         dsn = self._settings.postgres
         with transaction(dsn) as cursor:
-            self._require_lease(cursor)  # a zombie must not fence its successor
+            self._require_lease(cursor)  # a run that lost its lease must not fence its successor
         with (
-            listening(dsn, notifications.CHANNEL) as news,
-            transactional(self._settings.kafka, self._numbers) as producer,
+            listening(dsn, notifications.CHANNEL) as notices,
+            transactional(self._settings.kafka, self._sequence_topic) as producer,
         ):
             name, published = self._published()
             while True:
@@ -170,42 +175,42 @@ class Outbox:
                     published += 1
                     self._send(producer, name, published)
                 else:
-                    select.select([news], [], [], LISTEN_SECONDS)
-                    news.poll()
-                    news.notifies.clear()
+                    select.select([notices], [], [], LISTEN_SECONDS)
+                    notices.poll()
+                    notices.notifies.clear()
                 yield
 
     def _published(self) -> tuple[str, int]:
-        """This outbox's name, and the last number that is in Kafka: PostgreSQL may not have heard of it.
+        """This database's name, and the last sequence number that is in Kafka; PostgreSQL may not know about it yet.
 
         Raises:
-            OutboxForgotten: PostgreSQL has not come so far itself.
+            OutboxForgotten: the number is above every number of PostgreSQL.
         """
         with transaction(self._settings.postgres) as cursor:
             cursor.execute("select name::text, made, published from promotion_outbox, promotion_topic")
-            name, made, heard = cursor.fetchone()
-        published = max(heard, last_number(self._settings.kafka, self._numbers, name))
+            name, made, known = cursor.fetchone()
+        published = max(known, last_sequence(self._settings.kafka, self._sequence_topic, name))
         if published > made:
             raise OutboxForgotten(
-                f"Topic {self._topic} holds notifications up to number {published}, and PostgreSQL has only made {made}: was it "
-                "restored from a backup? Whom it has forgotten can't be told, and would be notified again. To go on: "
+                f"Topic {self._topic} holds notifications up to sequence number {published}, but PostgreSQL has made only {made}: was it "
+                "restored from a backup? It does not know whom it has notified since, and would notify them again. To continue: "
                 f"update promotion_outbox set made = {published};"
             )
         return name, published
 
     def _send(self, producer: Producer, name: str, number: int) -> None:
-        """One Kafka transaction with every notification of `number`. What has expired meanwhile is taken back instead."""
+        """Send every notification of the sequence `number` in one Kafka transaction; expired ones are deleted, not sent."""
         with transaction(self._settings.postgres) as cursor:
             self._require_lease(cursor)
-            cursor.execute(notifications.TAKE_BACK_EXPIRED, (number,))
+            cursor.execute(notifications.DELETE_EXPIRED, (number,))
         producer.begin_transaction()
         ages = []
         for row in self._rows(number):
             produce(producer, self._topic, value_of(row), key_of(row))
-            self._worked["publisher"] = time.monotonic()
+            self._last_progress["publisher"] = time.monotonic()
             if row["seconds"] < self._settings.promotion_sweep_seconds:
                 ages.append(row["message_at"])
-        produce(producer, self._numbers, str(number), name, partition=0)
+        produce(producer, self._sequence_topic, str(number), name, partition=0)
         producer.commit_transaction(2 * KAFKA_SECONDS)
         now = time.time()
         self._latencies.extend(now - age for age in ages)

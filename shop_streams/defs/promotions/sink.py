@@ -1,7 +1,7 @@
-"""The stream's batches: campaigns into PostgreSQL, where their notifications are made, and into the lake.
+"""The stream's batches: campaigns go to PostgreSQL, where their notifications are made, and to the lake.
 
-A batch is small and people wait for it, so it is validated and collected by Spark, and written from here: a job of
-Spark's own for a few rows would take longer than everything else. Spark's worker imports this file: no Dagster here.
+A batch is small and people wait for it. So Spark validates and collects it, and this code writes it: a Spark job for a
+few rows would take longer than everything else. Spark's worker imports this file: no Dagster here.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def accepted(collected: pa.Table) -> pa.Table:
 
 
 def campaigns_of(collected: pa.Table) -> list[tuple[Any, ...]]:
-    """The accepted campaigns of a collected batch as `notifications.take_campaigns` takes them."""
+    """The accepted campaigns of a collected batch as `notifications.write_campaigns` takes them."""
     wanted = accepted(collected).select([*CAMPAIGN_COLUMNS, "datetime_created", *ORIGIN_COLUMNS])
     return [tuple(row.values()) for row in wanted.to_pylist()]
 
@@ -85,12 +85,12 @@ class CampaignBatches:
     writer_id: str
 
     def write(self, records: DataFrame, batch_id: int) -> None:
-        """Write one batch: PostgreSQL first, since somebody waits; then the lake. Each of it may be repeated."""
+        """Write one batch: PostgreSQL first, because clients wait for it, then the lake. Both writes are idempotent."""
         validated = validate(records, self.first_day)
         collected = project(validated).toArrow()
         campaigns = accepted(collected)
         if campaigns.num_rows:
-            notifications.take_campaigns(self.dsn, campaigns_of(collected))
+            notifications.write_campaigns(self.dsn, campaigns_of(collected))
             append_small_batch(campaigns, self.uri, self.writer_id, batch_id)
         if campaigns.num_rows < collected.num_rows:
             refused = as_dead_letters(validated.where("reason is not null"), DOMAIN)

@@ -1,4 +1,4 @@
-"""The Kafka side of the outbox: a notification as a record, the transactional producer, and the last number that it sent."""
+"""The Kafka side of the outbox: a notification as a record, the transactional producer, and the last published sequence number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shop_streams.defs.promotions.schema import NOTIFICATION_BYTES
 from shop_streams.kafka import offset_ranges, producer, read_topic
 
 KAFKA_SECONDS = 30.0
-RECENT_OFFSETS = 1_000  # among them is the last number, since each takes two; if not, all are read
+RECENT_OFFSETS = 1_000  # read first; each sequence number takes two offsets, so the last one is among them
 
 
 def key_of(row: Mapping[str, Any]) -> str:
@@ -27,8 +27,8 @@ def value_of(row: Mapping[str, Any]) -> str:
     return json.dumps({name: row[name] for name in NOTIFICATION_COLUMNS}, ensure_ascii=False, separators=(",", ":"))
 
 
-def last_number(servers: str, topic: str, name: str) -> int:
-    """The newest number of the outbox `name` in the topic of numbers; 0 when it has none."""
+def last_sequence(servers: str, topic: str, name: str) -> int:
+    """The last published sequence number of the database `name`; 0 when it has none."""
     _, end = offset_ranges(servers, topic)[0]
     for first in (end - RECENT_OFFSETS, 0):
         numbers = [record.value for record in read_topic(servers, topic, {0: first}) if record.key == name.encode()]
@@ -50,7 +50,7 @@ def produce(client: Producer, topic: str, value: str, key: str, **more: Any) -> 
 
 @contextmanager
 def transactional(servers: str, name: str) -> Iterator[Producer]:
-    """A producer that has fenced every earlier one of this name, and has ended what that one left open."""
+    """A producer that has fenced every earlier producer of this name and aborted its open transaction."""
     client = producer(
         servers,
         {
