@@ -34,6 +34,12 @@ class Column:
     comment: str = ""
 
 
+ORIGIN_COLUMNS = (
+    Column("kafka_partition", "int", "the record's partition of its topic"),
+    Column("kafka_offset", "bigint", "the record's offset in that partition"),
+)
+
+
 @dataclass(frozen=True)
 class Table:
     """A Delta table: `path` below the lake's root, its columns, and those that partition it.

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from shop_streams.lake.table import Column, Table
+from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
 
 DEAD_LETTERS = Table(
     path="dead_letters",
     columns=(
         Column("domain", "string", "the domain whose stream refused the record"),
         Column("topic", "string", "Kafka's topic of the record"),
-        Column("kafka_partition", "int", "Kafka's partition of the record"),
-        Column("kafka_offset", "bigint", "Kafka's offset of the record in its partition"),
+        *ORIGIN_COLUMNS,
         Column("raw", "binary", "the record's value, byte by byte; null when it had none"),
         Column("reason", "string", "every rule that it breaks, with the field"),
         Column("at", "timestamp", "the broker's time of the record"),

@@ -15,6 +15,8 @@ from datetime import datetime
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+import msgspec.inspect
 from pyspark.sql import DataFrame, SparkSession
 
 from shop_streams.rules import MAX_AHEAD, Refused, Rules, Times, microseconds, times_at
@@ -88,19 +90,36 @@ def _source(
 def validate_records(
     records: DataFrame,
     rules: Rules,
-    fields: Mapping[str, str],
     first_day: str,
     keep: Sequence[str] = RECORD_COLUMNS,
 ) -> DataFrame:
-    """Add `event`, a struct of `fields` (name: Spark's type), or `reason`, why there is none; one of the two is null.
+    """Add `event`, a struct of the rules' fields, or `reason`, why there is none; one of the two is null.
 
     `first_day` (ISO date) is the earliest day of an event; `keep` are the record's columns that are wanted further on.
     """
     kept = "".join(f"{name} {RECORD_TYPES[name]}, " for name in keep)
-    event = ", ".join(f"{name}: {kind}" for name, kind in fields.items())
-    validator = Validator(rules, dict(fields), first_day, tuple(keep))
+    event = ", ".join(f"{name}: {kind}" for name, kind in spark_types(rules.model).items())
+    validator = Validator(rules, first_day, tuple(keep))
     needed = records.select(*dict.fromkeys([*keep, "timestamp", "value"]))
     return needed.mapInArrow(validator.batches, f"{kept}event struct<{event}>, reason string")
+
+
+def spark_types(model: type[msgspec.Struct]) -> dict[str, str]:
+    """Spark's type of each field of a model: text and literals, 32-bit and longer whole numbers, times."""
+    fields = msgspec.inspect.type_info(model).fields  # type: ignore[attr-defined]
+    return {field.name: _spark_type(field.type) for field in fields}
+
+
+def _spark_type(kind: Any) -> str:
+    if isinstance(kind, msgspec.inspect.UnionType):  # with None
+        (kind,) = [one for one in kind.types if not isinstance(one, msgspec.inspect.NoneType)]
+    if isinstance(kind, msgspec.inspect.IntType):
+        return "int" if (kind.ge, kind.le) == (-(2**31), 2**31 - 1) else "bigint"
+    if isinstance(kind, msgspec.inspect.DateTimeType):
+        return "timestamp"
+    if isinstance(kind, msgspec.inspect.StrType | msgspec.inspect.LiteralType):
+        return "string"
+    raise TypeError(f"no type of Spark is known for {kind}")
 
 
 @dataclass(frozen=True)
@@ -108,7 +127,6 @@ class Validator:
     """What travels to Spark's workers: plain values, and the rules by name."""
 
     rules: Rules
-    fields: dict[str, str]
     first_day: str
     keep: tuple[str, ...]
 
@@ -116,7 +134,7 @@ class Validator:
         """Validate Arrow batches; a column for each of `keep`, the events and the reasons."""
         import pyarrow as pa
 
-        decode = self.rules.decoder()
+        decode, fields = self.rules.decoder(), spark_types(self.rules.model)
         first = times_at(self.first_day, datetime(1970, 1, 1)).first
         ahead = int(MAX_AHEAD.total_seconds() * 1_000_000)
         for batch in batches:
@@ -139,20 +157,21 @@ class Validator:
                 events[number], reasons[number] = None, "the record's own time is no date from 1970 to 9999"
             bounded = pa.array(at, pa.int64()).cast(pa.timestamp("us", "UTC")) if odd else batch.column("timestamp")
             columns = [bounded if name == "timestamp" else batch.column(name) for name in self.keep]
-            columns += [self._struct(events), pa.array(reasons, pa.string())]
+            columns += [_struct(events, fields), pa.array(reasons, pa.string())]
             yield pa.RecordBatch.from_arrays(columns, names=[*self.keep, "event", "reason"])
 
-    def _struct(self, events: list[Any]) -> pa.StructArray:
-        import pyarrow as pa
 
-        kinds = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64()}
-        arrays = []
-        for name, kind in self.fields.items():
-            values = [None if event is None else getattr(event, name) for event in events]
-            if kind == "timestamp":
-                moments = pa.array([None if value is None else microseconds(value) for value in values], pa.int64())
-                arrays.append(moments.cast(pa.timestamp("us", "UTC")))
-            else:
-                arrays.append(pa.array(values, kinds[kind]))
-        absent = pa.array([event is None for event in events], pa.bool_())
-        return pa.StructArray.from_arrays(arrays, names=list(self.fields), mask=absent)
+def _struct(events: list[Any], fields: Mapping[str, str]) -> pa.StructArray:
+    import pyarrow as pa
+
+    kinds = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64()}
+    arrays = []
+    for name, kind in fields.items():
+        values = [None if event is None else getattr(event, name) for event in events]
+        if kind == "timestamp":
+            moments = pa.array([None if value is None else microseconds(value) for value in values], pa.int64())
+            arrays.append(moments.cast(pa.timestamp("us", "UTC")))
+        else:
+            arrays.append(pa.array(values, kinds[kind]))
+    absent = pa.array([event is None for event in events], pa.bool_())
+    return pa.StructArray.from_arrays(arrays, names=list(fields), mask=absent)

@@ -10,12 +10,13 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from shop_streams.defs.app_events.rules import RECORD_FIELDS
+from shop_streams.defs.app_events.rules import STORED_EVENT
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.app_events.transforms import project, validate
 from shop_streams.defs.sales import aggregate
 from shop_streams.lake.table import Table as LakeTable
 from shop_streams.settings import Settings
+from shop_streams.streaming.records import spark_types
 from shop_streams.streaming.run import start_query
 from shop_streams.streaming.spec import lake_stream
 from shop_streams.topics import Topic, create_topics
@@ -87,7 +88,9 @@ def bench_ingest(spark: SparkSession, settings: Settings, count: int, rounds: in
         def bare() -> float:
             folder = f"{settings.home}/bare-spark/{uuid.uuid4().hex}"
             places = {"topic": topic.name, "out": folder, "checkpoint": f"{folder}-checkpoint"}
-            return other.seconds_of(name="ingest", servers=settings.kafka, fields=_ddl(RECORD_FIELDS), **places)
+            return other.seconds_of(
+                name="ingest", servers=settings.kafka, fields=_ddl(spark_types(STORED_EVENT.model)), **places
+            )
 
         return compare("ingest", count, ours, bare, rounds)
 

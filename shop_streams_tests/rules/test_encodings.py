@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop_streams.avro import avro
+from shop_streams.defs.app_events.rules import StoredEvent
+from shop_streams.defs.sales.rules import ShopEvent
 from shop_streams.rules import Refused, Rules, check_time, times_at
-from shop_streams.streaming.records import Validator
+from shop_streams.streaming.records import Validator, spark_types
 
 FIRST_DAY = "2015-01-01"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -95,9 +97,24 @@ def test_sparks_workers_read_it_with_key_and_headers_beside() -> None:
         "headers": pa.array([[{"key": "event_id", "value": b"1"}], None], headers),
     }
     batch = pa.RecordBatch.from_pydict(columns)
-    fields = {"item": "string", "timestamp": "bigint", "count": "int"}
-    (result,) = Validator(CLICK, fields, FIRST_DAY, ("key", "headers")).batches(iter([batch]))
+    (result,) = Validator(CLICK, FIRST_DAY, ("key", "headers")).batches(iter([batch]))
     first, second = result.to_pylist()
     assert (first["event"], first["reason"], first["key"]) == (GOOD, None, b"party")
     assert first["headers"] == [{"key": "event_id", "value": b"1"}]
     assert second["event"] is None and second["reason"].startswith("not Avro: ")
+
+
+def test_the_types_that_spark_gets() -> None:
+    assert spark_types(StoredEvent) == {
+        "event_time": "timestamp",
+        "user_id": "int",
+        "app_name": "string",
+        "event_category": "string",
+        "event_action": "string",
+        "event_value": "int",
+        "event_id": "string",
+    }
+    assert spark_types(ShopEvent)["event_type"] == "string"
+    assert (spark_types(ShopEvent)["item_price"], spark_types(ShopEvent)["timestamp"]) == ("bigint", "bigint")
+    with pytest.raises(TypeError, match="no type of Spark"):
+        spark_types(msgspec.defstruct("Odd", [("items", list[int])]))

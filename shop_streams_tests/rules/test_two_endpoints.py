@@ -15,11 +15,9 @@ from hypothesis import strategies as st
 
 from shop_streams.collector.app import field_of
 from shop_streams.collector.models import endpoints
-from shop_streams.defs.app_events.rules import RECORD_FIELDS as EVENT_FIELDS
 from shop_streams.defs.app_events.rules import STORED_EVENT, StoredEvent, TrackedEvent
 from shop_streams.defs.promotions.rules import CAMPAIGN
-from shop_streams.defs.promotions.rules import RECORD_FIELDS as CAMPAIGN_FIELDS
-from shop_streams.defs.sales.rules import RECORD_FIELDS, SHOP_EVENT
+from shop_streams.defs.sales.rules import SHOP_EVENT
 from shop_streams.rules import MAX_REASON, Rules
 from shop_streams.settings import Settings
 from shop_streams.streaming.records import Validator
@@ -59,13 +57,12 @@ def over_http(value: bytes) -> tuple[Any, str]:
 def out_of_kafka(
     values: Sequence[bytes | None],
     rules: Rules = SHOP_EVENT,
-    fields: dict[str, str] = RECORD_FIELDS,
     first_day: date = FIRST_DAY,
 ) -> Any:
     """(event or None, reason or None) of each."""
     at = pa.array([datetime.now(UTC)] * len(values), pa.timestamp("us", "UTC"))
     batch = pa.RecordBatch.from_arrays([at, pa.array(values, pa.binary())], names=["timestamp", "value"])
-    (validated,) = Validator(rules, fields, first_day.isoformat(), ()).batches(iter([batch]))
+    (validated,) = Validator(rules, first_day.isoformat(), ()).batches(iter([batch]))
     return list(zip(validated.column("event").to_pylist(), validated.column("reason").to_pylist(), strict=True))
 
 
@@ -187,14 +184,14 @@ WRONG_TEXTS: list[Any] = [{"a": 1}, [], 5, False]
 )
 def test_a_campaign_is_refused_with_the_field(change: dict[str, Any], words: str) -> None:
     values = [json.dumps(CAMPAIGN_GOOD).encode(), json.dumps(CAMPAIGN_GOOD | change).encode()]
-    (good, none), (row, reason) = out_of_kafka(values, CAMPAIGN, CAMPAIGN_FIELDS)
+    (good, none), (row, reason) = out_of_kafka(values, CAMPAIGN)
     assert none is None and good["restaurant_id"] == good["adv_campaign_id"] == UUID, "kept in lower case"
     assert row is None and words in reason
 
 
 def test_a_reason_lists_the_rules_about_the_whole_too_and_holds_no_control_characters() -> None:
     both = CAMPAIGN_GOOD | {"restaurant_id": "no id", "adv_campaign_datetime_end": 1}
-    ((row, reason),) = out_of_kafka([json.dumps(both).encode()], CAMPAIGN, CAMPAIGN_FIELDS)
+    ((row, reason),) = out_of_kafka([json.dumps(both).encode()], CAMPAIGN)
     assert row is None and "restaurant_id is not a UUID" in reason
     assert "adv_campaign_datetime_end is not after adv_campaign_datetime_start" in reason
     twice = body().replace(b"{", b'{"event_type":"\\u001b[2J",', 1)
@@ -220,7 +217,7 @@ def test_a_record_whose_own_time_is_no_date_is_refused_and_its_time_bounded(mome
     """A producer that gives microseconds for milliseconds, on a topic that keeps the producer's time."""
     at = pa.array([moment, int(NOW * 1000)], pa.int64()).cast(pa.timestamp("us", "UTC"))
     batch = pa.RecordBatch.from_arrays([at, pa.array([body(), body()], pa.binary())], names=["timestamp", "value"])
-    (validated,) = Validator(SHOP_EVENT, RECORD_FIELDS, FIRST_DAY.isoformat(), ("timestamp",)).batches(iter([batch]))
+    (validated,) = Validator(SHOP_EVENT, FIRST_DAY.isoformat(), ("timestamp",)).batches(iter([batch]))
     odd, good = validated.to_pylist()
     assert odd["event"] is None and "is no date" in odd["reason"] and 1970 <= odd["timestamp"].year <= 9999
     assert good["reason"] is None and good["timestamp"] == datetime.fromtimestamp(NOW / 1000, UTC)
@@ -243,5 +240,5 @@ def test_a_tracked_event_and_its_record_have_the_same_fields() -> None:
 def test_what_track_takes_its_stream_takes_too(event: dict[str, Any]) -> None:
     track = {endpoint.path: endpoint for endpoint in endpoints(FIRST_DAY)}["/track"]
     _, _, record = track.store(track.decode_one(msgspec.json.encode(event)))
-    ((row, reason),) = out_of_kafka([record], STORED_EVENT, EVENT_FIELDS)
+    ((row, reason),) = out_of_kafka([record], STORED_EVENT)
     assert reason is None and {name: row[name] for name in event} == event

@@ -35,17 +35,6 @@ class StoredEvent(msgspec.Struct):
     event_id: Uuid | None = None
 
 
-RECORD_FIELDS = {
-    "event_id": "string",
-    "event_time": "timestamp",
-    "user_id": "int",
-    "app_name": "string",
-    "event_category": "string",
-    "event_action": "string",
-    "event_value": "int",
-}  # as Spark calls their types
-
-
 def check_event_time(moment: datetime, times: Times) -> str | None:
     """The collector's own time; another producer's may be anything."""
     if times.first <= microseconds(moment) < _SINCE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shop_streams.lake.table import Column, Table
+from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
 from shop_streams.topics import APPEND_TIME, Topic
 
 EVENTS = Table(
@@ -16,8 +16,7 @@ EVENTS = Table(
         Column("event_category", "string", "the kind of event, in the client's words"),
         Column("event_value", "int", "a number that the client sent along; null without one"),
         Column("event_date", "date", "day of event_time, UTC"),
-        Column("kafka_partition", "int", "Kafka's partition of the record"),
-        Column("kafka_offset", "bigint", "Kafka's offset of the record in its partition"),
+        *ORIGIN_COLUMNS,
     ),
     partition_by=("event_date",),
     rows_are="One row is one product event as the collector accepted it. A client's retry may repeat an event_id; "

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from shop_streams.defs.app_events.rules import RECORD_FIELDS, STORED_EVENT
+from shop_streams.defs.app_events.rules import STORED_EVENT
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.streaming.records import validate_records
 
 
 def validate(records: DataFrame, first_day: str) -> DataFrame:
     """Records of `events` with `event`, or `reason` for those that break a rule."""
-    return validate_records(records, STORED_EVENT, RECORD_FIELDS, first_day)
+    return validate_records(records, STORED_EVENT, first_day)
 
 
 def project(validated: DataFrame) -> DataFrame:

@@ -29,18 +29,6 @@ class Campaign(msgspec.Struct):
     datetime_created: Seconds
 
 
-RECORD_FIELDS = {
-    "restaurant_id": "string",
-    "adv_campaign_id": "string",
-    "adv_campaign_content": "string",
-    "adv_campaign_owner": "string",
-    "adv_campaign_owner_contact": "string",
-    "adv_campaign_datetime_start": "bigint",
-    "adv_campaign_datetime_end": "bigint",
-    "datetime_created": "bigint",
-}  # as Spark calls their types
-
-
 def check_text(text: str, _times: Times) -> str | None:
     """PostgreSQL's texts hold everything but this."""
     return "holds a NUL character" if "\0" in text else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shop_streams.lake.table import Column, Table
+from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
 from shop_streams.topics import APPEND_TIME, Topic
 
 _CAMPAIGN = (
@@ -22,8 +22,7 @@ CAMPAIGNS = Table(
         Column("datetime_created", "bigint", "epoch seconds; the newer message of a campaign replaces the older"),
         Column("message_at", "timestamp", "the broker's time of the message, UTC"),
         Column("message_date", "date", "day of message_at, UTC"),
-        Column("kafka_partition", "int", "Kafka's partition of the record"),
-        Column("kafka_offset", "bigint", "Kafka's offset of the record in its partition"),
+        *ORIGIN_COLUMNS,
     ),
     partition_by=("message_date",),
     rows_are="One row is one accepted campaign message; a later one may amend the same campaign.",

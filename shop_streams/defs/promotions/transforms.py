@@ -5,13 +5,13 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from shop_streams.defs.promotions.rules import CAMPAIGN, RECORD_FIELDS, TEXTS, TIMES
+from shop_streams.defs.promotions.rules import CAMPAIGN, TEXTS, TIMES
 from shop_streams.streaming.records import validate_records
 
 
 def validate(records: DataFrame, first_day: str) -> DataFrame:
     """Records of `promotions` with `event`, or `reason` for those that break a rule."""
-    return validate_records(records, CAMPAIGN, RECORD_FIELDS, first_day)
+    return validate_records(records, CAMPAIGN, first_day)
 
 
 def project(validated: DataFrame) -> DataFrame:

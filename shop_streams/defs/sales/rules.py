@@ -27,17 +27,6 @@ class ShopEvent(msgspec.Struct):
     event_id: Uuid | None = None
 
 
-RECORD_FIELDS = {
-    "event_type": "string",
-    "category": "string",
-    "item_id": "string",
-    "item_price": "bigint",
-    "uid": "string",
-    "timestamp": "bigint",
-    "event_id": "string",
-}  # as Spark calls their types
-
-
 def check_timestamp(milliseconds: int, times: Times) -> str | None:
     """The timestamp is from the data: a mistake in its units is a time long ago, or far ahead."""
     return check_time(milliseconds * 1000, times)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shop_streams.lake.table import Column, Table
+from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
 from shop_streams.topics import APPEND_TIME, Topic
 
 SHOP_EVENTS = Table(
@@ -15,8 +15,7 @@ SHOP_EVENTS = Table(
         Column("uid", "string", "null for an anonymous visitor"),
         Column("event_time", "timestamp", "from the data, UTC, milliseconds"),
         Column("event_date", "date", "day of event_time, UTC"),
-        Column("kafka_partition", "int", "Kafka's partition of the record"),
-        Column("kafka_offset", "bigint", "Kafka's offset of the record in its partition"),
+        *ORIGIN_COLUMNS,
         Column(
             "event_id", "string", "the client's UUID, in lower case, or one that the collector made; null without one"
         ),

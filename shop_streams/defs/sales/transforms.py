@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from shop_streams.defs.sales.rules import RECORD_FIELDS, SHOP_EVENT
+from shop_streams.defs.sales.rules import SHOP_EVENT
 from shop_streams.streaming.records import RECORD_COLUMNS, validate_records
 
 HOUR = 3600
@@ -21,7 +21,7 @@ EXACT_OF_ANY = "decimal(19,0)"  # an earlier version took prices up to 2^63: the
 
 def validate(records: DataFrame, first_day: str, keep: Sequence[str] = RECORD_COLUMNS) -> DataFrame:
     """Records of `shop_events` with `event`, or `reason` for those that break a rule."""
-    return validate_records(records, SHOP_EVENT, RECORD_FIELDS, first_day, keep)
+    return validate_records(records, SHOP_EVENT, first_day, keep)
 
 
 def project(validated: DataFrame) -> DataFrame:

@@ -18,7 +18,7 @@ from shop_streams_tests.defs.promotions.outboxes import as_taken
 def test_a_sweep_looks_at_live_campaigns_only_and_at_each_in_its_turn(alone: tuple[Settings, Topic]) -> None:
     settings, _ = alone
     live, over = message(), message(adv_campaign_datetime_end=int(time.time()) - 1)
-    notifications.take_campaigns(settings.postgres, [as_taken(live), as_taken(over)])
+    notifications.write_campaigns(settings.postgres, [as_taken(live), as_taken(over)])
     for campaign in (live, over):
         subscribe(settings.postgres, campaign["restaurant_id"], "a", "x" * 2000)  # too long for any index
     assert notifications.sweep(settings.postgres, 30) is None
@@ -51,7 +51,7 @@ def test_in_whatever_order_and_batches_messages_come_the_newest_counts(
     ]
     shuffled = [all_of_them[place] for place in order]
     for start in range(0, len(shuffled), size):
-        notifications.take_campaigns(settings.postgres, shuffled[start : start + size])
+        notifications.write_campaigns(settings.postgres, shuffled[start : start + size])
     with transaction(settings.postgres) as cursor:
         cursor.execute(
             "select adv_campaign_id, adv_campaign_content from promotion_campaigns where adv_campaign_id = any(%s)",

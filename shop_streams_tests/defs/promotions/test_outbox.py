@@ -28,19 +28,19 @@ def test_a_crash_after_kafkas_commit_sends_nothing_twice(alone: tuple[Settings, 
     settings, topic = alone
     campaign = message()
     subscribe(settings.postgres, campaign["restaurant_id"], "a", "b")
-    assert notifications.take_campaigns(settings.postgres, [as_taken(campaign)]) == 2
+    assert notifications.write_campaigns(settings.postgres, [as_taken(campaign)]) == 2
     publish(settings, topic, campaign, "a", "b")
     with transaction(settings.postgres) as cursor:  # the crash came before PostgreSQL was told
         cursor.execute("update promotion_topic set published = 0")
     publish(settings, topic, campaign, "a", "b")
-    assert notifications.take_campaigns(settings.postgres, [as_taken(campaign)]) == 0  # the batch, repeated
+    assert notifications.write_campaigns(settings.postgres, [as_taken(campaign)]) == 0  # the batch, repeated
 
 
 def test_a_zombie_that_was_in_the_middle_of_sending_is_fenced(alone: tuple[Settings, Topic]) -> None:
     settings, topic = alone
     campaign = message()
     subscribe(settings.postgres, campaign["restaurant_id"], "a", "b")
-    notifications.take_campaigns(settings.postgres, [as_taken(campaign)])
+    notifications.write_campaigns(settings.postgres, [as_taken(campaign)])
     zombie = Producer({"bootstrap.servers": settings.kafka, "transactional.id": outbox_of(topic).name, "log_level": 0})
     zombie.init_transactions(30)
     zombie.begin_transaction()
@@ -60,7 +60,7 @@ def test_without_its_lease_an_outbox_sends_nothing(alone: tuple[Settings, Topic]
     epoch = epoch_of(settings)
     with Outbox(settings, "promotions-test", epoch, topic) as outbox:
         epoch_of(settings)  # somebody else's, from here on
-        notifications.take_campaigns(settings.postgres, [as_taken(campaign)])
+        notifications.write_campaigns(settings.postgres, [as_taken(campaign)])
 
         raised_by(outbox, Superseded)
     assert sent(settings, campaign["adv_campaign_id"], topic.name) == []
@@ -81,7 +81,7 @@ def test_a_database_that_forgot_what_it_sent_is_told(alone: tuple[Settings, Topi
     settings, topic = alone
     campaign = message()
     subscribe(settings.postgres, campaign["restaurant_id"], "a")
-    notifications.take_campaigns(settings.postgres, [as_taken(campaign)])
+    notifications.write_campaigns(settings.postgres, [as_taken(campaign)])
     publish(settings, topic, campaign, "a")
     with transaction(settings.postgres) as cursor:  # as in a backup from before the campaign
         cursor.execute("update promotion_topic set published = 0")
@@ -95,7 +95,7 @@ def test_nothing_is_sent_after_the_end(alone: tuple[Settings, Topic]) -> None:
     short, long = message(adv_campaign_datetime_end=int(time.time()) + 2), message()
     for campaign in (short, long):
         subscribe(settings.postgres, campaign["restaurant_id"], "a")
-        assert notifications.take_campaigns(settings.postgres, [as_taken(campaign)]) == 1
+        assert notifications.write_campaigns(settings.postgres, [as_taken(campaign)]) == 1
     time.sleep(2.5)  # Kafka was away until the first one had ended
     publish(settings, topic, long, "a")
     assert sent(settings, short["adv_campaign_id"], topic.name) == []

@@ -24,5 +24,5 @@ def test_a_table_of_feedback_that_the_shop_made_is_taken_as_it_is(stack: Stack) 
         for _ in range(2):
             tables.create_tables(settings.postgres)
         subscribe(settings.postgres, campaign["restaurant_id"], "a", "b")
-        assert notifications.take_campaigns(settings.postgres, [as_taken(campaign)]) == 1
+        assert notifications.write_campaigns(settings.postgres, [as_taken(campaign)]) == 1
         assert [row["feedback"] for row in rows(settings.postgres, campaign["adv_campaign_id"])] == ["old", None]
