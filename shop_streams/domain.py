@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from shop_streams.lake.table import Table
-from shop_streams.marts.repair import build_mart
+from shop_streams.marts.factory import build_mart
 from shop_streams.marts.spec import Mart
 from shop_streams.streaming.factory import build_stream, topic_asset
 from shop_streams.streaming.spec import StreamSpec

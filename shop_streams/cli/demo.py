@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from shop_streams import kafka
-from shop_streams.defs.app_events.marts import source_rows_by_window
+from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
 from shop_streams.defs.app_events.schema import ENRICHED
 from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC, REPORT
@@ -27,6 +27,7 @@ from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import read_topic
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
+from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table
 from shop_streams.local import stack
 from shop_streams.local.stopping import instance_of
@@ -84,7 +85,7 @@ def _play(settings: Settings, console: Console) -> bool:
     _wait(console, f"{wanted:,} clients are notified", lambda: len(_notified(settings, live)) >= wanted or None)
 
     console.rule("4. Dagster materializes the marts and runs the checks")
-    for window in sorted(source_rows_by_window(settings))[-2:]:
+    for window in sorted(ENRICHED_MART.versions(Lake(settings)))[-2:]:
         _materialize(settings, console, ENRICHED, window)
     _materialize(settings, console, HOURLY, f"{day:%Y-%m-%d}")
     _materialize(settings, console, REPORT, f"{now:%Y-%m-%d}")

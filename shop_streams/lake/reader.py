@@ -47,14 +47,14 @@ def value_counts(uri: str, partition_column: str, column: str, version: int | No
     return {str(row[f"partition.{partition_column}"]): int(row["filled_sum"]) for row in rows}
 
 
-def source_versions(uri: str, partition_column: str, version_column: str = "source_rows") -> dict[str, int]:
-    """The `version_column` that each partition of a mart was computed with, from the files' statistics."""
-    return _per_partition(uri, partition_column, f"max.{version_column}", "max")
+def source_versions(uri: str, partition_column: str, version: int | None = None) -> dict[str, int]:
+    """The version of its source (`source_rows`) that each partition of a mart was computed with, from the files' statistics."""
+    return _per_partition(uri, partition_column, "max.source_rows", "max", version)
 
 
-def written_at(uri: str, partition_column: str) -> dict[str, float]:
-    """When each partition was last written, epoch seconds; {} for a table that does not exist."""
-    return {key: at / 1000 for key, at in _per_partition(uri, partition_column, "modification_time", "max").items()}
+def modified_at(uri: str, partition_column: str, version: int | None = None) -> dict[str, int]:
+    """When each partition was last written, epoch milliseconds; {} for a table that does not exist."""
+    return _per_partition(uri, partition_column, "modification_time", "max", version)
 
 
 def file_counts(uri: str, partition_column: str) -> dict[str, int]:
@@ -142,13 +142,13 @@ class Lake:
         """Rows of each partition in which `column` is not null."""
         return value_counts(table.uri(self.settings), table.partition_by[0], column, version)
 
-    def source_versions(self, table: Table) -> dict[str, int]:
+    def source_versions(self, table: Table, version: int | None = None) -> dict[str, int]:
         """The version of its source that each partition of a mart was computed from."""
-        return source_versions(table.uri(self.settings), table.partition_by[0])
+        return source_versions(table.uri(self.settings), table.partition_by[0], version)
 
-    def written_at(self, table: Table) -> dict[str, float]:
-        """When each partition was last written, epoch seconds."""
-        return written_at(table.uri(self.settings), table.partition_by[0])
+    def modified_at(self, table: Table, version: int | None = None) -> dict[str, int]:
+        """When each partition was last written, epoch milliseconds."""
+        return modified_at(table.uri(self.settings), table.partition_by[0], version)
 
     def version(self, table: Table) -> int | None:
         """The table's newest version, or None when there is no table."""

@@ -1,1 +1,11 @@
-"""The engine for marts: a domain writes a `Mart`; its asset, its version and its repair are here."""
+"""Marts: partitioned tables that are computed from a source, and follow it.
+
+spec.py      Mart, Source, and how long a partition waits
+version.py   the version of a partition: what it is made of
+sources.py   sources: a lake table, PostgreSQL
+factory.py   the asset, the job, and all definitions of a mart
+repair.py    the sensor: what differs, whether a run may be asked for, and which
+serve.py     a mart's copy in PostgreSQL
+metadata.py  what a materialization shows
+failures.py  partitions that can't be computed
+"""

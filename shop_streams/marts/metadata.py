@@ -5,35 +5,41 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from shop_streams.lake import reader
+from shop_streams.lake.asset import column_schema
+from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table
-from shop_streams.settings import Settings
+from shop_streams.marts.version import rows_of
 
 PREVIEW_ROWS = 24
 ROW_COUNT = "dagster/partition_row_count"
+VERSION = "source_version"
+VERSION_COLUMN = "source_rows"
 
 
-def markdown_table(rows: list[dict[str, Any]]) -> str:
-    """Rows as a Markdown table."""
-    if not rows:
-        return "(no rows)"
-    head = "| " + " | ".join(rows[0]) + " |\n|" + " --- |" * len(rows[0])
-    lines = ["| " + " | ".join("" if value is None else str(value) for value in row.values()) + " |" for row in rows]
-    return "\n".join([head, *lines])
-
-
-def partition_metadata(table: Table, settings: Settings, column: str, key: str) -> dict[str, Any]:
-    """Row count and first rows of the partition `column` = `key`, read without a JVM."""
-    uri = table.uri(settings)
-    delta = reader.open_table(uri)
-    assert delta is not None
+def partition_of(lake: Lake, table: Table, key: str) -> pa.Table:
+    """All rows of a partition, read without a JVM."""
     # All of the partition, not its `head`: that leaves threads behind which read ahead, and may crash the run's end.
-    rows = delta.to_pyarrow_dataset().to_table(filter=pc.field(column).cast("string") == key)
-    preview = rows.slice(0, PREVIEW_ROWS)
+    names = [column.name for column in table.columns]
+    return lake.scan(table, names, pc.field(table.partition_by[0]).cast("string") == key)
+
+
+def partition_metadata(table: Table, rows: pa.Table, version: int) -> dict[str, Any]:
+    """Row count, version and first rows of a partition. What means nothing over time is text, which does not plot."""
+    shown = [column for column in column_schema(table).columns if column.name != VERSION_COLUMN]
+    names = [column.name for column in shown]
+    preview = [
+        dg.TableRecord({name: _cell(row[name]) for name in names}) for row in rows.slice(0, PREVIEW_ROWS).to_pylist()
+    ]
     return {
-        ROW_COUNT: reader.row_counts(uri, column).get(key, 0),
-        "delta_version": str(delta.version()),
-        "preview": dg.MetadataValue.md(markdown_table(preview.to_pylist())),
+        ROW_COUNT: rows.num_rows,
+        VERSION: str(version),
+        VERSION_COLUMN: str(rows_of(version)),
+        "preview": dg.MetadataValue.table(preview, dg.TableSchema(shown)),
     }
+
+
+def _cell(value: Any) -> str | int | float | bool | None:
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

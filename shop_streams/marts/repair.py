@@ -1,38 +1,39 @@
-"""Marts that repair themselves: a sensor compares row counts and recomputes exactly the partitions that differ.
+"""Marts that repair themselves: a sensor compares versions and recomputes exactly the partitions that differ.
 
-Level-triggered: what is out of date is found by comparing two Delta logs, however it became so. There is nothing
+Level-triggered: what is out of date is found by comparing two logs, however it became so. There is nothing
 to remember and nothing to lose. The decisions are pure functions; the sensor is a thin shell around them.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 
 import dagster as dg
 
 from shop_streams.beats import ProcessBeats
 from shop_streams.lake.asset import asset_key
+from shop_streams.lake.reader import Lake
 from shop_streams.marts.failures import MartFailures
-from shop_streams.marts.metadata import ROW_COUNT
-from shop_streams.marts.spec import (
-    FAILED_PARTITIONS_TAG,
-    MART_TAG,
-    MAX_RUNTIME_SECONDS,
-    PROCESS_TAG,
-    Mart,
-    build_asset,
-    build_repair_job,
-)
+from shop_streams.marts.metadata import ROW_COUNT, VERSION, VERSION_COLUMN
+from shop_streams.marts.spec import LOOK_BACK_SECONDS, NOT_SERVED, Mart, SourceMissing
+from shop_streams.marts.version import rows_of
 from shop_streams.runs import UNFINISHED, backoff_seconds, is_gone, mark_failed
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.priority import streams_first_now
 
 TICK_SECONDS = 15
+MAX_RUNTIME_SECONDS = 3600  # Dagster's monitoring ends a mart's run after this, should nobody else notice that it hangs
+WRITES_LOOKED_AT = 1000
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
-MAX_RANGES = 3  # up to so many unbroken ranges are backfilled as ranges; more go into one run with a list
+# Dagster's UI hides tags with this prefix: they are ours to read, and made each row of the list of runs four lines high.
+MART_TAG = ".dagster/shop_streams_mart"
+PROCESS_TAG = ".dagster/shop_streams_process"
+FAILED_PARTITIONS_TAG = (
+    ".dagster/shop_streams_failed_partitions"  # on a run that failed for some of its partitions only
+)
 
 
 # -- what differs ----------------------------------------------------------------------------------------------------
@@ -54,19 +55,21 @@ def plan(
     exists: Callable[[str], bool] = lambda _key: True,
     failed: Mapping[str, float] = MappingProxyType({}),
 ) -> Plan:
-    """Compare the source's row counts with those recorded; a partition with a `pause`, in seconds, waits.
+    """Compare the source's versions with those recorded; a partition with a `pause`, in seconds, waits.
 
+    A partition that either side lacks has version 0 there: one that vanished from the source is recomputed to no rows.
     `failed` gives the seconds that partitions which could not be computed have to wait: each by itself.
     """
-    differing = sorted(key for key, rows in current.items() if rows != recorded.get(key, 0) and exists(key))
+    keys = current.keys() | recorded.keys()
+    differing = sorted(key for key in keys if current.get(key, 0) != recorded.get(key, 0) and exists(key))
     pauses = {key: pause(key) for key in differing}
     backing_off = [key for key in differing if failed.get(key, 0.0) > 0]
     live = [key for key in differing if key not in backing_off and pauses[key] > 0]
     waiting = sorted([*live, *backing_off])
     due = [key for key in differing if key not in waiting]
-    shown = ", ".join(f"{key}: {recorded.get(key, 0)} -> {current[key]} rows" for key in differing[:5])
+    shown = ", ".join(f"{key}: {difference(recorded.get(key, 0), current.get(key, 0))}" for key in differing[:5])
     more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
-    why = f"compared {len(current)} partitions: {len(differing)} differ" + (f" ({shown}{more})" if differing else "")
+    why = f"compared {len(keys)} partitions: {len(differing)} differ" + (f" ({shown}{more})" if differing else "")
     if live:
         nearest = min(pauses[key] for key in live)
         why += f"; {len(live)} still live or just computed, the next is due in {nearest:.0f} s"
@@ -77,24 +80,20 @@ def plan(
     return Plan(due, waiting, why)
 
 
+def difference(recorded: int, current: int) -> str:
+    """Two versions of a partition that differ, in words."""
+    if recorded == NOT_SERVED:
+        return "PostgreSQL and the lake have different versions"
+    before, now = rows_of(recorded), rows_of(current)
+    return f"{before} -> {now} rows" if before != now else f"{now} rows, other data that it reads or its code changed"
+
+
 def known(partitions: dg.TimeWindowPartitionsDefinition) -> Callable[[str], bool]:
     """Whether Dagster has a partition by now. Its own `has_partition_key`, and the list of all keys, take long."""
     first, last = partitions.get_first_partition_window(), partitions.get_last_partition_window()
     if first is None or last is None:
         return lambda _key: False
     return lambda key: first.start <= partitions.time_window_for_partition_key(key).start <= last.start
-
-
-def contiguous(keys: Sequence[str], partitions: dg.TimeWindowPartitionsDefinition) -> list[tuple[str, str]]:
-    """The (first, last) of each unbroken range of `keys`, so that one run can take a range."""
-    windows = {key: partitions.time_window_for_partition_key(key) for key in keys}
-    ranges: list[tuple[str, str]] = []
-    for key in sorted(keys, key=lambda key: windows[key].start):
-        if ranges and windows[key].start == windows[ranges[-1][1]].end:
-            ranges[-1] = (ranges[-1][0], key)
-        else:
-            ranges.append((key, key))
-    return ranges
 
 
 # -- whether a run may be asked for ------------------------------------------------------------------------------------
@@ -158,34 +157,45 @@ def _runs(instance: dg.DagsterInstance, mart: Mart) -> list[MartRun]:
 
 
 def computed_empty(instance: dg.DagsterInstance, mart: Mart, keys: Set[str]) -> dict[str, int]:
-    """Those of `keys` that were computed and have no row, such as a window of nothing but repeats: source rows of each.
+    """Those of `keys` that were computed and have no row, such as a window of nothing but repeats: the version of each.
 
-    They leave no file behind that could tell, but Dagster's record of them does.
+    An empty partition has no Delta file, so its version comes from Dagster's event log.
     """
     found: dict[str, int] = {}
     for key in sorted(keys & instance.get_materialized_partitions(asset_key(mart.table))):
         wanted = dg.AssetRecordsFilter(asset_key(mart.table), asset_partitions=[key])
         for record in instance.fetch_materializations(wanted, limit=1).records:
             metadata = record.asset_materialization.metadata if record.asset_materialization else {}
-            if "source_rows" in metadata and metadata[ROW_COUNT].value == 0:
-                found[key] = int(str(metadata["source_rows"].value))
+            version = metadata.get(VERSION) or metadata.get(VERSION_COLUMN)  # an earlier commit recorded rows alone
+            if version is not None and metadata[ROW_COUNT].value == 0:
+                found[key] = int(str(version.value))
+    return found
+
+
+def recent_writes(instance: dg.DagsterInstance, mart: Mart, since: float) -> dict[str, list[float]]:
+    """When each partition was computed since `since`, epoch seconds, out of Dagster's event log."""
+    found: dict[str, list[float]] = {}
+    wanted = dg.AssetRecordsFilter(asset_key(mart.table), after_timestamp=since)
+    for record in instance.fetch_materializations(wanted, limit=WRITES_LOOKED_AT).records:
+        if record.partition_key is not None:
+            found.setdefault(record.partition_key, []).append(record.timestamp)
     return found
 
 
 # -- the sensor --------------------------------------------------------------------------------------------------------
 
 
-def requests(mart: Mart, due: Sequence[str], repair_job: str) -> list[dg.RunRequest]:
-    """Few runs for whatever is due: a run for each unbroken range, or one run with a list when there are many."""
+def request(mart: Mart, due: Sequence[str]) -> dg.RunRequest:
+    """One run for whatever is due: an unbroken range as Dagster's own range of partitions, scattered ones as `only`.
+
+    A range with gaps in it would have Dagster plan each partition between, and show it as failed when the run fails.
+    """
     tags = {MART_TAG: mart.name, "dagster/max_runtime": str(MAX_RUNTIME_SECONDS)}
-    ranges = contiguous(due, mart.partitions)
-    if len(ranges) <= MAX_RANGES:
-        return [
-            dg.RunRequest(job_name=mart.name, tags=tags | {RANGE_START: first, RANGE_END: last})
-            for first, last in ranges
-        ]
-    config = {"ops": {f"recompute_{mart.name}": {"config": {"partitions": list(due)}}}}
-    return [dg.RunRequest(job_name=repair_job, run_config=config, tags=tags)]
+    ranges = mart.partitions.subset_with_partition_keys(due).get_partition_key_ranges(mart.partitions)
+    if len(ranges) == 1:
+        return dg.RunRequest(job_name=mart.name, tags=tags | {RANGE_START: ranges[0].start, RANGE_END: ranges[0].end})
+    op = asset_key(mart.table).to_python_identifier()
+    return dg.RunRequest(job_name=mart.name, tags=tags, run_config={"ops": {op: {"config": {"only": list(due)}}}})
 
 
 def tick_seconds(settings: Settings) -> int:
@@ -193,58 +203,45 @@ def tick_seconds(settings: Settings) -> int:
     return min(TICK_SECONDS, max(1, round(settings.mart_repair_seconds)))
 
 
-def build_repair_sensor(mart: Mart, repair_job: dg.JobDefinition) -> dg.SensorDefinition:
+def build_repair_sensor(mart: Mart) -> dg.SensorDefinition:
     """The mart's switch: on, its partitions follow their source; off, only a person recomputes them."""
-    asset_job = dg.define_asset_job(
-        mart.name,
-        selection=[asset_key(mart.table)],
-        description=f"Recomputes a range of partitions of {mart.table.path}.",
-    )
 
     @dg.sensor(
         name=f"repair_{mart.name}",
-        jobs=[asset_job, repair_job],
+        job_name=mart.name,
         minimum_interval_seconds=tick_seconds(get_settings()),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Recomputes exactly those partitions of {mart.table.path} whose source has other rows than they were "
+        description=f"Recomputes exactly those partitions of {mart.table.path} whose source has another version than they were "
         "computed from. Each tick says what it compared. Switch it off, and only a person recomputes them.",
     )
-    def repair(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        settings = get_settings()
-        now = time.time()
+    def repair(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.SensorResult:
+        settings, instance, now = lake.settings, context.instance, time.time()
         ready = readiness(
-            _runs(context.instance, mart), partial(is_gone, silent_for=ProcessBeats(settings.postgres).silent_for)
+            _runs(instance, mart), partial(is_gone, silent_for=ProcessBeats(settings.postgres).silent_for)
         )
         for run_id in ready.dead:
-            mark_failed(context.instance, run_id, f"marked as failed by repair_{mart.name}: its process is gone")
+            mark_failed(instance, run_id, f"marked as failed by repair_{mart.name}: its process is gone")
         wait = ready.wait or streams_first_now(context, settings)
         if wait:
             return dg.SensorResult(skip_reason=dg.SkipReason(wait))
-        current, recorded, written = (
-            mart.source_rows(settings, None),
-            mart.recorded(settings),
-            mart.written_at(settings),
-        )
+        try:
+            current = mart.versions(lake)
+        except SourceMissing as error:
+            return dg.SensorResult(skip_reason=dg.SkipReason(str(error)))
+        in_lake = lake.source_versions(mart.table)
+        in_lake |= computed_empty(instance, mart, current.keys() - in_lake.keys())
+        look_back = max(LOOK_BACK_SECONDS, settings.mart_refresh_seconds, settings.mart_repair_seconds)
+        writes = cache(lambda: recent_writes(instance, mart, now - look_back))  # asked for only if something differs
         todo = plan(
             current,
-            recorded | computed_empty(context.instance, mart, current.keys() - recorded.keys()),
-            lambda key: mart.pause(settings, key, written.get(key), now),
+            mart.recorded(lake, in_lake),
+            lambda key: mart.pause(settings, key, writes().get(key, []), now),
             known(mart.partitions),
             MartFailures(settings.postgres, mart.name).pauses(),
         )
         if not todo.partitions:
             return dg.SensorResult(skip_reason=dg.SkipReason(todo.why))
         context.log.info(todo.why)
-        return dg.SensorResult(run_requests=requests(mart, todo.partitions, repair_job.name))
+        return dg.SensorResult(run_requests=[request(mart, todo.partitions)])
 
     return repair
-
-
-def build_mart(mart: Mart, owners: Sequence[str]) -> dg.Definitions:
-    """All definitions of one mart: the asset, the repair job and the sensor."""
-    repair_job = build_repair_job(mart)
-    return dg.Definitions(
-        assets=[build_asset(mart, owners)],
-        jobs=[repair_job],
-        sensors=[build_repair_sensor(mart, repair_job)],
-    )

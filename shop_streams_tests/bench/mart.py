@@ -6,9 +6,9 @@ import time
 import httpx
 from dagster_graphql import DagsterGraphQLClient
 
-from shop_streams.defs.sales.marts import source_rows_by_day
-from shop_streams.defs.sales.schema import HOURLY
+from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.lake.asset import asset_key
+from shop_streams.lake.reader import Lake
 from shop_streams.settings import Settings
 from shop_streams_tests.bench.traffic import fill, shop_event
 from shop_streams_tests.harness import wait_for
@@ -40,6 +40,6 @@ def bench_mart(settings: Settings, rounds: int) -> list[str]:
         wait_for("the mart", done)
         return time.monotonic() - started
 
-    wait_for("the events in the lake", lambda: source_rows_by_day(settings).get(day, 0) >= 100_000, 180)
+    wait_for("the events in the lake", lambda: Lake(settings).row_counts(SHOP_EVENTS).get(day, 0) >= 100_000, 180)
     times = [materialize() for _ in range(rounds + 2)][2:]  # two to warm up
     return ["mart partition of 100,000 events", f"{statistics.median(times):.1f} s", "", "", "10 s"]

@@ -3,9 +3,10 @@
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow.compute as pc
@@ -21,7 +22,9 @@ from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.kafka import read_topic
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
+from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table
+from shop_streams.marts.spec import Mart
 from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import accounts
@@ -141,14 +144,11 @@ def _in_kafka(stack: Stack, campaign_id: str) -> bool:
 
 
 def settle(stack: Stack, ledger: Ledger) -> None:
-    """Wait until nothing is in flight and the sales mart follows; compute the live windows, as a person may at any time."""
+    """Wait until nothing is in flight, and compute what live and often repaired partitions lack, as a person may at any time."""
 
     def arrived() -> bool:
         exact = [account for spec in LAKE_STREAMS for account in accounts(spec, stack.settings)]
         return all(account.exact and account.in_flight == 0 for account in exact)
-
-    def followed() -> bool:
-        return SALES_MART.source_rows(stack.settings, None) == SALES_MART.recorded(stack.settings)
 
     wait_for("every record to arrive once", arrived, SETTLE_SECONDS)
 
@@ -156,18 +156,21 @@ def settle(stack: Stack, ledger: Ledger) -> None:
         wanted, _ = expected_notifications(ledger)
         return wanted <= {key(row) for row in published_notifications(stack, ledger)}
 
-    wait_for("the sales mart to follow", followed, SETTLE_SECONDS)
     wait_for("every subscriber to be notified", notified, SETTLE_SECONDS)
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
-    for window in _stale_windows(stack):
-        client.submit_job_execution(
-            "__ASSET_JOB", tags={"dagster/partition": window}, asset_selection=[asset_key(ENRICHED_MART.table)]
-        )
-    wait_for("the windows to be computed", lambda: not list(_stale_windows(stack)), SETTLE_SECONDS)
+    for mart in (SALES_MART, ENRICHED_MART):
+        for partition in _stale(stack, mart):
+            client.submit_job_execution(
+                "__ASSET_JOB", tags={"dagster/partition": partition}, asset_selection=[asset_key(mart.table)]
+            )
+        wait_for(f"{mart.name} to be computed", partial(_none_stale, stack, mart), SETTLE_SECONDS)
 
 
-def _stale_windows(stack: Stack) -> Iterator[str]:
-    recorded = ENRICHED_MART.recorded(stack.settings)
-    for window, rows in ENRICHED_MART.source_rows(stack.settings, None).items():
-        if recorded.get(window) != rows:
-            yield window
+def _none_stale(stack: Stack, mart: Mart) -> bool:
+    return not _stale(stack, mart)
+
+
+def _stale(stack: Stack, mart: Mart) -> list[str]:
+    lake = Lake(stack.settings)
+    recorded = mart.recorded(lake)
+    return [key for key, version in mart.versions(lake).items() if recorded.get(key) != version]

@@ -1,10 +1,10 @@
-"""A mart's sensor recomputes exactly the partitions whose source has other rows than they were computed from."""
+"""A mart's sensor recomputes exactly the partitions whose source has another version than they were computed from."""
 
 import subprocess
+import time
 from datetime import date, datetime, timedelta
-from itertools import pairwise
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import dagster as dg
 import pytest
@@ -17,14 +17,25 @@ from shop_streams.defs.app_events.rules import check_event_time
 from shop_streams.defs.sales.marts import MART as SALES_MART
 from shop_streams.defs.sales.partitions import FIRST_DAY
 from shop_streams.lake.asset import asset_key
-from shop_streams.marts import spec
-from shop_streams.marts.repair import MartRun, Readiness, computed_empty, contiguous, known, plan, readiness, requests
-from shop_streams.marts.spec import CLOSING_GRACE_SECONDS
+from shop_streams.marts import factory
+from shop_streams.marts.repair import (
+    PROCESS_TAG,
+    RANGE_END,
+    RANGE_START,
+    MartRun,
+    Readiness,
+    computed_empty,
+    known,
+    plan,
+    readiness,
+    recent_writes,
+    request,
+)
+from shop_streams.marts.spec import CLOSING_GRACE_SECONDS, NOT_SERVED, Mart, agreed, repair_interval
+from shop_streams.marts.version import version_of
 from shop_streams.rules import times_at
 from shop_streams.runs import is_gone, this_process
 from shop_streams.settings import Settings
-from shop_streams.streaming.lease import Lease
-from shop_streams.streaming.priority import streams_first
 
 DAYS = [f"2026-01-{day:02d}" for day in range(1, 31)]
 counts = st.dictionaries(st.sampled_from(DAYS), st.integers(1, 5))
@@ -38,6 +49,31 @@ def test_only_what_differs_is_recomputed_and_the_words_say_so() -> None:
     todo = plan({"a": 5, "b": 7, "c": 1}, {"a": 5, "b": 6}, at_once)
     assert todo.partitions == ["b", "c"]
     assert todo.why == "compared 3 partitions: 2 differ (b: 6 -> 7 rows, c: 0 -> 1 rows)"
+
+
+def test_what_vanished_from_the_source_is_recomputed_to_no_rows() -> None:
+    todo = plan({"a": 5}, {"a": 5, "b": 6}, at_once)
+    assert (todo.partitions, todo.why) == (["b"], "compared 2 partitions: 1 differ (b: 6 -> 0 rows)")
+    assert plan({"a": 5}, {"a": 5}, at_once).partitions == []
+
+
+def test_words_for_a_version_that_differs_in_more_than_rows() -> None:
+    why = plan({"a": version_of(5, 8), "b": 3}, {"a": version_of(5, 7), "b": NOT_SERVED}, at_once).why
+    assert "a: 5 rows, other data that it reads or its code changed" in why
+    assert "b: PostgreSQL and the lake have different versions" in why
+
+
+def test_a_partition_that_postgresql_lacks_or_has_in_another_version_is_due() -> None:
+    lake, postgres = (
+        {"same": 5, "crashed between": 6, "never served": 7},
+        {"same": 5, "crashed between": 5, "vanished": 2},
+    )
+    recorded = agreed(lake, postgres | {"emptied": 0})
+    assert plan({"same": 5, "crashed between": 6, "never served": 7}, recorded, at_once).partitions == [
+        "crashed between",
+        "never served",
+        "vanished",
+    ]
 
 
 def test_a_partition_with_a_pause_waits_and_holds_up_no_other() -> None:
@@ -56,28 +92,47 @@ def test_a_partition_that_failed_backs_off_by_itself_and_the_words_say_which_and
 
 
 NOON = 1_775_044_800  # 2026-04-01T12:00Z
-PAUSES: dict[str, tuple[str, float | None, float]] = {
-    "closed, never computed": ("2026-03-01", None, 0.0),
-    "closed, computed long ago": ("2026-03-01", NOON - 3600, 0.0),
-    "closed, computed 20 s ago": ("2026-03-01", NOON - 20, 40.0),
-    "live, never computed": ("2026-04-01", None, 0.0),
-    "live, computed 20 s ago": ("2026-04-01", NOON - 20, 280.0),
-    "live, computed 300 s ago": ("2026-04-01", NOON - 300, 0.0),
+PAUSES: dict[str, tuple[str, list[float], float]] = {
+    "closed, never computed": ("2026-03-01", [], 0.0),
+    "closed, computed long ago": ("2026-03-01", [-3700], 0.0),
+    "closed, computed 20 s ago": ("2026-03-01", [-20], 40.0),
+    "closed, computed twice": ("2026-03-01", [-20, -90], 100.0),
+    "closed, computed five times": ("2026-03-01", [-20, -90, -300, -900, -3000], 880.0),
+    "closed, computed often more than an hour ago": ("2026-03-01", [-20, -3601, -3602, -3603], 40.0),
+    "closed half an hour ago, computed often before": ("2026-03-31", [-43300, -43400, -43500], 0.0),
+    "live, never computed": ("2026-04-01", [], 0.0),
+    "live, computed 20 s ago": ("2026-04-01", [-20], 280.0),
+    "live, computed each 300 s": ("2026-04-01", [-20, -320, -620, -920, -1220], 280.0),
+    "live, computed 300 s ago": ("2026-04-01", [-300], 0.0),
 }
 
 
 @pytest.mark.parametrize("case", PAUSES)
 def test_how_long_a_partition_waits(case: str) -> None:
-    key, written, pause = PAUSES[case]
+    key, writes, pause = PAUSES[case]
     settings = Settings(mart_refresh_seconds=300, mart_repair_seconds=60)
-    assert SALES_MART.pause(settings, key, written, NOON) == pause
+    assert SALES_MART.pause(settings, key, [NOON + at for at in writes], NOON) == pause
+
+
+def test_computations_of_a_live_partition_are_no_repairs_of_the_closed_one() -> None:
+    settings, midnight = Settings(mart_refresh_seconds=300, mart_repair_seconds=60), NOON + 12 * 3600
+    writes = [midnight + CLOSING_GRACE_SECONDS - 1 - 300.0 * number for number in range(12)]
+    assert SALES_MART.pause(settings, "2026-04-01", writes, midnight + CLOSING_GRACE_SECONDS) == 59
+
+
+@pytest.mark.parametrize(
+    ("first", "repairs", "seconds"),
+    [(60, 0, 60), (60, 1, 60), (60, 2, 120), (60, 4, 480), (60, 5, 900), (60, 5000, 900), (0, 9, 0), (1200, 3, 1200)],
+)
+def test_pauses_between_repairs_double_up_to_15_minutes(first: float, repairs: int, seconds: float) -> None:
+    assert repair_interval(first, repairs) == seconds
 
 
 def test_a_window_that_waits_until_it_has_closed() -> None:
     key, settings = "2026-04-01-12:00", Settings()
     closes = NOON + 3 * 3600 + CLOSING_GRACE_SECONDS
-    assert ENRICHED_MART.pause(settings, key, None, NOON) == closes - NOON
-    assert ENRICHED_MART.pause(settings, key, None, closes) == 0
+    assert ENRICHED_MART.pause(settings, key, [], NOON) == closes - NOON
+    assert ENRICHED_MART.pause(settings, key, [], closes) == 0
 
 
 def test_a_partition_that_dagster_does_not_have_yet_is_left_alone() -> None:
@@ -85,7 +140,7 @@ def test_a_partition_that_dagster_does_not_have_yet_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("mart", [SALES_MART, ENRICHED_MART], ids=lambda mart: mart.name)
-def test_what_dagster_has_is_known_without_a_list_of_all(mart: spec.Mart) -> None:
+def test_what_dagster_has_is_known_without_a_list_of_all(mart: Mart) -> None:
     keys = mart.partitions.get_partition_keys()
     assert len(keys) < 20_000, "the UI lists them at each look at the asset, 3-hour windows at 0.2 ms each"
     last = mart.partitions.get_last_partition_window()
@@ -108,17 +163,20 @@ def test_windows_begin_on_the_first_day_that_the_rules_accept() -> None:
 @given(counts, counts)
 def test_recomputing_the_plan_leaves_nothing_to_do(current: dict[str, int], recorded: dict[str, int]) -> None:
     todo = plan(current, recorded, at_once)
-    repaired = recorded | {key: current[key] for key in todo.partitions}
+    repaired = recorded | {key: current.get(key, 0) for key in todo.partitions}
     assert plan(current, repaired, at_once).partitions == []
-    assert all(current[key] != recorded.get(key, 0) for key in todo.partitions)
+    assert all(current.get(key, 0) != recorded.get(key, 0) for key in todo.partitions)
 
 
-@given(st.sets(st.sampled_from(DAYS)))
-def test_ranges_hold_exactly_the_keys_and_never_touch(keys: set[str]) -> None:
-    ranges = contiguous(sorted(keys), SALES_MART.partitions)
-    covered = [DAYS[i] for first, last in ranges for i in range(DAYS.index(first), DAYS.index(last) + 1)]
-    assert covered == sorted(keys)
-    assert all(DAYS.index(b[0]) - DAYS.index(a[1]) > 1 for a, b in pairwise(ranges))
+@given(st.sets(st.sampled_from(DAYS), min_size=1))
+def test_a_run_is_for_exactly_what_is_due(keys: set[str]) -> None:
+    asked = request(SALES_MART, sorted(keys))
+    if RANGE_START in asked.tags:
+        first, last = DAYS.index(asked.tags[RANGE_START]), DAYS.index(asked.tags[RANGE_END])
+        assert DAYS[first : last + 1] == sorted(keys) and asked.run_config == {}
+    else:
+        assert asked.run_config["ops"]["sales__hourly_metrics"]["config"]["only"] == sorted(keys)
+        assert len(keys) > 1
 
 
 FAILED, STARTED, QUEUED, SUCCESS = "FAILURE", "STARTED", "QUEUED", "SUCCESS"
@@ -154,31 +212,6 @@ def test_a_run_waits_for_the_one_before_and_backs_off(case: str) -> None:
     assert readiness(runs, lambda process: process == "gone") == Readiness(wait, dead)
 
 
-def lease(name: str, **more: Any) -> Lease:
-    known: dict[str, Any] = {"lag": 0, "released": False, "beat_age": 1.0, "failures": 0} | more
-    return Lease(name, "run", 1, "host", 1, progress={}, held_for=9.0, **known)
-
-
-DEFINED = {"keep_a_alive", "keep_b_alive"}
-
-
-def test_streams_that_are_starting_come_first() -> None:
-    wait = "b is starting or misses its broker, and streams come first"
-    failed = {"released": True, "lag": None, "beat_age": 2.0}
-    assert streams_first({}, DEFINED, set(), 15) is None
-    assert streams_first({"a": lease("a")}, DEFINED, set(), 15) is None
-    assert streams_first({"a": lease("a"), "b": lease("b", lag=None)}, DEFINED, set(), 15) == wait
-    assert streams_first({"a": lease("a"), "b": lease("b", beat_age=20.0)}, DEFINED, set(), 15) == wait
-    assert streams_first({"a": lease("a"), "b": lease("b", **failed)}, DEFINED, set(), 15) == wait
-    assert streams_first({"a": lease("a"), "b": lease("b", **failed)}, DEFINED, {"keep_b_alive"}, 15) is None
-    assert streams_first({"a": lease("a"), "b": lease("b", **failed, failures=2)}, DEFINED, set(), 15) is None
-
-
-def test_nobody_waits_for_a_stream_that_this_code_does_not_define() -> None:
-    renamed = {"a": lease("a"), "of_last_year": lease("of_last_year", released=True, lag=None)}
-    assert streams_first(renamed, DEFINED, set(), 15) is None
-
-
 def heard(_process: str) -> float:
     return 0.0
 
@@ -199,32 +232,22 @@ def test_a_process_of_another_host_is_gone_when_it_is_silent_for_too_long(silent
 
 def test_a_marts_run_beats_from_its_claim_on(monkeypatch: pytest.MonkeyPatch) -> None:
     beating: list[str] = []
-    monkeypatch.setattr(spec, "ProcessBeats", lambda _dsn: SimpleNamespace(beat_until_the_end=beating.append))
-    instance = SimpleNamespace(add_run_tags=lambda _run, tags: beating.append(tags[spec.PROCESS_TAG]))
-    spec.claim(cast(dg.DagsterInstance, instance), "run", SALES_MART)
+    monkeypatch.setattr(factory, "ProcessBeats", lambda _dsn: SimpleNamespace(beat_until_the_end=beating.append))
+    instance = SimpleNamespace(add_run_tags=lambda _run, tags: beating.append(tags[PROCESS_TAG]))
+    factory.claim(cast(dg.DagsterInstance, instance), "run", SALES_MART, "")
     assert beating == [this_process()] * 2
-
-
-def test_forty_scattered_days_are_one_run_and_a_few_ranges_are_ranges() -> None:
-    days = [str(date(2026, 1, 1) + timedelta(days=number)) for number in range(100)]
-    scattered = days[:80:2]
-    (one,) = requests(SALES_MART, scattered, "repair_sales_hourly_metrics")
-    assert one.job_name == "repair_sales_hourly_metrics"
-    assert one.run_config["ops"]["recompute_sales_hourly_metrics"]["config"]["partitions"] == scattered
-    ranges = requests(SALES_MART, days[:40] + days[50:51], "repair_sales_hourly_metrics")
-    assert [
-        (r.tags["dagster/asset_partition_range_start"], r.tags["dagster/asset_partition_range_end"]) for r in ranges
-    ] == [
-        (days[0], days[39]),
-        (days[50], days[50]),
-    ]
 
 
 def test_a_window_without_a_row_counts_as_computed_and_a_lost_table_does_not() -> None:
     instance = dg.DagsterInstance.ephemeral()
-    for key, rows in {"2026-01-01": 0, "2026-01-02": 7}.items():  # both gone from the table: one never had a row
-        metadata = {"source_rows": 3, "dagster/partition_row_count": rows}
+    big = str(version_of(3, 9))
+    days = {"2026-01-01": (0, {}), "2026-01-02": (7, {}), "2026-01-04": (0, {"source_version": big})}
+    for key, (rows, more) in days.items():  # all are gone from the table: two never had a row
+        metadata = {"source_rows": 3, "dagster/partition_row_count": rows} | more
         event = dg.AssetMaterialization(asset_key(SALES_MART.table), partition=key, metadata=metadata)
         instance.report_runless_asset_event(event)
-    keys = {"2026-01-01", "2026-01-02", "2026-01-03"}
-    assert computed_empty(instance, SALES_MART, keys) == {"2026-01-01": 3}
+    keys = {"2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"}
+    assert computed_empty(instance, SALES_MART, keys) == {"2026-01-01": 3, "2026-01-04": version_of(3, 9)}
+    writes = recent_writes(instance, SALES_MART, time.time() - 60)
+    assert {key: len(times) for key, times in writes.items()} == dict.fromkeys(days, 1)
+    assert recent_writes(instance, SALES_MART, time.time() + 60) == {}

@@ -1,9 +1,11 @@
-"""Streams start one after the other: at once they would make each other miss Spark's limits."""
+"""Streams start one after the other, since at once they would make each other miss Spark's limits; others wait for them."""
 
 import threading
 import time
+from typing import Any
 
-from shop_streams.streaming.priority import turn_to_start
+from shop_streams.streaming.lease import Lease
+from shop_streams.streaming.priority import streams_first, turn_to_start
 from shop_streams_tests.harness import Stack, wait_for
 
 
@@ -26,3 +28,28 @@ def test_one_starts_at_a_time_and_one_that_hangs_holds_up_nobody_for_ever(stack:
         order.append("first ends")
     wait_for("the one that waited", lambda: not patient.is_alive(), 30)
     assert order == ["elsewhere", "impatient", "first ends", "patient"]
+
+
+def lease(name: str, **more: Any) -> Lease:
+    known: dict[str, Any] = {"lag": 0, "released": False, "beat_age": 1.0, "failures": 0} | more
+    return Lease(name, "run", 1, "host", 1, progress={}, held_for=9.0, **known)
+
+
+DEFINED = {"keep_a_alive", "keep_b_alive"}
+
+
+def test_streams_that_are_starting_come_first() -> None:
+    wait = "b is starting or misses its broker, and streams come first"
+    failed = {"released": True, "lag": None, "beat_age": 2.0}
+    assert streams_first({}, DEFINED, set(), 15) is None
+    assert streams_first({"a": lease("a")}, DEFINED, set(), 15) is None
+    assert streams_first({"a": lease("a"), "b": lease("b", lag=None)}, DEFINED, set(), 15) == wait
+    assert streams_first({"a": lease("a"), "b": lease("b", beat_age=20.0)}, DEFINED, set(), 15) == wait
+    assert streams_first({"a": lease("a"), "b": lease("b", **failed)}, DEFINED, set(), 15) == wait
+    assert streams_first({"a": lease("a"), "b": lease("b", **failed)}, DEFINED, {"keep_b_alive"}, 15) is None
+    assert streams_first({"a": lease("a"), "b": lease("b", **failed, failures=2)}, DEFINED, set(), 15) is None
+
+
+def test_nobody_waits_for_a_stream_that_this_code_does_not_define() -> None:
+    renamed = {"a": lease("a"), "of_last_year": lease("of_last_year", released=True, lag=None)}
+    assert streams_first(renamed, DEFINED, set(), 15) is None

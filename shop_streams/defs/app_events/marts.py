@@ -3,59 +3,87 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from shop_streams.defs.app_events.partitions import window_key, window_start, windows
+from shop_streams.defs.app_events.partitions import WINDOW_FORMAT, WINDOW_HOURS, windows
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.defs.app_events.transforms import enrich, without_repeats
-from shop_streams.lake import reader
+from shop_streams.lake.reader import Lake
+from shop_streams.marts.sources import LakeSource
 from shop_streams.marts.spec import Mart
+from shop_streams.marts.version import rows_of, version_of
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import REPEAT_HORIZON
 
-WINDOW = timedelta(hours=3)
+DAY = timedelta(days=1)
 
 
-def partition_rows(events: DataFrame, key: str) -> DataFrame:
-    """The rows of one window."""
-    start = window_start(key)
+def partition_rows(events: DataFrame, key: str, _settings: Settings) -> DataFrame:
+    """The rows of one window, without the repeats of the events of 7 days before."""
+    start, end = windows.time_window_for_partition_key(key)
     days = F.col("event_date").between((start - REPEAT_HORIZON).date(), start.date())
     window = events.where(F.col("event_date") == start.date()).where(
-        F.col("event_time").between(start, start + WINDOW - timedelta(microseconds=1))
+        (F.col("event_time") >= start) & (F.col("event_time") < end)
     )
     earlier = events.where(days).where(F.col("event_time") < start)
     return enrich(without_repeats(window, earlier)).withColumn("window", F.lit(key))
 
 
-def source_rows_by_window(settings: Settings, version: int | None = None) -> dict[str, int]:
-    """Rows of each 3-hour window of the events, repeats included, at a version of the table or now.
+def day_of(window: str) -> str:
+    """The day that a window lies in, out of its key."""
+    return window[: len("2026-01-01")]
 
-    Only days whose rows, by the Delta log, are not all accounted for by computed windows are read.
+
+def window_rows(lake: Lake, snapshot: int, days: Mapping[str, int], recorded: Mapping[str, int]) -> dict[str, int]:
+    """Rows of each window of the events, repeats included, at a version of the table.
+
+    Only days whose rows (`days`, by the Delta log) are not all covered by computed windows (`recorded` versions) are read.
     """
-    recorded = reader.source_versions(ENRICHED.uri(settings), "window")
-    by_day: Counter[str] = Counter()
-    for window, rows in recorded.items():
-        by_day[str(window_start(window).date())] += rows
-    days = reader.row_counts(EVENTS.uri(settings), "event_date", version)
-    unsettled = [date.fromisoformat(day) for day, rows in days.items() if rows != by_day[day]]
-    counts = {window: rows for window, rows in recorded.items() if window_start(window).date() not in unsettled}
+    covered: Counter[str] = Counter()
+    for window, version in recorded.items():
+        covered[day_of(window)] += rows_of(version)
+    unsettled = {day for day in days.keys() | covered.keys() if days.get(day, 0) != covered[day]}
+    counts = {window: rows_of(version) for window, version in recorded.items() if day_of(window) not in unsettled}
     if unsettled:
-        where = pc.field("event_date").isin(unsettled)
-        times = reader.scan(EVENTS.uri(settings), ["event_time"], where, version)
-        floors = pc.floor_temporal(times["event_time"], multiple=3, unit="hour")
-        counts |= {window_key(entry["values"]): entry["counts"] for entry in pc.value_counts(floors).to_pylist()}
+        where = pc.field("event_date").isin([date.fromisoformat(day) for day in sorted(unsettled)])
+        times = lake.scan(EVENTS, ["event_time"], where, snapshot)
+        floors = pc.floor_temporal(times["event_time"], multiple=WINDOW_HOURS, unit="hour")
+        found = pc.value_counts(floors).to_pylist()
+        counts |= {entry["values"].strftime(WINDOW_FORMAT): entry["counts"] for entry in found}
     return counts
+
+
+def window_versions(rows: Mapping[str, int], days: Mapping[str, int], recorded: Mapping[str, int]) -> dict[str, int]:
+    """The version of each window: its rows, and the number of rows of 7 days before, which may make repeats of them.
+
+    An earlier version of this code recorded a window's rows alone: such a window stays until its own rows change. The
+    checksum's 1 tells its versions from ours.
+    """
+    versions, same_day = {}, Counter[str]()
+    for window, count in sorted(rows.items()):
+        day = date.fromisoformat(day_of(window))
+        earlier = sum(days.get(str(day - number * DAY), 0) for number in range(1, REPEAT_HORIZON // DAY + 1))
+        old = recorded.get(window) == count
+        versions[window] = count if old else version_of(count, 1, earlier + same_day[day_of(window)])
+        same_day[day_of(window)] += count
+    return versions
+
+
+def versions_of(lake: Lake, snapshot: int) -> dict[str, int]:
+    """`window_versions` at a version of the table of events."""
+    recorded, days = lake.source_versions(ENRICHED), lake.row_counts(EVENTS, snapshot)
+    return window_versions(window_rows(lake, snapshot, days, recorded), days, recorded)
 
 
 MART = Mart(
     table=ENRICHED,
-    source=EVENTS,
+    source=LakeSource(EVENTS, versions_of),
     partitions=windows,
     rows=partition_rows,
-    source_rows=source_rows_by_window,
     wait_until_closed=True,
 )

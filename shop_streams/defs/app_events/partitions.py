@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import dagster as dg
 
 from shop_streams.defs.app_events.rules import COLLECTED_SINCE
 from shop_streams.settings import get_settings
 
+WINDOW_HOURS = 3
 WINDOW_FORMAT = "%Y-%m-%d-%H:%M"
 # Dagster lists 3-hour windows at 0.2 ms each, at every look at the asset: ten years that can hold nothing took 6 s.
 FIRST_DAY = max(get_settings().first_day, COLLECTED_SINCE).isoformat()
 
 days = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, end_offset=1)
 windows = dg.TimeWindowPartitionsDefinition(
-    cron_schedule="0 */3 * * *", start=f"{FIRST_DAY}-00:00", fmt=WINDOW_FORMAT, end_offset=1
+    cron_schedule=f"0 */{WINDOW_HOURS} * * *", start=f"{FIRST_DAY}-00:00", fmt=WINDOW_FORMAT, end_offset=1
 )
-
-
-def window_start(key: str) -> datetime:
-    """The beginning of a 3-hour window, UTC, out of its partition key."""
-    return datetime.strptime(key, WINDOW_FORMAT).replace(tzinfo=UTC)
-
-
-def window_key(moment: datetime) -> str:
-    """The key of the 3-hour window that `moment` (UTC) lies in."""
-    return moment.replace(hour=moment.hour - moment.hour % 3, minute=0).strftime(WINDOW_FORMAT)

@@ -37,7 +37,12 @@ ENRICHED = Table(
         Column("u_count", "bigint", "this user's events in the window"),
         Column("u_mp_ea", "string", "this user's most frequent action in the window; ties: alphabetically first"),
         Column("window", "string", "the 3-hour window's partition key, its beginning in UTC"),
-        Column("source_rows", "bigint", "rows of the source that the window was computed from, repeats included"),
+        Column(
+            "source_rows",
+            "bigint",
+            "the version that the window was computed from: its rows in the source, repeats included, and a checksum of what "
+            "else was read",
+        ),
     ),
     partition_by=("window",),
     rows_are="One row is one product event of a 3-hour window, with its user's activity in that window.",

@@ -10,7 +10,7 @@ import dagster as dg
 from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.kafka import count_with_header, offsets_at
 from shop_streams.lake.asset import asset_key
-from shop_streams.marts.repair import RANGE_END, RANGE_START, contiguous
+from shop_streams.marts.repair import RANGE_END, RANGE_START
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.accounting import Ranges, accounts, duplicates
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
@@ -120,10 +120,8 @@ def account_topics_hourly(context: dg.ScheduleEvaluationContext) -> Any:
         due |= set(with_records) - settled(context.instance, accounting_key(spec.topic), with_records)
     if not due:
         return dg.SkipReason(f"{len(busy)} of the last {len(hours)} hours hold records; all are accounted for")
-    return [
-        dg.RunRequest(tags={RANGE_START: first, RANGE_END: last})
-        for first, last in contiguous(sorted(due), topic_hours)
-    ]
+    ranges = topic_hours.subset_with_partition_keys(due).get_partition_key_ranges(topic_hours)
+    return [dg.RunRequest(tags={RANGE_START: one.start, RANGE_END: one.end}) for one in ranges]
 
 
 def settled(instance: dg.DagsterInstance, key: dg.AssetKey, hours: Sequence[str]) -> set[str]:

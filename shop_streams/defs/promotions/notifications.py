@@ -60,7 +60,7 @@ on conflict (adv_campaign_id, client_id) do nothing
 """
 
 COUNT_DAY = """
-insert into promotion_days as known values (%(day)s, %(made)s)
+insert into promotion_days as known (day, notified) values (%(day)s, %(made)s)
 on conflict (day) do update set notified = known.notified + excluded.notified
 """
 
@@ -69,7 +69,7 @@ with expired as (
     delete from subscribers_feedback
      where outbox = %s and adv_campaign_datetime_end <= extract(epoch from clock_timestamp())
     returning (to_timestamp(trigger_datetime_created) at time zone 'UTC')::date as day)
-update promotion_days d set notified = d.notified - e.number
+update promotion_days d set notified = d.notified - e.number, taken_back = d.taken_back + e.number
   from (select day, count(*) as number from expired group by day) e
  where d.day = e.day
 """

@@ -56,9 +56,15 @@ delete from promotion_campaigns where adv_campaign_id <> lower(adv_campaign_id);
 update promotion_campaigns set restaurant_id = lower(restaurant_id) where restaurant_id <> lower(restaurant_id);
 
 create table if not exists promotion_days (
-    day      date primary key,  -- UTC
-    notified int8 not null
+    day        date primary key,  -- UTC
+    notified   int8 not null,
+    taken_back int8 not null default 0  -- of those that were notified, before they were sent
 );
+do $$ begin  -- a table of an earlier version
+    if not exists (select from pg_attribute where attrelid = 'promotion_days'::regclass and attname = 'taken_back') then
+        alter table promotion_days add column taken_back int8 not null default 0;
+    end if;
+end $$;
 
 create table if not exists promotion_outbox (
     id   int primary key check (id = 1),

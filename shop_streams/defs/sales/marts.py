@@ -14,11 +14,13 @@ from shop_streams.defs.sales.aggregate import OFFSET_NOTE
 from shop_streams.defs.sales.partitions import days
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.defs.sales.transforms import hourly_once, with_repeats
-from shop_streams.lake import reader
+from shop_streams.lake.reader import Lake
+from shop_streams.marts.sources import LakeSource
 from shop_streams.marts.spec import Mart
-from shop_streams.settings import Settings, get_settings
+from shop_streams.marts.version import version_of
+from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import REPEAT_HORIZON
-from shop_streams.streaming.checkpoint import CheckpointMetadata
+from shop_streams.streaming.checkpoint import metadata_without_spark
 
 DAY = timedelta(days=1)
 
@@ -36,47 +38,49 @@ def day_metrics(events: DataFrame, day: date, offset_seconds: int) -> DataFrame:
     )
 
 
-def partition_rows(events: DataFrame, key: str) -> DataFrame:
-    """The rows of one day, its windows where the stream's checkpoint fixed them."""
-    metadata = CheckpointMetadata(events.sparkSession, streams.HOURLY.checkpoint(get_settings()))
-    return day_metrics(events, date.fromisoformat(key), int(metadata.find(OFFSET_NOTE) or 0))
+def window_offset(settings: Settings) -> int:
+    """Seconds after the clock hour at which windows begin, as the stream's checkpoint fixed them; 0 before its first start."""
+    return int(metadata_without_spark(streams.HOURLY.checkpoint(settings), OFFSET_NOTE) or 0)
 
 
-def day_totals(settings: Settings, key: str) -> dict[str, int]:
+def partition_rows(events: DataFrame, key: str, settings: Settings) -> DataFrame:
+    """The rows of one day."""
+    return day_metrics(events, date.fromisoformat(key), window_offset(settings))
+
+
+def day_totals(lake: Lake, key: str) -> dict[str, int]:
     """The day's numbers, which plot themselves over the partitions in the UI."""
     columns = ("revenue", "visitors", "purchases")
-    hours = reader.scan(HOURLY.uri(settings), list(columns), pc.field("event_date") == date.fromisoformat(key))
+    hours = lake.scan(HOURLY, list(columns), pc.field("event_date") == date.fromisoformat(key))
     return {name: int(pc.sum(hours[name]).as_py() or 0) for name in columns}
 
 
-def source_rows_by_day(settings: Settings, version: int | None = None) -> dict[str, int]:
-    """The version of each day: all that its computation reads, by number.
+def versions_of(lake: Lake, snapshot: int) -> dict[str, int]:
+    """`day_versions` at a version of the table of events."""
+    with_id = lake.value_counts(SHOP_EVENTS, "event_id", snapshot)
+    return day_versions(lake.row_counts(SHOP_EVENTS, snapshot), with_id, window_offset(lake.settings))
 
-    Its rows; those with an event_id of the 7 days before, which may make repeats of them; and with windows off the clock
-    hour the next day's rows, since its last hour needs them.
+
+def day_versions(rows: Mapping[str, int], with_id: Mapping[str, int], offset_seconds: int) -> dict[str, int]:
+    """The version of each day, out of each day's rows and of how many of them have an event_id.
+
+    It counts the day's rows; those with an event_id of the 7 days before, which may make repeats of them; and with windows
+    off the clock hour the next day's rows, since its last hour needs them. The offset of the windows is in the checksum.
     """
-    rows = reader.row_counts(SHOP_EVENTS.uri(settings), "event_date", version)
-    with_id = reader.value_counts(SHOP_EVENTS.uri(settings), "event_date", "event_id", version)
-    return day_versions(rows, with_id, settings.sales_window_anchor == "hour")
-
-
-def day_versions(rows: Mapping[str, int], with_id: Mapping[str, int], on_the_hour: bool) -> dict[str, int]:
-    """`source_rows_by_day` out of each day's rows and of how many of them have an event_id."""
 
     def around(day: str) -> int:
         here = date.fromisoformat(day)
         before = sum(with_id.get(str(here - number * DAY), 0) for number in range(1, REPEAT_HORIZON // DAY + 1))
-        return rows.get(day, 0) + before + (0 if on_the_hour else rows.get(str(here + DAY), 0))
+        return rows.get(day, 0) + before + (rows.get(str(here + DAY), 0) if offset_seconds else 0)
 
-    earlier = set() if on_the_hour else {str(date.fromisoformat(day) - DAY) for day in rows}
-    return {day: around(day) for day in sorted(rows.keys() | earlier)}
+    earlier = {str(date.fromisoformat(day) - DAY) for day in rows} if offset_seconds else set()
+    return {day: version_of(around(day), offset_seconds) for day in sorted(rows.keys() | earlier)}
 
 
 MART = Mart(
     table=HOURLY,
-    source=SHOP_EVENTS,
+    source=LakeSource(SHOP_EVENTS, versions_of),
     partitions=days,
     rows=partition_rows,
-    source_rows=source_rows_by_day,
     totals=day_totals,
 )

@@ -6,10 +6,11 @@ from typing import Any
 import dagster as dg
 from dagster_graphql import DagsterGraphQLClient
 
-from shop_streams.defs.app_events.marts import source_rows_by_window
+from shop_streams.defs.app_events.marts import MART
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
+from shop_streams.lake.reader import Lake
 from shop_streams_tests.harness import Stack, wait_for
 
 
@@ -41,7 +42,7 @@ def test_enriched_events_count_each_event_once_and_find_the_favourite_action(sta
         return sum(u >= user for u in reader.scan(uri, ["user_id"])["user_id"].to_pylist()) == len(bodies)
 
     wait_for("the events to be in the lake", arrived)
-    window = max(source_rows_by_window(stack.settings))
+    window = max(MART.versions(Lake(stack.settings)))
     materialize(stack, asset_key(ENRICHED), window)
     rows = [
         row

@@ -1,18 +1,54 @@
-"""What parity of topic and mart finds."""
+"""What parity of topic and mart finds, and what it leaves for later."""
 
-from shop_streams.defs.sales.checks import parity
+from shop_streams.defs.sales.checks import hours_of, parity, read_by_both
+
+ROW = {"start_ts": 3600, "end_ts": 7200, "revenue": 5, "visitors": 1, "purchases": 1, "aov": 5.0}
+CURRENT = {"1970-01-01": True}
 
 
-def test_parity_finds_what_differs_and_waits_for_what_is_open() -> None:
-    row = {"start_ts": 3600, "end_ts": 7200, "revenue": 5, "visitors": 1, "purchases": 1, "aov": 5.0}
-    day = {"1970-01-01": True}
-    assert parity({"3600": row}, [row], day, 10_000).differences == []
-    assert parity({"3600": row | {"revenue": 6}}, [row], day, 10_000).differences
-    assert parity({}, [row], day, 10_000).differences and parity({"3600": row}, [], day, 10_000).differences
-    assert parity({"3600": row | {"revenue": 6}}, [row], day, 7_000).pending == 1
-    assert parity({"3600": row | {"revenue": 6}}, [row], {"1970-01-01": False}, 10_000).pending == 1
+def test_parity_finds_what_differs_and_says_it_in_words() -> None:
+    assert parity({"3600": ROW}, [ROW], CURRENT, set(), 10_000).differences == []
+    assert parity({"3600": ROW | {"revenue": 6}}, [ROW], CURRENT, set(), 10_000).differences == [
+        "hour 1970-01-01 01:00 UTC: revenue is 5 by the mart (repeats included) and 6 by the topic"
+    ]
+    assert parity({}, [ROW], CURRENT, set(), 10_000).differences == [
+        "hour 1970-01-01 01:00 UTC: the mart has it, the topic does not"
+    ]
+    assert parity({"3600": ROW}, [], CURRENT, set(), 10_000).differences == [
+        "hour 1970-01-01 01:00 UTC: the topic has it, the mart does not"
+    ]
     more = {"repeats_revenue": 10, "repeats_visitors": 2, "repeats_purchases": 1}
-    topic = row | {"revenue": 15, "visitors": 3, "purchases": 2, "aov": 7.5}
-    assert parity({"3600": topic}, [row | more], day, 10_000).differences == []
-    assert parity({"3600": row}, [row | more], day, 10_000).differences, "the topic counts records"
-    assert parity({"3600": topic | {"visitors": 2}}, [row | more], day, 10_000).differences
+    topic = ROW | {"revenue": 15, "visitors": 3, "purchases": 2, "aov": 7.5}
+    assert parity({"3600": topic}, [ROW | more], CURRENT, set(), 10_000).differences == []
+    assert parity({"3600": ROW}, [ROW | more], CURRENT, set(), 10_000).differences, "the topic counts records"
+    assert parity({"3600": topic | {"visitors": 2}}, [ROW | more], CURRENT, set(), 10_000).differences
+
+
+def test_parity_waits_for_hours_that_are_open_and_for_what_one_stream_has_not_read() -> None:
+    wrong = {"3600": ROW | {"revenue": 6}, "7200": ROW | {"start_ts": 7200}}
+    two = [ROW, ROW | {"start_ts": 7200}]
+    assert parity(wrong, two, CURRENT, set(), 7_000).pending == 2, "the hours are open"
+    assert parity(wrong, two, {"1970-01-01": False}, set(), 20_000).pending == 2, "the mart follows soon"
+    found = parity(wrong, two, CURRENT, {3600}, 20_000)
+    assert (found.differences, found.compared, found.pending) == ([], 1, 1), "a late event is in one of them only"
+    assert len(parity(wrong, two, CURRENT, {7200}, 20_000).differences) == 1, "another hour's late event hides nothing"
+
+
+def test_what_both_streams_have_read_ends_where_the_slower_one_is() -> None:
+    assert read_by_both({0: 10, 1: 5}, {0: 7, 1: 9}) == {0: 7, 1: 5}
+    assert read_by_both({0: 10, 1: 5}, {0: 12}) == {0: 10, 1: 0}, "a partition that one has never read"
+    assert read_by_both({}, {0: 12}) == {0: 0}
+
+
+def test_unread_records_lie_in_the_hours_of_their_own_times() -> None:
+    values = [
+        b'{"timestamp": 7199999}',
+        b'{"timestamp": 7200000, "uid": "u"}',
+        b"no JSON",
+        b"",
+        b"[]",
+        b"{}",
+        b'{"timestamp": null}',
+    ]
+    assert hours_of(values, 0) == {3600, 7200}
+    assert hours_of(values, 600) == {4200}

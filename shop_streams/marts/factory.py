@@ -1,0 +1,143 @@
+"""Mart -> everything that Dagster shows of it: one asset, one job, one sensor."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+import psycopg2
+from pydantic import Field
+from pyspark.sql import functions as F
+
+from shop_streams.beats import ProcessBeats
+from shop_streams.lake.asset import asset_key, column_schema
+from shop_streams.lake.reader import Lake
+from shop_streams.lake.write import overwrite_partition
+from shop_streams.marts.failures import MartFailures
+from shop_streams.marts.metadata import VERSION_COLUMN, partition_metadata, partition_of
+from shop_streams.marts.repair import FAILED_PARTITIONS_TAG, MART_TAG, PROCESS_TAG, build_repair_sensor
+from shop_streams.marts.spec import Mart
+from shop_streams.runs import this_process
+from shop_streams.spark import SparkConnect
+from shop_streams.streaming.query import probe_spark
+
+
+class PartitionsFailed(dg.Failure):
+    """Some partitions can't be computed; all others of the run are written."""
+
+
+class Only(dg.Config):
+    """Which partitions to compute."""
+
+    only: list[str] = Field(
+        default=[],
+        description="Partition keys. In a run for a range of partitions: these of the range, and no other. In a run without "
+        "partitions: these, with any gaps between them. Empty: all partitions of the run.",
+    )
+
+
+def selected(of_the_run: Sequence[str], only: Sequence[str]) -> list[str]:
+    """The partitions to compute: those `of_the_run`, or those of them that `only` names.
+
+    Raises:
+        dg.Failure: there is nothing to compute, or `only` names a partition that the run is not for.
+    """
+    outside = sorted(set(only) - set(of_the_run)) if of_the_run else []
+    keys = [key for key in of_the_run or only if not only or key in only]
+    if outside or not keys:
+        raise dg.Failure(
+            f"`only` names partitions that this run is not for: {', '.join(outside[:5])}" if outside
+            else "This run names no partition. Choose some when you materialize, or list them as `only` in the run's config.",
+            allow_retries=False,
+        )  # fmt: skip
+    return keys
+
+
+def compute(
+    mart: Mart, lake: Lake, spark: SparkConnect, key: str, snapshot: int, version: int
+) -> dg.AssetMaterialization:
+    """Compute one partition and replace it, in the lake and where it is served."""
+    source = mart.source.read(spark.spark_session, lake, key, snapshot)
+    rows = mart.rows(source, key, lake.settings).withColumn(VERSION_COLUMN, F.lit(version).cast("bigint"))
+    overwrite_partition(rows, mart.table, lake.settings, f"{mart.partition_column} = '{key}'")
+    written = partition_of(lake, mart.table, key)
+    if mart.serve is not None:
+        mart.serve.replace(lake.settings.postgres, key, version, written.to_pylist())
+    metadata = {**mart.totals(lake, key), **partition_metadata(mart.table, written, version)}
+    return dg.AssetMaterialization(asset_key(mart.table), partition=key, metadata=metadata)
+
+
+def build_asset(mart: Mart, owners: Sequence[str]) -> dg.AssetsDefinition:
+    """The mart as an asset. A person, a backfill and the repair sensor compute its partitions in the same way."""
+
+    @dg.asset(
+        key=asset_key(mart.table),
+        deps=list(mart.source.assets),
+        partitions_def=mart.partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        output_required=False,  # each partition is recorded by itself, as soon as it is written
+        group_name=mart.domain,
+        kinds={"spark", "deltalake"},
+        owners=list(owners),
+        pool=mart.name,
+        description=mart.table.rows_are,
+        metadata={"dagster/column_schema": column_schema(mart.table)},
+    )
+    def mart_asset(
+        context: dg.AssetExecutionContext, config: Only, spark: SparkConnect, lake: dg.ResourceParam[Lake]
+    ) -> Iterator[None]:
+        dsn = lake.settings.postgres
+        claim(context.instance, context.run.run_id, mart, dsn)
+        with_partitions = context.has_partition_key or context.has_partition_key_range
+        keys = selected(context.partition_keys if with_partitions else [], config.only)
+        snapshot = mart.source.snapshot(lake)
+        versions = mart.versions(lake, snapshot)
+        failures, failed = MartFailures(dsn, mart.name), dict[str, Exception]()
+        for key in keys:
+            try:
+                done = compute(mart, lake, spark, key, snapshot, versions.get(key, 0))
+            except psycopg2.OperationalError:  # without a server there is no use in trying the others
+                raise
+            except Exception as error:  # whatever it is, it is this partition's
+                probe_spark(lake.settings)
+                failed[key] = error
+                failures.count(key)
+            else:
+                context.log_event(done)
+                failures.forget(key)
+        if failed:
+            context.instance.add_run_tags(context.run.run_id, {FAILED_PARTITIONS_TAG: "yes"})
+            raise partitions_failed(mart, failed)
+        yield from ()
+
+    return mart_asset
+
+
+def partitions_failed(mart: Mart, failed: dict[str, Exception]) -> PartitionsFailed:
+    """The failure of a run, out of its partitions' errors."""
+    first, reason = next(iter(failed.items()))
+    failure = PartitionsFailed(
+        f"{len(failed)} partitions of {mart.table.path} can't be computed, the first: {first}: {reason}",
+        metadata={
+            "partitions": ", ".join(failed),
+            "next_step": "All others of this run are written. Mend the cause; the repair sensor tries these again, each with "
+            "growing pauses of its own.",
+        },
+        allow_retries=False,
+    )
+    failure.__cause__ = reason
+    return failure
+
+
+def claim(instance: dg.DagsterInstance, run_id: str, mart: Mart, dsn: str) -> None:
+    """Write into the run's tags which mart it computes and in which process, so that the sensor can tell when it is dead."""
+    instance.add_run_tags(run_id, {MART_TAG: mart.name, PROCESS_TAG: this_process()})
+    ProcessBeats(dsn).beat_until_the_end(this_process())  # a run is a process
+
+
+def build_mart(mart: Mart, owners: Sequence[str]) -> dg.Definitions:
+    """All definitions of one mart: the asset, the job and the sensor."""
+    job = dg.define_asset_job(
+        mart.name,
+        selection=[asset_key(mart.table)],
+        description=f"Computes partitions of {mart.table.path}: a range, or those that `only` lists.",
+    )
+    return dg.Definitions(assets=[build_asset(mart, owners)], jobs=[job], sensors=[build_repair_sensor(mart)])

@@ -1,0 +1,101 @@
+"""Sources of marts: a lake table, and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+import psycopg2
+from pyspark.sql import DataFrame, SparkSession
+
+from shop_streams.lake.asset import asset_key
+from shop_streams.lake.reader import Lake
+from shop_streams.lake.table import Column, Table
+from shop_streams.marts.spec import SourceMissing
+from shop_streams.marts.version import version_of
+from shop_streams.postgres import transaction
+
+VersionsOf = Callable[[Lake, int], Mapping[str, int]]
+
+
+def _rows(table: Table) -> VersionsOf:
+    return lambda lake, snapshot: lake.row_counts(table, snapshot)
+
+
+def newest_commit(table: Table) -> VersionsOf:
+    """The versions of a table whose partitions are rewritten: the number of rows does not tell there.
+
+    Whoever merges the partition's files makes a version too.
+    """
+
+    def versions(lake: Lake, snapshot: int) -> Mapping[str, int]:
+        modified = lake.modified_at(table, snapshot)
+        return {key: version_of(rows, modified[key]) for key, rows in lake.row_counts(table, snapshot).items()}
+
+    return versions
+
+
+@dataclass(frozen=True)
+class LakeSource:
+    """A lake table; `read` gives all of its rows, at one version of the table.
+
+    `versions_of(lake, version of the table)` -> the version of each partition of the mart. Without it, a partition's version
+    is its number of rows: right for a streamed table, which only grows, with the same partitions as the mart.
+    """
+
+    table: Table
+    versions_of: VersionsOf | None = None
+
+    @property
+    def assets(self) -> tuple[dg.AssetKey, ...]:
+        return (asset_key(self.table),)
+
+    def snapshot(self, lake: Lake) -> int:
+        version = lake.version(self.table)
+        if version is None:
+            raise SourceMissing(
+                f"{self.table.path} does not exist yet: its stream has not written a batch. See the Automation page: the "
+                "stream's switch must be on."
+            )
+        return version
+
+    def versions(self, lake: Lake, snapshot: int) -> Mapping[str, int]:
+        return (self.versions_of or _rows(self.table))(lake, snapshot)
+
+    def read(self, spark: SparkSession, lake: Lake, key: str, snapshot: int) -> DataFrame:
+        return self.table.read(spark, lake.settings, snapshot)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostgresSource:
+    """Rows that PostgreSQL computes; small ones, since they pass through this process.
+
+    Attributes:
+        versions_sql: selects partition key, number of rows, and more numbers that the version depends on.
+        rows_sql: selects `columns` of the partition `%(key)s`.
+    """
+
+    assets: tuple[dg.AssetKey, ...]
+    versions_sql: str
+    rows_sql: str
+    columns: tuple[Column, ...]
+
+    def snapshot(self, lake: Lake) -> int:
+        return 0
+
+    def versions(self, lake: Lake, snapshot: int) -> Mapping[str, int]:
+        try:
+            with transaction(lake.settings.postgres) as cursor:
+                cursor.execute(self.versions_sql)
+                return {str(key): version_of(*numbers) for key, *numbers in cursor.fetchall()}
+        except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as error:
+            raise SourceMissing(
+                f"PostgreSQL has no tables of this version yet: {error.diag.message_primary}. The stream makes them at its start."
+            ) from error
+
+    def read(self, spark: SparkSession, lake: Lake, key: str, snapshot: int) -> DataFrame:
+        with transaction(lake.settings.postgres) as cursor:
+            cursor.execute(self.rows_sql, {"key": key})
+            rows = cursor.fetchall()
+        return spark.createDataFrame(rows, ", ".join(f"{column.name} {column.type}" for column in self.columns))

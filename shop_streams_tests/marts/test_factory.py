@@ -1,0 +1,147 @@
+"""A mart's partitions are computed in one way, whoever asks; one that can't be computed holds up no other."""
+
+import json
+from dataclasses import replace
+from uuid import uuid4
+
+import dagster as dg
+import psycopg2
+import pytest
+from dagster_graphql import DagsterGraphQLClient
+from pyspark.sql import DataFrame
+
+from shop_streams.defs.sales.marts import MART, partition_rows
+from shop_streams.defs.sales.schema import SHOP_EVENTS
+from shop_streams.lake import reader
+from shop_streams.lake.asset import asset_key
+from shop_streams.lake.reader import Lake
+from shop_streams.marts.factory import build_asset, selected
+from shop_streams.marts.failures import MartFailures, pause_after
+from shop_streams.marts.repair import FAILED_PARTITIONS_TAG, RANGE_END, RANGE_START
+from shop_streams.settings import Settings
+from shop_streams.spark import SparkConnect
+from shop_streams_tests.harness import Stack, wait_for
+
+DAYS = {"2016-03-01": 1_456_790_400, "2016-03-02": 1_456_876_800, "2016-03-03": 1_456_963_200}
+BROKEN = ["2016-03-01", "2016-03-02"]
+
+
+def test_a_partition_that_fails_holds_up_no_other(stack: Stack) -> None:
+    sale = {"event_type": "buy", "category": "c", "item_id": "i", "item_price": 5, "uid": "u"}
+    stack.produce("shop_events", [json.dumps(sale | {"timestamp": second * 1000}).encode() for second in DAYS.values()])
+    counts = wait_for("the sales to arrive", lambda: _counts(stack))
+    assert counts == dict.fromkeys(DAYS, 1)
+
+    def rows(events: DataFrame, key: str, settings: Settings) -> DataFrame:
+        if key == BROKEN[0]:
+            raise psycopg2.DataError("no such year")  # a report's rows come from PostgreSQL
+        return partition_rows(events, key, settings).select("no_such_column" if key == BROKEN[1] else "*")
+
+    table = replace(MART.table, path=f"sales/test_{uuid4().hex}")
+    mart = replace(MART, table=table, rows=rows, totals=lambda _lake, _key: {})
+    instance, spark, lake = dg.DagsterInstance.ephemeral(), SparkConnect(), Lake(stack.settings)
+    result = dg.materialize(
+        [build_asset(mart, ["team:test"])],
+        resources={"spark": spark, "lake": lake},
+        instance=instance,
+        tags={RANGE_START: min(DAYS), RANGE_END: max(DAYS)},
+        raise_on_error=False,
+    )
+    spark.spark_session.stop()  # a session that is left open is everybody's in this process, and its server may be killed
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert "no such year" in str(failure.step_failure_data.user_failure_data)
+    good = set(DAYS) - set(BROKEN)
+    assert set(mart.recorded(lake)) == good
+    assert instance.get_materialized_partitions(asset_key(table)) == good
+    failures = MartFailures(stack.settings.postgres, mart.name)
+    pauses = failures.pauses()
+    assert pauses.keys() == set(BROKEN) and min(pauses.values()) > 0  # their backing off is their own
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None and FAILED_PARTITIONS_TAG in run.tags  # which the mart as a whole does not share
+    for key in BROKEN:
+        failures.forget(key)
+    assert failures.pauses() == {}
+    # The shop's own mart follows the same sales: not in the middle of somebody else's test.
+    wait_for("the shop's own mart to follow", lambda: set(DAYS) <= set(MART.recorded(lake)))
+
+
+LAUNCH_BACKFILL = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+    __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+BACKFILL = (
+    """query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"""
+)
+MATERIALIZATIONS = """query($key: AssetKeyInput!, $partitions: [String!]) { assetOrError(assetKey: $key) { ... on Asset {
+    assetMaterializations(partitions: $partitions) { partition runId } } } }"""
+FAILED_PARTITIONS = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
+    partitionStats { numFailed numMaterializing } } } }"""
+
+
+def test_a_backfill_and_a_single_run_of_the_ui_record_exactly_their_partitions(stack: Stack) -> None:
+    key = {"path": ["sales", "hourly_metrics"]}
+    days = [f"2016-05-{day:02d}" for day in range(1, 8)]
+    scattered, alone = [days[0], days[1], days[4]], days[6]
+
+    def recorded() -> set[tuple[str, str]]:
+        found = stack.graphql(MATERIALIZATIONS, key=key, partitions=days)["assetOrError"]["assetMaterializations"]
+        return {(one["partition"], one["runId"]) for one in found}
+
+    def stats() -> dict[str, int]:
+        found: dict[str, int] = stack.graphql(FAILED_PARTITIONS, key=key)["assetNodeOrError"]["partitionStats"]
+        return found
+
+    assert recorded() == set()
+    before = stats()["numFailed"]
+    launched = stack.graphql(
+        LAUNCH_BACKFILL, params={"assetSelection": [key], "partitionNames": scattered, "tags": []}
+    )["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+
+    def status() -> str:
+        found = stack.graphql(BACKFILL, id=launched["backfillId"])["partitionBackfillOrError"]
+        return str(found["status"])
+
+    wait_for("the backfill to end", lambda: (now := status()) not in ("REQUESTED", "COMPLETING") and now)
+    assert status() == "COMPLETED_SUCCESS"
+    by_backfill = recorded()
+    assert sorted(day for day, _ in by_backfill) == scattered
+    assert len({run for _, run in by_backfill}) == 2, "a run for each unbroken range"
+    client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
+    run = client.submit_job_execution(
+        "__ASSET_JOB", tags={"dagster/partition": alone}, asset_selection=[asset_key(MART.table)]
+    )
+    wait_for("the single run", lambda: client.get_run_status(run) is dg.DagsterRunStatus.SUCCESS)
+    assert recorded() - by_backfill == {(alone, run)}
+    assert (stats()["numFailed"], stats()["numMaterializing"]) == (before, 0)
+
+
+SELECTED: dict[str, tuple[list[str], list[str], list[str] | None]] = {
+    "a run for partitions": (["a", "b"], [], ["a", "b"]),
+    "some of them": (["a", "b", "c"], ["c", "a"], ["a", "c"]),
+    "a run without partitions": ([], ["c", "a"], ["c", "a"]),
+    "others than the run's": (["a", "b"], ["b", "c"], None),
+    "nothing at all": ([], [], None),
+}
+
+
+@pytest.mark.parametrize("case", SELECTED)
+def test_which_partitions_a_run_computes(case: str) -> None:
+    of_the_run, only, expected = SELECTED[case]
+    if expected is None:
+        with pytest.raises(dg.Failure, match="only"):
+            selected(of_the_run, only)
+    else:
+        assert selected(of_the_run, only) == expected
+
+
+@pytest.mark.parametrize(
+    ("failures", "age", "pause"), [(1, 0, 10), (1, 4, 6), (1, 11, 0), (2, 0, 20), (4, 10, 70), (50, 100, 200)]
+)
+def test_pauses_grow_and_end(failures: int, age: float, pause: float) -> None:
+    assert pause_after(failures, age) == pause
+
+
+def _counts(stack: Stack) -> dict[str, int] | None:
+    counts = reader.row_counts(SHOP_EVENTS.uri(stack.settings), "event_date")
+    found = {day: counts[day] for day in DAYS if day in counts}
+    return found if len(found) == len(DAYS) else None

@@ -1,0 +1,130 @@
+"""A mart's sources: what their versions tell, and what they say when there is nothing yet."""
+
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
+from shop_streams.defs.app_events.marts import versions_of
+from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
+from shop_streams.defs.promotions.marts import MART as REPORT_MART
+from shop_streams.lake.reader import Lake
+from shop_streams.lake.table import Column, Table
+from shop_streams.marts.sources import LakeSource, PostgresSource, newest_commit
+from shop_streams.marts.spec import Mart, SourceMissing
+from shop_streams.marts.version import rows_of, version_of
+from shop_streams.postgres import transaction
+from shop_streams.settings import Settings
+from shop_streams_tests.harness import Stack
+
+TABLE = Table("tests/source", (Column("day", "string"), Column("n", "int")), ("day",), "")
+
+
+def write(lake: Lake, table: Table, rows: list[dict[str, object]], **more: object) -> None:
+    write_deltalake(table.uri(lake.settings), pa.Table.from_pylist(rows), partition_by=list(table.partition_by), **more)  # type: ignore[call-overload]
+
+
+def test_a_streamed_table_is_told_by_its_rows_at_a_snapshot(tmp_path: Path) -> None:
+    lake, source = Lake(Settings(lake_uri=str(tmp_path))), LakeSource(TABLE)
+    write(lake, TABLE, [{"day": "a", "n": 1}, {"day": "a", "n": 2}, {"day": "b", "n": 1}])
+    before = source.snapshot(lake)
+    write(lake, TABLE, [{"day": "b", "n": 2}], mode="append")
+    assert source.versions(lake, before) == {"a": 2, "b": 1}
+    assert source.versions(lake, source.snapshot(lake)) == {"a": 2, "b": 2}
+
+
+def test_a_rewritten_partition_is_told_by_its_newest_commit_and_an_empty_one_vanishes(tmp_path: Path) -> None:
+    lake, source = Lake(Settings(lake_uri=str(tmp_path))), LakeSource(TABLE, newest_commit(TABLE))
+    write(lake, TABLE, [{"day": day, "n": 1} for day in "abc"])
+    before = source.versions(lake, source.snapshot(lake))
+    write(lake, TABLE, [{"day": "b", "n": 2}], mode="overwrite", predicate="day = 'b'")
+    write(lake, TABLE, [{"day": "c", "n": 2}], mode="overwrite", predicate="day = 'c'")
+    after = source.versions(lake, source.snapshot(lake))
+    assert after["a"] == before["a"] and after["b"] != before["b"] and rows_of(after["b"]) == 1
+    assert source.versions(lake, 0) == before
+    DeltaTable(TABLE.uri(lake.settings)).delete("day = 'c'")
+    assert source.versions(lake, source.snapshot(lake)).keys() == {"a", "b"}
+
+
+def test_a_source_that_does_not_exist_is_told_from_an_empty_one(tmp_path: Path) -> None:
+    lake = Lake(Settings(lake_uri=str(tmp_path)))
+    with pytest.raises(SourceMissing, match="app_events/events does not exist yet: its stream has not written a batch"):
+        ENRICHED_MART.versions(lake)
+
+
+def test_only_days_that_are_not_covered_by_windows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lake(Settings(lake_uri=str(tmp_path)))
+    monkeypatch.setattr(Lake, "row_counts", lambda *_: {"2026-01-01": 3, "2026-01-02": 2})
+    monkeypatch.setattr(
+        Lake,
+        "source_versions",
+        lambda *_: {
+            "2026-01-01-00:00": version_of(1, 1, 0),
+            "2026-01-01-21:00": version_of(2, 1, 1),
+            "2026-01-02-00:00": 1,
+            "2026-01-03-00:00": 4,  # its day vanished from the source
+        },
+    )
+    read: list[str] = []
+
+    def scan(_lake: Lake, table: Table, columns: list[str], where: object, version: int) -> pa.Table:
+        read.append(str(where))
+        times = [1_767_312_000_000_000 + 60_000_000, 1_767_312_000_000_000 + 3 * 3_600_000_000]
+        return pa.table({"event_time": pa.array(times, pa.timestamp("us", "UTC"))})
+
+    monkeypatch.setattr(Lake, "scan", scan)
+    versions = versions_of(lake, 0)
+    assert {window: rows_of(version) for window, version in versions.items()} == {
+        "2026-01-01-00:00": 1,
+        "2026-01-01-21:00": 2,
+        "2026-01-02-00:00": 1,
+        "2026-01-02-03:00": 1,
+    }
+    assert len(read) == 1 and "2026-01-02" in read[0] and "2026-01-03" in read[0] and "2026-01-01" not in read[0]
+    assert (ENRICHED_MART.source.table, ENRICHED_MART.table) == (EVENTS, ENRICHED)  # type: ignore[attr-defined]
+
+
+def test_postgresql_tells_its_versions_and_missing_tables_by_name(stack: Stack) -> None:
+    lake = Lake(stack.settings)
+    source = PostgresSource(assets=(dg.AssetKey("x"),), versions_sql="select * from no_such", rows_sql="", columns=())
+    with pytest.raises(SourceMissing, match="no_such"):
+        source.versions(lake, 0)
+    numbers = "select * from (values ('a', 3, 0), ('b', 3, 2)) t"
+    counted = PostgresSource(assets=(), versions_sql=numbers, rows_sql="", columns=())
+    assert counted.versions(lake, 0) == {"a": 3, "b": version_of(3, 2)}
+
+
+def test_what_is_taken_back_changes_the_version_of_its_day(stack: Stack) -> None:
+    """5 notifications, of which 2 are taken back and 2 others made, are 5 again: another report, so another version."""
+    day, lake = "2026-01-05", Lake(stack.settings)
+    versions = []
+    try:
+        for notified, taken_back in ((5, 0), (3, 2), (5, 2)):
+            with transaction(stack.settings.postgres) as cursor:
+                cursor.execute("delete from promotion_days where day = %s", (day,))
+                cursor.execute("insert into promotion_days values (%s, %s, %s)", (day, notified, taken_back))
+            versions.append(REPORT_MART.versions(lake)[day])
+    finally:
+        with transaction(stack.settings.postgres) as cursor:
+            cursor.execute("delete from promotion_days where day = %s", (day,))
+    assert versions[0] == 5 and len(set(versions)) == 3
+
+
+def test_a_source_of_another_kind_needs_nothing_more_than_the_protocol() -> None:
+    class Folder:
+        assets = (dg.AssetKey("folder"),)
+
+        def snapshot(self, lake: Lake) -> int:
+            return 0
+
+        def versions(self, lake: Lake, snapshot: int) -> dict[str, int]:
+            return {"2026-01-01": version_of(2, 99)}
+
+        def read(self, spark: object, lake: Lake, key: str, snapshot: int) -> object:
+            raise NotImplementedError
+
+    mart = Mart(table=TABLE, source=Folder(), partitions=REPORT_MART.partitions)  # type: ignore[arg-type]
+    assert mart.versions(Lake(Settings())) == {"2026-01-01": version_of(2, 99)}
