@@ -1,0 +1,93 @@
+"""The repair sensor itself: what it skips and what it asks for, with a lake and a database that are made up."""
+
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import dagster as dg
+import pytest
+
+from shop_streams.defs.promotions.marts import MART as REPORT
+from shop_streams.lake.asset import asset_key
+from shop_streams.lake.reader import Lake
+from shop_streams.marts import repair
+from shop_streams.marts.serve import PostgresTable
+from shop_streams.marts.spec import Mart, Source, SourceMissing
+from shop_streams.settings import Settings
+
+DAY, NEXT = "2026-01-01", "2026-01-02"
+
+
+@dataclass
+class Numbers:
+    """A source of given versions."""
+
+    found: dict[str, int] | None
+    assets: tuple[dg.AssetKey, ...] = ()
+
+    def snapshot(self, _lake: Lake) -> int:
+        if self.found is None:
+            raise SourceMissing("nothing is there yet")
+        return 0
+
+    def versions(self, _lake: Lake, _snapshot: int) -> dict[str, int]:
+        return self.found or {}
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repair, "streams_first_now", lambda *_: None)
+    monkeypatch.setattr(repair, "MartFailures", lambda *_: SimpleNamespace(pauses=dict))
+    monkeypatch.setattr(Lake, "source_versions", lambda *_: {DAY: 5})
+
+
+def tick(source: dict[str, int] | None, instance: dg.DagsterInstance, **changes: Any) -> Any:
+    mart: Mart = replace(REPORT, source=cast(Source, Numbers(source)), **changes)
+    context = dg.build_sensor_context(instance=instance, resources={"lake": Lake(Settings())})
+    return repair.build_repair_sensor(mart)(context)
+
+
+def computed(instance: dg.DagsterInstance, key: str, rows: int, version: int) -> None:
+    metadata: dict[str, Any] = {"dagster/partition_row_count": rows, "source_version": str(version)}
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(asset_key(REPORT.table), partition=key, metadata=metadata)
+    )
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_tick_says_what_it_compared_and_asks_for_what_differs() -> None:
+    instance = dg.DagsterInstance.ephemeral()
+    assert tick({DAY: 5}, instance).skip_reason.skip_message == "compared 1 partitions: 0 differ"
+    (asked,) = tick({DAY: 5, NEXT: 1}, instance).run_requests
+    assert (asked.job_name, asked.tags[repair.RANGE_START], asked.tags[repair.RANGE_END]) == (REPORT.name, NEXT, NEXT)
+    assert tick(None, instance).skip_reason.skip_message == "nothing is there yet"
+    (asked,) = tick({}, instance).run_requests
+    assert asked.tags[repair.RANGE_START] == DAY, "it vanished from the source, which is there"
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_partition_that_was_just_computed_waits() -> None:
+    instance = dg.DagsterInstance.ephemeral()
+    computed(instance, DAY, rows=1, version=5)
+
+    def seconds() -> int:
+        return int(tick({DAY: 6}, instance).skip_reason.skip_message.split("the next is due in ")[1].split()[0])
+
+    assert 40 < seconds() <= 60
+    computed(instance, DAY, rows=1, version=5)
+    assert 100 < seconds() <= 120
+
+
+@pytest.mark.usefixtures("alone")
+def test_an_empty_partition_that_is_served_too_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    instance = dg.DagsterInstance.ephemeral()
+    computed(instance, NEXT, rows=0, version=3)
+    served = {DAY: 5, NEXT: 3}
+    monkeypatch.setattr(PostgresTable, "versions", lambda *_: served)
+    more = {"serve": PostgresTable("t", (), "day")}
+    for nowhere_or_served in ({}, more):
+        tells = tick({DAY: 5, NEXT: 3}, instance, **nowhere_or_served).skip_reason.skip_message
+        assert tells == "compared 2 partitions: 0 differ"
+    served[DAY] = 4
+    (asked,) = tick({DAY: 5, NEXT: 3}, instance, **more).run_requests
+    assert asked.tags[repair.RANGE_START] == DAY, "PostgreSQL has another version"
