@@ -40,9 +40,9 @@ class PostgresTable:
     def replace(self, dsn: str, key: str, version: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Replace the partition `key` by `rows`, which may have more columns. To do it twice changes nothing."""
         names = [column.name for column in self.columns]
+        self._create(dsn)
         with transaction(dsn) as cursor:
             cursor.execute("select pg_advisory_xact_lock(hashtext(%s))", (f"served table {self.name}",))
-            self._create(cursor)
             cursor.execute(f"delete from {self.name} where {self.partition_column} = %s", (key,))
             values = [[row[name] for name in names] for row in rows]
             execute_values(cursor, f"insert into {self.name} ({', '.join(names)}) values %s", values)
@@ -57,9 +57,10 @@ class PostgresTable:
         except psycopg2.errors.UndefinedTable:
             return {}
 
-    def _create(self, cursor: Any) -> None:
-        cursor.execute("select pg_advisory_xact_lock(hashtext('served_versions'))")  # DDL races are errors
-        cursor.execute(VERSIONS_DDL)
+    def _create(self, dsn: str) -> None:
         columns = ", ".join(f"{column.name} {column.type}" for column in self.columns)
-        cursor.execute(f"create table if not exists {self.name} ({columns})")
-        cursor.execute(f"create index if not exists {self.name}_partition on {self.name} ({self.partition_column})")
+        with transaction(dsn) as cursor:
+            cursor.execute("select pg_advisory_xact_lock(hashtext('served_versions'))")  # DDL races are errors
+            cursor.execute(VERSIONS_DDL)
+            cursor.execute(f"create table if not exists {self.name} ({columns})")
+            cursor.execute(f"create index if not exists {self.name}_partition on {self.name} ({self.partition_column})")
