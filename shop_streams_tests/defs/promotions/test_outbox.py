@@ -101,5 +101,5 @@ def test_nothing_is_sent_after_the_end(alone: tuple[Settings, Topic]) -> None:
     assert sent(settings, short["adv_campaign_id"], topic.name) == []
     assert rows(settings.postgres, short["adv_campaign_id"]) == []
     with transaction(settings.postgres) as cursor:
-        cursor.execute("select sum(notified) from promotion_days")
-        assert cursor.fetchone()[0] == 1
+        cursor.execute("select sum(notified), sum(taken_back) from promotion_days")
+        assert cursor.fetchone() == (1, 1)

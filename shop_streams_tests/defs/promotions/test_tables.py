@@ -1,6 +1,11 @@
 """The shop's own tables are used as they are."""
 
+import pytest
+
 from shop_streams.defs.promotions import notifications, tables
+from shop_streams.defs.promotions.marts import MART
+from shop_streams.lake.reader import Lake
+from shop_streams.marts.spec import SourceMissing
 from shop_streams.postgres import transaction
 from shop_streams_tests.defs.promotions.campaigns import message, rows, subscribe
 from shop_streams_tests.defs.promotions.outboxes import as_taken, own_database
@@ -26,3 +31,17 @@ def test_a_table_of_feedback_that_the_shop_made_is_taken_as_it_is(stack: Stack) 
         subscribe(settings.postgres, campaign["restaurant_id"], "a", "b")
         assert notifications.write_campaigns(settings.postgres, [as_taken(campaign)]) == 1
         assert [row["feedback"] for row in rows(settings.postgres, campaign["adv_campaign_id"])] == ["old", None]
+
+
+def test_days_that_an_earlier_version_counted_keep_their_version(stack: Stack) -> None:
+    with own_database(stack) as settings:
+        tables.create_subscribers(settings.postgres)
+        with transaction(settings.postgres) as cursor:
+            cursor.execute("create table promotion_days (day date primary key, notified int8 not null)")
+            cursor.execute("insert into promotion_days values ('2026-01-05', 5)")
+        lake = Lake(settings)
+        with pytest.raises(SourceMissing, match="The stream makes them at its start"):
+            MART.versions(lake)
+        for _ in range(2):
+            tables.create_tables(settings.postgres)
+        assert MART.versions(lake) == {"2026-01-05": 5}
