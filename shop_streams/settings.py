@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import time
 from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import quote, unquote, urlparse
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlparse
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shop_streams.addresses import absolute, lake_address, plain, postgres_address
 from shop_streams.environment import DAGSTER_POSTGRES, SUPERVISED_MARK, adapt
 from shop_streams.errors import ShopStreamsError
 
@@ -34,7 +34,6 @@ SMALL_MACHINE = (
     "-XX:+UseSerialGC -XX:+IgnoreUnrecognizedVMOptions -XX:Tier4InvocationThreshold=200000"
     " -XX:Tier4MinInvocationThreshold=24000 -XX:Tier4CompileThreshold=600000 -XX:Tier4BackEdgeThreshold=1600000"
 )
-OBJECT_STORES = ("s3://", "s3a://", "gs://")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -43,12 +42,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", validate_default=True)
 
-    home: Path = Path(".shop_streams")
-    jars: Path = REPOSITORY / ".jars"
-    lake_uri: str = ""
+    home: Annotated[Path, AfterValidator(absolute), AfterValidator(plain)] = Path(".shop_streams")
+    jars: Annotated[Path, AfterValidator(absolute)] = REPOSITORY / ".jars"
+    lake_uri: Annotated[str, AfterValidator(lake_address)] = ""
 
     kafka_bootstrap_servers: str = ""
-    postgres_dsn: str = ""
+    postgres_dsn: Annotated[str, AfterValidator(postgres_address)] = ""
     spark_remote: str = ""
 
     kafka_port: int = Field(9092, ge=1, le=65535)
@@ -79,6 +78,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(15, gt=2)
     beat_seconds: float = Field(2, gt=0)
     report_seconds: float = Field(60, ge=1)
+    restart_unhealthy_seconds: float = Field(180, ge=1)
     mart_refresh_seconds: float = Field(300, ge=0)
     mart_repair_seconds: float = Field(60, ge=0)
     dead_letter_days: int = Field(90, ge=1)
@@ -93,50 +93,24 @@ class Settings(BaseSettings):
     def _given(cls, value: Any, info: ValidationInfo) -> Any:
         return value if str(value).strip() else cls.model_fields[str(info.field_name)].default  # empty is the default
 
-    @field_validator("home", "jars")
-    @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().resolve()
-
-    @field_validator("lake_uri")
-    @classmethod
-    def _absolute_lake(cls, value: str) -> str:
-        if not value or value.startswith(OBJECT_STORES):
-            return value
-        path = unquote(value.removeprefix("file://")) if value.startswith("file:///") else value
-        if re.match("[a-z0-9]+:", path):
-            raise ValueError(f"a lake is a folder, or an address that begins with {' or '.join(OBJECT_STORES)}")
-        return str(cls._plain(Path(path).expanduser().resolve()))
-
-    @field_validator("home")
-    @classmethod
-    def _plain(cls, value: Path) -> Path:
-        # Kafka splits its folders at commas; supervisord has no way to write the next ones down, delta-rs the last ones.
-        wrong = sorted({one for one in str(value) if one in ',"\\[]^|' or not one.isprintable()})
-        # delta-rs takes such a percent sign for an encoded character, and looks for the table in another folder.
-        wrong += re.findall("%[0-9A-Fa-f]{2}", str(value))
-        if wrong:
-            raise ValueError(
-                f"the path of a home or a lake can't have {' '.join(map(repr, wrong))}; choose another folder"
-            )
-        return value
-
-    @field_validator("postgres_dsn")
-    @classmethod
-    def _one_address(cls, value: str) -> str:
-        # Dagster reads the address with SQLAlchemy, which takes this form alone.
-        value = re.sub("^postgres://", "postgresql://", value)
-        hosts = urlparse(value).netloc.rpartition("@")[2]
-        if value and (not value.startswith("postgresql://") or "," in hosts):
-            raise ValueError("the address must be postgresql://user@host:port/database, with one host")
-        return value
-
     @property
     def local_host(self) -> str:
         """Where the collector and the API answer on this machine, as a part of a URL."""
         if self.bind_host in ("0.0.0.0", "::", "localhost"):
             return "127.0.0.1"
         return f"[{self.bind_host}]" if ":" in self.bind_host else self.bind_host
+
+    @property
+    def collector_url(self) -> str:
+        return f"http://{self.local_host}:{self.collector_port}"
+
+    @property
+    def api_url(self) -> str:
+        return f"http://{self.local_host}:{self.api_port}"
+
+    @property
+    def dagster_url(self) -> str:
+        return f"http://127.0.0.1:{self.dagster_port}"
 
     @property
     def kafka(self) -> str:

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from shop_streams.defs import domains as defined
 from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.errors import ShopStreamsError
-from shop_streams.local.stack import service_states
+from shop_streams.local.health import service_states
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import recent_accounts
 from shop_streams.streaming.keep_alive import stream_state
@@ -34,9 +34,9 @@ def collect(settings: Settings) -> dict[str, Any]:
             "kafka_bootstrap_servers": settings.kafka,
             "postgres_dsn": without_secret(settings.postgres),
             "spark_remote": without_secret(settings.spark),
-            "collector_url": f"http://{settings.local_host}:{settings.collector_port}",
-            "api_url": f"http://{settings.local_host}:{settings.api_port}",
-            "dagster_url": f"http://127.0.0.1:{settings.dagster_port}",
+            "collector_url": settings.collector_url,
+            "api_url": settings.api_url,
+            "dagster_url": settings.dagster_url,
             "lake_uri": settings.lake,
         },
         "streams": streams(settings) if "postgres" in runs else {name: _stream(None, settings) for name in STREAMS},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import grpc
 import httpx
@@ -20,6 +21,10 @@ class Unhealthy(Exception):
     """A probe's answer: why the service can't be used at this moment."""
 
 
+class Recovering(Unhealthy):
+    """The service answers that it is still starting: it must be left alone."""
+
+
 def probe_kafka(settings: Settings) -> None:
     """Ask the broker for its metadata."""
     try:
@@ -33,7 +38,9 @@ def probe_postgres(settings: Settings) -> None:
     try:
         connect(settings.postgres, connect_timeout=int(PROBE_SECONDS)).close()
     except psycopg2.OperationalError as error:
-        raise Unhealthy(str(error).strip()) from error
+        # "the database system is starting up", "… is in recovery mode": PostgreSQL's words while it must not be disturbed.
+        kind = Recovering if "the database system is" in str(error) else Unhealthy
+        raise kind(str(error).strip()) from error
 
 
 def probe_spark(settings: Settings) -> None:
@@ -90,3 +97,18 @@ def probe_daemon(settings: Settings, tolerance_seconds: float = 90) -> None:
     age = time.time() - float(row[0]) if row else None
     if age is None or age > tolerance_seconds:
         raise Unhealthy("no heartbeat yet" if age is None else f"last heartbeat {age:.0f} s ago")
+
+
+def beat_file(settings: Settings) -> Path:
+    """The file that the watchdog touches at each look."""
+    return settings.home / "watchdog.beat"
+
+
+def probe_watchdog(settings: Settings, tolerance_seconds: float = 60) -> None:
+    """Expect a recent look of the watchdog: one takes 20 s at most, and there is one every 15 s."""
+    try:
+        age = time.time() - beat_file(settings).stat().st_mtime
+    except FileNotFoundError as error:
+        raise Unhealthy("it has not looked yet") from error
+    if age > tolerance_seconds:
+        raise Unhealthy(f"its last look was {age:.0f} s ago")

@@ -12,6 +12,8 @@ from shop_streams.local import prepare, probes
 from shop_streams.local.jars import require_java, spark_home
 from shop_streams.settings import Settings
 
+WATCHDOG = "watchdog"
+
 
 @dataclass(frozen=True)
 class Service:
@@ -75,12 +77,12 @@ def services(settings: Settings) -> list[Service]:
     ours = [
         Service(
             "collector", [sys.executable, "-m", "shop_streams.collector"],
-            lambda: probes.probe_http(f"http://{settings.local_host}:{settings.collector_port}/readyz"), "collector_port",
+            lambda: probes.probe_http(f"{settings.collector_url}/readyz"), "collector_port",
             lambda: require_token(settings), needs_store=True,
         ),
         Service(
             "api", [sys.executable, "-m", "shop_streams.api"],
-            lambda: probes.probe_http(f"http://{settings.local_host}:{settings.api_port}/healthz"), "api_port", needs_store=True,
+            lambda: probes.probe_http(f"{settings.api_url}/healthz"), "api_port", needs_store=True,
         ),
         Service(
             "dagster_code_server",
@@ -92,12 +94,16 @@ def services(settings: Settings) -> list[Service]:
         Service(
             "dagster_webserver",
             [sys.executable, "-m", "shop_streams.local.webserver", "-w", workspace, "-h", "127.0.0.1", "-p", str(settings.dagster_port)],
-            lambda: probes.probe_http(f"http://127.0.0.1:{settings.dagster_port}/server_info"), "dagster_port",
+            lambda: probes.probe_http(f"{settings.dagster_url}/server_info"), "dagster_port",
             needs_store=True,
         ),
         Service(
             "dagster_daemon", [str(bin_folder / "dagster-daemon"), "run", "-w", workspace],
             lambda: probes.probe_daemon(settings), "", needs_store=True,
+        ),
+        Service(
+            WATCHDOG, [sys.executable, "-m", "shop_streams.local.watchdog"],
+            lambda: probes.probe_watchdog(settings), "", needs_store=True,
         ),
     ]  # fmt: skip
     return [service for service in local if settings.embedded[service.name]] + ours

@@ -62,7 +62,6 @@ async def _send_all(
     task = progress.add_task(path, total=total)
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(CONNECTIONS * 2)
     acknowledged = 0
-    url = f"http://{settings.local_host}:{settings.collector_port}"
     headers = {"X-Token": settings.track_token}
 
     async def worker(client: aiohttp.ClientSession) -> None:
@@ -82,7 +81,7 @@ async def _send_all(
             await queue.put(None)
 
     connector = aiohttp.TCPConnector(limit=CONNECTIONS)
-    async with aiohttp.ClientSession(url, headers=headers, connector=connector) as client:
+    async with aiohttp.ClientSession(settings.collector_url, headers=headers, connector=connector) as client:
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(CONNECTIONS):
@@ -90,10 +89,14 @@ async def _send_all(
                 group.create_task(feed())
         except* WrongToken as refused:
             raise ShopStreamsError(str(refused.exceptions[0])) from refused
-        except* (TryAgain, ShopStreamsError) as problems:
+        except* TryAgain as problems:
             raise ShopStreamsError(
                 f"{acknowledged} of {total} events were acknowledged, then: {problems.exceptions[0]}\n"
                 "Is the collector up? `shop-streams status` tells."
+            ) from problems
+        except* ShopStreamsError as problems:
+            raise ShopStreamsError(
+                f"{acknowledged} of {total} events were acknowledged, then: {problems.exceptions[0]}"
             ) from problems
     return acknowledged
 

@@ -1,0 +1,82 @@
+"""Whether each service is healthy: wait until all are, or say how each one is now."""
+
+from __future__ import annotations
+
+import time
+import xmlrpc.client
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from shop_streams.errors import ShopStreamsError
+from shop_streams.local.probes import Recovering, Unhealthy
+from shop_streams.local.services import Service, external_probes, services
+from shop_streams.local.supervision import connect
+from shop_streams.settings import Settings
+
+START_SECONDS = 180.0
+YOUNG_SECONDS = 60.0  # a service that has just been started is not called unhealthy
+
+
+def wait_healthy(settings: Settings, waited: dict[str, Callable[[], None]], console: Console) -> None:
+    """Wait for each probe to pass, one line a service; raises with the service's last words when time is up."""
+    deadline = time.monotonic() + START_SECONDS
+    started = time.monotonic()
+    reasons = dict.fromkeys(waited, "not asked yet")
+    with console.status("") as status:
+        while reasons:
+            for name in list(reasons):
+                try:
+                    waited[name]()
+                except Unhealthy as unhealthy:
+                    reasons[name] = str(unhealthy)
+                else:
+                    del reasons[name]
+                    console.print(
+                        f"  [green]✓[/] {name} healthy after {time.monotonic() - started:.1f} s",
+                        highlight=False,
+                    )
+            status.update(f"waiting for {', '.join(reasons)}")
+            if reasons and time.monotonic() > deadline:
+                name, reason = next(iter(reasons.items()))
+                log = settings.home / "logs" / f"{name}.log"
+                raise ShopStreamsError(
+                    f"{name} is not healthy after {START_SECONDS:.0f} s: {reason}\nIts log: {log}\n{_tail(log)}"
+                )
+            if reasons:
+                time.sleep(0.25)
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(no log)"
+
+
+def service_states(settings: Settings, known: Sequence[Service] | None = None) -> dict[str, dict[str, Any]]:
+    """State of each service: `healthy`, `starting`, `unhealthy`, `stopped`, with pid and the reason when not healthy.
+
+    `known` are the home's services, for who asks often: listing them starts Java once.
+    """
+    try:
+        supervised = {info["name"]: info for info in connect(settings).getAllProcessInfo()}
+    except (OSError, xmlrpc.client.Error):
+        supervised = {}
+    probes: dict[str, Callable[[], None]] = {service.name: service.probe for service in known or services(settings)}
+    external = external_probes(settings)
+    states: dict[str, dict[str, Any]] = {}
+    for name, probe in (external | probes).items():
+        info = supervised.get(name)
+        running = info is not None and info["statename"] in ("RUNNING", "STARTING")
+        if name not in external and not running:
+            states[name] = {"state": "stopped", "pid": None}
+            continue
+        pid = info["pid"] if info else None
+        try:
+            probe()
+            states[name] = {"state": "healthy", "pid": pid}
+        except Unhealthy as reason:
+            young = info is not None and info["now"] - info["start"] < YOUNG_SECONDS
+            starting = young or isinstance(reason, Recovering)
+            states[name] = {"state": "starting" if starting else "unhealthy", "pid": pid, "reason": str(reason)}
+    return states
