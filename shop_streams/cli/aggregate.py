@@ -18,7 +18,7 @@ from shop_streams.defs.domains import TOPICS
 from shop_streams.defs.sales import aggregate
 from shop_streams.defs.sales.schema import HOURLY_TOPIC
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import admin
+from shop_streams.kafka import admin, offset_ranges
 from shop_streams.settings import Settings
 from shop_streams.spark import open_session
 from shop_streams.streaming import identity
@@ -26,6 +26,8 @@ from shop_streams.streaming.checkpoint import CheckpointMetadata, committed_offs
 from shop_streams.streaming.run import SparkGone, probe_spark
 from shop_streams.terminal import speaker
 from shop_streams.topics import Topic, broker_time_problem, create_topics, topic_settings
+
+SEND_SOME = "Send some (`shop-streams simulate sales --count 1000`), then try again."
 
 
 def run_aggregate(
@@ -47,6 +49,8 @@ def run_aggregate(
     if out_topic == in_topic or out_topic in sources:
         raise ShopStreamsError(f"--out-topic {out_topic} holds records that streams read; name another topic.")
     _check(settings, in_topic)
+    if until_caught_up and all(low == high for low, high in offset_ranges(settings.kafka, in_topic).values()):
+        raise ShopStreamsError(f"Topic {in_topic} holds no event. {SEND_SOME}")
     with suppress(KafkaException):  # advice; who may not ask for a topic's settings goes without
         if problem := broker_time_problem(in_topic, topic_settings(settings.kafka, in_topic), settings.kafka):
             speaker(console)(problem)
@@ -57,20 +61,18 @@ def run_aggregate(
     folder = folder if "://" in folder else str(Path(folder).resolve())
     try:
         session = open_session(settings)
+        aggregate.require_same_topic(session, in_topic, folder)
         metadata = CheckpointMetadata(session, folder)
         identity.require_unchanged(metadata, settings.kafka, in_topic, committed_offsets(folder, in_topic))
-        noted = metadata.get("window_anchor", lambda: anchor)
-        if noted != anchor:
-            raise ShopStreamsError(
-                f"The checkpoint's windows begin at --window-anchor {noted}; give that one, or a new checkpoint."
-            )
         query = aggregate.start(
             session, settings.kafka, in_topic, out_topic, folder, anchor, until_caught_up,
             (first_day or settings.first_day).isoformat(),
         )  # fmt: skip
         _follow(query, console)
     except aggregate.NoEvents as error:
-        raise ShopStreamsError(f"{error}. Send some, then try again.") from error
+        raise ShopStreamsError(f"{error}. {SEND_SOME}") from error
+    except aggregate.AnotherCheckpoint as error:
+        raise ShopStreamsError(f"{error}.") from error
     except PySparkException as error:
         raise ShopStreamsError(f"The aggregation failed: {aggregate.one_line(error)}") from error
     finally:
@@ -120,3 +122,7 @@ def _follow(query: Any, console: Console) -> None:
     for line in tally.lines():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"{time.monotonic() - started:.1f} s.")
+    if not tally.read:
+        console.print("Nothing was sent: there was no event that the checkpoint had not read.")
+    elif tally.read == tally.refused:
+        raise ShopStreamsError("Nothing was sent: every event was refused, for the reasons above.")

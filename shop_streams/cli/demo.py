@@ -46,13 +46,13 @@ WAIT_SECONDS = 240.0
 
 
 def run_demo(settings: Settings, console: Console, stop_afterwards: bool) -> bool:
-    """Run the demo and return whether every check passed. Leaves the stack up unless `stop_afterwards`."""
+    """Run the demo and return whether every check passed. Then the stack is stopped if told so, unless it was up before."""
     console.rule("1. The stack")
     somebodys = stack.is_up(settings)
     stack.up(settings, console)
     with nullcontext() if somebodys else stack.stopping_on_failure(settings):
         right = _play(settings, console)
-    if stop_afterwards:
+    if stop_afterwards and not somebodys:
         stack.down(settings, speaker(console))
     return right
 

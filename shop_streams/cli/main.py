@@ -9,16 +9,17 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import typer
 from confluent_kafka import KafkaException
-from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from shop_streams.cli.dead_letters import dead_letters_app
+from shop_streams.cli.show import show
+from shop_streams.cli.simulate import simulate
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings, get_settings
 from shop_streams.terminal import cell, escaped, speaker
@@ -36,7 +37,6 @@ app.add_typer(dead_letters_app, name="dead-letters")
 console = Console(emoji=False)  # an event's `:warning:` stays what it is
 STOPPING = "Stopping: streams first, at a batch boundary; the first time also half a minute for an archive that speeds up starts …"
 
-Domain = Annotated[str, typer.Argument(help="app_events, sales or promotions")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 
 
@@ -49,9 +49,7 @@ def up(
 
     settings = get_settings()
     stack.up(settings, console)
-    console.print(
-        f"Dagster: http://127.0.0.1:{settings.dagster_port}   logs: {escaped(settings.home)}/logs", highlight=False
-    )
+    console.print(f"Dagster: {settings.dagster_url}   logs: {escaped(settings.home)}/logs", highlight=False)
     if not detach:
         stay_until_interrupted(settings)
 
@@ -160,39 +158,20 @@ def demo(
 ) -> None:
     """Start everything, send a day of shop traffic through the real endpoints, and show what came out."""
     from shop_streams.cli.demo import run_demo
+    from shop_streams.local.supervision import is_up
 
     settings = get_settings()
+    was_up = is_up(settings)
     right = run_demo(settings, console, once)
+    if was_up:
+        console.print("The stack was up before the demo, and stays up; `shop-streams down` stops it.")
+    elif not once:
+        stay_until_interrupted(settings)
     if once:
         raise typer.Exit(0 if right else 1)
-    stay_until_interrupted(settings)
 
 
-@app.command()
-def simulate(
-    domain: Domain,
-    count: Annotated[int, typer.Option("--count", min=1, help="events to send")],
-    seed: Annotated[int, typer.Option("--seed", help="the same seed sends the same events")] = 1,
-    rate: Annotated[
-        float | None, typer.Option("--rate", min=0.01, help="events a second; default: as fast as it goes")
-    ] = None,
-    start: Annotated[
-        datetime | None,
-        typer.Option(
-            "--start", help="sales: beginning of the simulated day, default yesterday, 00:00; promotions: now; UTC"
-        ),
-    ] = None,
-) -> None:
-    """Send deterministic traffic of one domain through its real endpoint: the collector, or for promotions Kafka."""
-    from shop_streams.simulate import DOMAINS
-    from shop_streams.simulate.sales import yesterday
-
-    if domain not in DOMAINS:
-        raise ShopStreamsError(f"There is no traffic for {domain!r}; choose one of {', '.join(DOMAINS)}.")
-    default = datetime.now(UTC) if domain == "promotions" else yesterday()
-    begin = start.replace(tzinfo=UTC) if start else default
-    acknowledged = DOMAINS[domain](get_settings(), count, seed, begin, rate)
-    console.print(f"{acknowledged} events acknowledged by Kafka.")
+app.command()(simulate)
 
 
 @app.command()
@@ -224,42 +203,7 @@ def aggregate(
     run_aggregate(get_settings(), console, in_topic, out_topic, until_caught_up, checkpoint, window_anchor, day)
 
 
-@app.command()
-def show(
-    table: Annotated[str, typer.Argument(help="path below the lake, such as sales/hourly_metrics")],
-    limit: Annotated[int, typer.Option("--limit", min=0, help="rows to print")] = 10,
-    as_json: Json = False,
-) -> None:
-    """Print a lake table's first rows, row count and schema, without a JVM."""
-    from shop_streams.lake import reader
-
-    settings = get_settings()
-    found = reader.head(f"{settings.lake}/{table.strip('/')}", limit)
-    if found is None:
-        raise ShopStreamsError(
-            f"There is no table {table!r} below {settings.lake}. Has its stream run? `shop-streams status` tells; "
-            "tables are named in the README."
-        )
-    if as_json:
-        body = {
-            "table": table,
-            "row_count": found.row_count,
-            "version": found.version,
-            "schema": dict(found.schema),
-            "rows": found.rows,
-        }
-        typer.echo(json.dumps(body, indent=2, default=str))
-        return
-    grid = RichTable(box=box.SIMPLE)
-    for name, _ in found.schema:
-        grid.add_column(cell(name), no_wrap=True)
-    for row in found.rows:
-        grid.add_row(*[cell("null" if row[name] is None else row[name]) for name, _ in found.schema])
-    Console(width=max(console.width, 400), soft_wrap=True).print(
-        grid
-    )  # whole values: they are there to be read or piped
-    console.print(f"{found.row_count} rows, version {found.version}")
-    console.print("\n".join(f" |-- {escaped(name)}: {escaped(kind)}" for name, kind in found.schema), highlight=False)
+app.command()(show)
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ import uuid
 import warnings
 from pathlib import Path
 
-from shop_streams.environment import process_environment
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local import class_archive
 from shop_streams.local.jars import require_java
@@ -134,16 +133,7 @@ def _lock_postgres(settings: Settings, data: Path, user: str | None) -> None:
         "scram_iterations=1",
         "postgres",
     ]
-    answer = subprocess.run(
-        command,
-        input=statement,
-        capture_output=True,
-        text=True,
-        check=False,
-        user=user,
-        cwd="/",
-        env=process_environment(settings),
-    )
+    answer = subprocess.run(command, input=statement, capture_output=True, text=True, check=False, user=user, cwd="/")
     if answer.returncode or "ERROR" in answer.stderr:
         raise ShopStreamsError(f"PostgreSQL in {data} took no password: {answer.stderr.strip()[-500:]}")
     # In place: the file stays its user's own.

@@ -6,6 +6,7 @@ import json
 import random
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,8 @@ from shop_streams.settings import Settings
 RESTAURANTS = 40
 CLIENTS = 500
 SUBSCRIPTIONS = 2_000
+REMEMBERED = 1_000
+IN_FLIGHT = 10_000  # the producer holds ten times as many, and then raises
 DISHES = ("soup of the day", "two pizzas for one", "free dessert", "lunch at half the price", "a glass of lemonade")
 OWNERS = ("Ivanov Ivan Ivanovich", "Garcia Lucia", "Meyer Anna", "Rossi Paolo")
 
@@ -49,7 +52,7 @@ def campaigns(count: int, seed: int, now: datetime) -> Iterator[dict[str, Any]]:
     source = random.Random(f"campaigns {seed}")
     second = int(now.timestamp())
     places = restaurants(seed)
-    sent: list[dict[str, Any]] = []
+    sent: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)  # to amend, or to send again
     for number in range(count):
         kind = source.choices(("live", "past", "future", "amended", "again"), (60, 10, 10, 10, 10))[0]
         if kind in ("amended", "again") and sent:
@@ -103,6 +106,8 @@ def send(settings: Settings, count: int, seed: int, now: datetime, rate: float |
     for number, message in enumerate(track(campaigns(count, seed, now), PROMOTIONS_TOPIC.name, total=count)):
         if rate:
             time.sleep(max(0.0, started + number / rate - time.monotonic()))
+        while len(producer) >= IN_FLIGHT:
+            producer.poll(0.1)
         producer.produce(PROMOTIONS_TOPIC.name, json.dumps(message), f"message-{number}")
         producer.poll(0)
     left = producer.flush(60)

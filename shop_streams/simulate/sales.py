@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate, pairwise, repeat
 from typing import Any
 
 ENDPOINT = "/shop-events"
@@ -26,12 +27,19 @@ def _hour_weight(hour: int) -> float:
     return 1.0 + 0.85 * math.cos((hour - 20) / 24 * 2 * math.pi)
 
 
+def _hours(count: int, first: int) -> Iterator[int]:
+    """`count` hours of a day that begins at hour `first`, ascending: as many of each as its weight says."""
+    weights = [_hour_weight((first + hour) % 24) for hour in range(24)]
+    shares = [round(count * share / sum(weights)) for share in accumulate(weights, initial=0.0)]
+    for hour, (begin, end) in enumerate(pairwise(shares)):
+        yield from repeat(hour, end - begin)
+
+
 def events(count: int, seed: int, start: datetime) -> Iterator[dict[str, Any]]:
     """`count` bodies for `POST /shop-events`, spread over the 24 hours that begin at `start`, in a loose order."""
     source = random.Random(seed)
     base = int(start.timestamp() * 1000)
-    hours = source.choices(range(24), [_hour_weight((start.hour + hour) % 24) for hour in range(24)], k=count)
-    for hour in sorted(hours):
+    for hour in _hours(count, start.hour):
         item = source.randrange(ITEMS)
         yield {
             "event_type": "buy" if source.random() < BUY_SHARE else "view",

@@ -114,6 +114,12 @@ def committed_offsets(folder: str, topic: str) -> dict[int, int]:
     return {} if last is None else _offsets(folder, last, topic)
 
 
+def topic_read(folder: str) -> str | None:
+    """The topic that the checkpoint's last batch has read; None before its first one."""
+    last = _last_batch(folder, "offsets")
+    return None if last is None else next(iter(_source(folder, last)), None)
+
+
 def planned_batch(folder: str, topic: str) -> PlannedBatch | None:
     """The batch that the checkpoint's next start repeats; None when its last one is committed."""
     planned, committed = _last_batch(folder, "offsets"), _last_batch(folder, "commits")
@@ -129,8 +135,13 @@ def _last_batch(folder: str, kind: str) -> int | None:
 
 def _offsets(folder: str, batch_id: int, topic: str) -> dict[int, int]:
     """Spark's offset log: a version, the batch's settings, and a line of offsets for each source; ours have one."""
-    source = json.loads(_text(folder, "offsets", str(batch_id)).splitlines()[2])
-    return {int(number): offset for number, offset in source.get(topic, {}).items()}
+    return {int(number): offset for number, offset in _source(folder, batch_id).get(topic, {}).items()}
+
+
+def _source(folder: str, batch_id: int) -> dict[str, dict[str, int]]:
+    """Topic -> partition -> offset, of one planned batch."""
+    source: dict[str, dict[str, int]] = json.loads(_text(folder, "offsets", str(batch_id)).splitlines()[2])
+    return source
 
 
 def _opened(folder: str, *below: str) -> tuple[fs.FileSystem, str]:

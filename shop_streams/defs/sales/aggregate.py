@@ -27,19 +27,36 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from shop_streams.defs.sales import transforms
-from shop_streams.streaming.checkpoint import CheckpointMetadata
+from shop_streams.streaming.checkpoint import CheckpointMetadata, topic_read
 from shop_streams.streaming.records import read_batch, read_stream
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
 OFFSET_NOTE = "window_offset_seconds"
+ANCHOR_NOTE = "window_anchor"
+TOPIC_NOTE = "in_topic"
 SUMS_NOTE = "revenue_sums_as"
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 class NoEvents(Exception):
     """The topic holds no valid event, so there is no first one to anchor the windows at."""
+
+
+class AnotherCheckpoint(Exception):
+    """The checkpoint was made with another topic or anchor; Spark would go on from it without a word."""
+
+
+def require_same_topic(spark: SparkSession, topic: str, checkpoint: str) -> None:
+    """Keep the topic at the checkpoint's first start, and compare it at each later one.
+
+    Raises:
+        AnotherCheckpoint: it is another one; names both.
+    """
+    noted = CheckpointMetadata(spark, checkpoint).get(TOPIC_NOTE, lambda: topic_read(checkpoint) or topic)
+    if noted != topic:
+        raise AnotherCheckpoint(f"The checkpoint {checkpoint} is of topic {noted}, not {topic}: give another one")
 
 
 def sums_of(spark: SparkSession, checkpoint: str) -> str:
@@ -58,8 +75,12 @@ def window_offset(spark: SparkSession, servers: str, topic: str, anchor: str, ch
 
     Raises:
         NoEvents: the anchor is the first event and there is none yet.
+        AnotherCheckpoint: the checkpoint's windows have another anchor.
     """
     metadata = CheckpointMetadata(spark, checkpoint)
+    noted = metadata.get(ANCHOR_NOTE, lambda: anchor)
+    if noted != anchor:
+        raise AnotherCheckpoint(f"The windows of {checkpoint} begin at {noted}, not {anchor}: give another checkpoint")
 
     def first() -> str:
         if anchor == "hour":
@@ -93,6 +114,7 @@ def start(
     first_day: str,
 ) -> StreamingQuery:
     """Start the application. `until_caught_up` takes what the topic holds in one batch, so each hour is sent once."""
+    require_same_topic(spark, in_topic, checkpoint)
     sums_as = sums_of(spark, checkpoint)  # before the offset is noted: its note tells an earlier version's checkpoint
     offset = window_offset(spark, servers, in_topic, anchor, checkpoint, first_day)
     records = read_stream(spark, servers, in_topic, None if until_caught_up else 1_000_000)
@@ -174,7 +196,7 @@ def main() -> int:
         while not query.awaitTermination(5):
             tally.add([progress.json for progress in query.recentProgress])
         tally.add([progress.json for progress in query.recentProgress])
-    except (NoEvents, PySparkException) as error:
+    except (NoEvents, AnotherCheckpoint, PySparkException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     print("\n".join(tally.lines()))

@@ -1,0 +1,65 @@
+"""`shop-streams simulate`: traffic of one domain, from the command line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from shop_streams.errors import ShopStreamsError
+from shop_streams.settings import Settings, get_settings
+
+
+def simulate(
+    domain: Annotated[str, typer.Argument(help="app_events, sales or promotions")],
+    count: Annotated[int, typer.Option("--count", min=1, help="events to send")],
+    seed: Annotated[int, typer.Option("--seed", help="the same seed sends the same events")] = 1,
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=0.01, help="events a second; default: as fast as it goes")
+    ] = None,
+    start: Annotated[
+        datetime | None,
+        typer.Option(
+            "--start",
+            help="sales: beginning of the simulated day, default yesterday, 00:00; promotions: default now; UTC",
+        ),
+    ] = None,
+) -> None:
+    """Send deterministic traffic of one domain through its real endpoint: the collector, or for promotions Kafka."""
+    from shop_streams.simulate import DOMAINS
+    from shop_streams.simulate.sales import yesterday
+
+    if domain not in DOMAINS:
+        raise ShopStreamsError(f"There is no traffic for {domain!r}; choose one of {', '.join(DOMAINS)}.")
+    if start and domain == "app_events":
+        raise ShopStreamsError(
+            "--start has no effect on app_events: the collector gives each of these events its time. Leave it out."
+        )
+    settings = get_settings()
+    require_own_endpoint(domain, settings)
+    default = datetime.now(UTC) if domain == "promotions" else yesterday()
+    begin = start.replace(tzinfo=UTC) if start else default
+    acknowledged = DOMAINS[domain](settings, count, seed, begin, rate)
+    Console().print(f"{acknowledged} events acknowledged by Kafka.")
+
+
+def require_own_endpoint(domain: str, settings: Settings) -> None:
+    """Check that the traffic goes to this home's stack, or to an address that somebody named.
+
+    Raises:
+        ShopStreamsError: this home's stack is not up, and the address is a default, where another home's may be.
+    """
+    from shop_streams.local.supervision import is_up
+
+    if domain == "promotions":
+        address, names = settings.kafka, ("kafka_bootstrap_servers", "kafka_port")
+    else:
+        address, names = settings.collector_url, ("collector_port", "bind_host")
+    if settings.model_fields_set.isdisjoint(names) and not is_up(settings):
+        raise ShopStreamsError(
+            f"The stack of {settings.home} is not up, and what answers at {address} may belong to another one. "
+            f"Start it with `shop-streams up`, set SHOP_STREAMS_HOME to the home of the one that you mean, "
+            f"or name its address: SHOP_STREAMS_{names[0].upper()}."
+        )
