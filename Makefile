@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test up down status lint bench faults
+.PHONY: help setup demo test up down status lint bench faults pictures
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -44,6 +44,9 @@ lint: $(STAMP) ## ruff and mypy
 
 bench: setup ## speed, as ratios against baselines measured in the same run
 	$(BIN)/python -m shop_streams_tests.bench $(ARGS)
+
+pictures: setup ## docs/img/*.png out of a demo of its own, in a real browser (Chromium)
+	$(BIN)/python -m shop_streams_tests.pictures
 
 faults: setup ## traffic under kill -9, pauses and a full disk, checked by an oracle; DURATION=300 SEED=1
 	$(BIN)/python -m shop_streams_tests.faults --duration $(or $(DURATION),300) --seed $(or $(SEED),1)
