@@ -10,21 +10,19 @@ import sys
 import threading
 from contextlib import suppress
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from confluent_kafka import KafkaException
 from rich.console import Console
-from rich.table import Table as RichTable
 
 from shop_streams.cli.dead_letters import dead_letters_app
 from shop_streams.cli.show import show
 from shop_streams.cli.simulate import simulate
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings, get_settings
-from shop_streams.terminal import cell, escaped, speaker
+from shop_streams.terminal import escaped, speaker
 
-COUNTED = ("records", "rows", "dead_letters", "in_flight", "missing", "copies")  # of each topic
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -106,48 +104,21 @@ def down() -> None:
 
 @app.command()
 def status(as_json: Json = False) -> None:
-    """Show each service, each stream with its lag, and the addresses. Exit status 1 if something is not healthy."""
-    from shop_streams.cli.status import collect
+    """Show each service, each stream in words, and the addresses. Exit status 1 if something is not healthy."""
+    from shop_streams.cli.status import collect, print_status
 
-    state = collect(get_settings())
+    settings = get_settings()
+    if not as_json and not settings.home.is_dir():
+        raise ShopStreamsError(
+            f"There is no home {settings.home}, so nothing runs. `shop-streams up` makes it; SHOP_STREAMS_HOME names another."
+        )
+    state = collect(settings)
     if as_json:
         typer.echo(json.dumps(state, indent=2))
     else:
-        _print_status(state)
+        print_status(state, console)
     if any(service["state"] != "healthy" for service in state["services"].values()):
         raise typer.Exit(1)
-
-
-def _print_status(state: dict[str, Any]) -> None:
-    colours = {"healthy": "green", "running": "green", "starting": "yellow", "resting": "yellow"}
-    services = RichTable("service", "state", "pid", "reason")
-    for name, service in state["services"].items():
-        colour = colours.get(service["state"], "red")
-        services.add_row(
-            name, f"[{colour}]{service['state']}[/]", str(service["pid"] or ""), cell(service.get("reason", ""))
-        )
-    streams = RichTable("stream", "state", "run", "epoch", "lag", "beat s ago")
-    for name, stream in state["streams"].items():
-        colour = colours.get(stream["state"], "red")
-        streams.add_row(
-            name, f"[{colour}]{stream['state']}[/]", (stream["run_id"] or "")[:8], str(stream["epoch"] or ""),
-            "" if stream["lag"] is None else str(stream["lag"]),
-            "" if stream["beat_age_seconds"] is None else f"{stream['beat_age_seconds']:.1f}",
-        )  # fmt: skip
-    topics = RichTable("topic (24 h)", *(name.replace("_", " ") for name in COUNTED))
-    for name, totals in state["topics"].items():
-        topics.add_row(name, *["?" if totals[one] is None else f"{totals[one]:,}" for one in COUNTED])
-    console.print(services, streams, topics)
-    single = [name for name, totals in state["topics"].items() if totals["copies"] == 1]
-    if single:
-        console.print(
-            f"{', '.join(single)}: a record is acknowledged once one broker has it, and may be lost with that broker's disk."
-        )
-    for name, stream in state["streams"].items():
-        if stream["problem"]:
-            console.print(f"[red]{name}:[/] {escaped(stream['problem'])}", highlight=False, soft_wrap=True)
-    for name, address in state["endpoints"].items():
-        console.print(f"{name:26}{escaped(address)}", highlight=False, soft_wrap=True)
 
 
 @app.command()

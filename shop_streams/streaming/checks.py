@@ -1,123 +1,238 @@
-"""Checks that every stream has: its lag, and for a lake sink the accounting of offsets."""
-
-from __future__ import annotations
+"""Checks that every stream has: a schedule evaluates them while it rests, and its own run while it runs (run_checks.py)."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import dagster as dg
+from confluent_kafka import KafkaException
 
-from shop_streams.kafka import offset_ranges, oldest_timestamp
-from shop_streams.settings import get_settings
+from shop_streams.errors import ShopStreamsError
+from shop_streams.runs import UNFINISHED, created_at
+from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import RECENT_HOURS, recent_accounts
-from shop_streams.streaming.checkpoint import committed_offsets
-from shop_streams.streaming.identity import TopicChanged
-from shop_streams.streaming.lease import Leases
-from shop_streams.streaming.spec import StreamSpec
+from shop_streams.streaming.condition import Condition, Unread, behind, condition, read_unread
+from shop_streams.streaming.lease import Lease, Leases
+from shop_streams.streaming.spec import StreamSpec, stream_key
+from shop_streams.streaming.switch import keep_alive_name, switched_off
 from shop_streams.topics import broker_time_problem, retention_seconds, topic_settings
 
 RETENTION_ALARM = 0.5  # of the retention: half of it is left to act
+SELDOM_SECONDS = 900.0  # between two evaluations of what changes slowly, or reads the lake
 
 
-def build_checks(spec: StreamSpec) -> Sequence[dg.AssetChecksDefinition]:
-    """The stream's checks on its output asset."""
+@dataclass(frozen=True)
+class Look:
+    """One look at a stream. Its checks share what is read of the topic."""
 
-    @dg.asset_check(asset=spec.output, name="lag", description=f"{spec.name} is alive and keeps up with its topic.")
-    def lag() -> dg.AssetCheckResult:
-        settings = get_settings()
-        lease = Leases(settings.postgres).read().get(spec.name)
-        if lease is None:
-            return dg.AssetCheckResult(passed=False, description="The stream has never run; switch its sensor on.")
-        if lease.problem is not None:
-            return dg.AssetCheckResult(passed=False, description=lease.problem)
-        alive = lease.fresh(settings.lease_seconds)
-        keeps_up = lease.lag is not None and lease.lag <= settings.lag_alarm_offsets
-        return dg.AssetCheckResult(
-            passed=alive and keeps_up,
-            metadata={
-                "consumer_lag": lease.lag if lease.lag is not None else -1,
-                "allowed_lag": settings.lag_alarm_offsets,
-                "beat_age_seconds": lease.beat_age,
-                "epoch": lease.epoch,
-            },
-        )
+    spec: StreamSpec
+    settings: Settings
+    instance: dg.DagsterInstance
+    ask_kafka: bool = True
 
-    @dg.asset_check(
-        asset=spec.output,
-        name="accounting",
-        blocking=False,
-        description=f"Records read = rows + dead letters, for each partition of the topic, of the last {RECENT_HOURS} hours: none "
-        "missing, none twice. The accounting of the topic has the hours before.",
-    )
-    def accounting() -> dg.AssetCheckResult:
-        settings = get_settings()
+    @cached_property
+    def _answer(self) -> Unread | Exception:
+        if not self.ask_kafka:
+            return ShopStreamsError("Kafka was not asked.")
         try:
-            per_partition = recent_accounts(spec, settings)
-        except TopicChanged as problem:
+            return read_unread(self.spec, self.settings)
+        except (KafkaException, ShopStreamsError) as problem:
+            return problem
+
+    @property
+    def unread(self) -> Unread:
+        """What the stream has not committed of its topic.
+
+        Raises:
+            KafkaException, ShopStreamsError: the topic or the checkpoint can't be read.
+        """
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+    def condition(self) -> Condition:
+        """How the stream is; also while Kafka does not answer."""
+        lease = Leases(self.settings.postgres).read().get(self.spec.name)
+        on = keep_alive_name(self.spec.name) not in switched_off(self.instance)
+        unread = self._answer if isinstance(self._answer, Unread) else None
+        return condition(lease, self.settings.lease_seconds, on, unread, self._starting(lease))
+
+    def _starting(self, lease: Lease | None) -> float | None:
+        """Seconds since a run was requested that has not taken the lease."""
+        if lease is not None and lease.fresh(self.settings.lease_seconds):
+            return None
+        unfinished = dg.RunsFilter(job_name=f"{self.spec.name}_stream", statuses=UNFINISHED)
+        return min(
+            (
+                time.time() - created_at(self.instance, record)
+                for record in self.instance.get_run_records(unfinished)
+                if lease is None or record.dagster_run.run_id != lease.run_id
+            ),
+            default=None,
+        )
+
+
+def alive_result(found: Condition) -> dg.AssetCheckResult:
+    """The condition as a result: a stream that a person switched off is worth a warning only."""
+    severity = dg.AssetCheckSeverity.ERROR if found.wanted else dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(passed=found.alive, description=found.says, severity=severity)
+
+
+def alive(look: Look) -> dg.AssetCheckResult:
+    """The stream runs or starts."""
+    return alive_result(look.condition())
+
+
+def lag(look: Look) -> dg.AssetCheckResult:
+    """The oldest unread record is young enough, and there are not too many."""
+    unread, settings = look.unread, look.settings
+    most = settings.lag_alarm_offsets
+    return dg.AssetCheckResult(
+        passed=unread.age <= settings.lag_alarm_seconds and (not most or unread.records <= most),
+        description=behind(unread),
+        metadata={
+            "lag_seconds": round(unread.age, 1),
+            "allowed_lag_seconds": settings.lag_alarm_seconds,
+            "consumer_lag": unread.records,
+        }
+        | ({"allowed_lag": most} if most else {}),
+    )
+
+
+def retention(look: Look) -> dg.AssetCheckResult:
+    """The topic's retention is far from what the stream has not read."""
+    unread = look.unread
+    limit = retention_seconds(look.settings.kafka, look.spec.topic.name)
+    passed = not unread.lost and (limit is None or unread.age < RETENTION_ALARM * limit)
+    return dg.AssetCheckResult(
+        passed=passed,
+        description=None
+        if passed
+        else f"Start the stream, or raise the topic's retention.ms: {unread.lost} offsets are lost already.",
+        metadata={
+            "oldest_unread_hours": round(unread.age / 3600, 2),
+            "retention_hours": "unlimited" if limit is None else round(limit / 3600, 1),
+            "records_lost": unread.lost,
+        },
+    )
+
+
+def accounting(look: Look) -> dg.AssetCheckResult:
+    """Records read = rows + dead letters, for each partition of the topic."""
+    per_partition = recent_accounts(look.spec, look.settings)
+    return dg.AssetCheckResult(
+        passed=all(account.exact for account in per_partition),
+        metadata={
+            "rows": sum(account.rows for account in per_partition),
+            "dead_letters": sum(account.dead_letters for account in per_partition),
+            "in_flight": sum(account.in_flight for account in per_partition),
+            "partitions": dg.MetadataValue.table(
+                [
+                    dg.TableRecord(
+                        {
+                            "partition": account.partition, "low": account.low, "high": account.high,
+                            "rows": account.rows, "dead_letters": account.dead_letters,
+                            "missing": account.missing, "in_flight": account.in_flight,
+                            "exact": account.exact,
+                        }
+                    )
+                    for account in per_partition
+                ]
+            ),
+        },
+    )  # fmt: skip
+
+
+def broker_time(look: Look) -> dg.AssetCheckResult:
+    """The topic keeps the broker's time of each record."""
+    servers, topic = look.settings.kafka, look.spec.topic.name
+    found = topic_settings(servers, topic)
+    problem = broker_time_problem(topic, found, servers)
+    return dg.AssetCheckResult(
+        passed=problem is None,
+        description=problem,
+        metadata={"message.timestamp.type": found.get("message.timestamp.type", "unknown")},
+    )
+
+
+@dataclass(frozen=True)
+class StreamCheck:
+    """A check of a stream. Its running stream evaluates it with each report, or only every `every` seconds."""
+
+    key: dg.AssetCheckKey
+    description: str
+    look: Callable[[Look], dg.AssetCheckResult]
+    every: float = 0.0
+
+    def result(self, look: Look) -> dg.AssetCheckResult:
+        """What it finds; what keeps it from looking is a failure with words."""
+        try:
+            return self.look(look)
+        except (KafkaException, ShopStreamsError) as problem:
             return dg.AssetCheckResult(passed=False, description=str(problem))
-        return dg.AssetCheckResult(
-            passed=all(account.exact for account in per_partition),
-            metadata={
-                "rows": sum(account.rows for account in per_partition),
-                "dead_letters": sum(account.dead_letters for account in per_partition),
-                "in_flight": sum(account.in_flight for account in per_partition),
-                "partitions": dg.MetadataValue.table(
-                    [
-                        dg.TableRecord(
-                            {
-                                "partition": account.partition, "low": account.low, "high": account.high,
-                                "rows": account.rows, "dead_letters": account.dead_letters,
-                                "missing": account.missing, "in_flight": account.in_flight,
-                                "exact": account.exact,
-                            }
-                        )
-                        for account in per_partition
-                    ]
-                ),
-            },
-        )  # fmt: skip
 
-    @dg.asset_check(
-        asset=spec.output,
-        name="retention",
-        description=f"{spec.name} reads its records long before the topic's retention takes them.",
+
+def alive_key(spec: StreamSpec) -> dg.AssetCheckKey:
+    """The check that says how the stream is."""
+    return dg.AssetCheckKey(stream_key(spec), "alive")
+
+
+def stream_checks(spec: StreamSpec) -> list[StreamCheck]:
+    """`alive` on the stream's own asset, the others on its output; the accounting is a table's alone."""
+    output, topic = spec.output, spec.topic.name
+    found = [
+        StreamCheck(alive_key(spec), f"{spec.name} runs, and says in words how it is.", alive),
+        StreamCheck(
+            dg.AssetCheckKey(output, "lag"),
+            f"The oldest record of {topic} that {spec.name} has not read is younger than LAG_ALARM_SECONDS.",
+            lag,
+        ),
+        StreamCheck(
+            dg.AssetCheckKey(output, "retention"),
+            f"{spec.name} reads its records long before the topic's retention takes them.",
+            retention,
+            SELDOM_SECONDS,
+        ),
+        StreamCheck(
+            dg.AssetCheckKey(output, "broker_time"),
+            f"Topic {topic} keeps the broker's time of each record, not the producer's.",
+            broker_time,
+            SELDOM_SECONDS,
+        ),
+        StreamCheck(
+            dg.AssetCheckKey(output, "accounting"),
+            f"Records read = rows + dead letters, for each partition of the topic, of the last {RECENT_HOURS} hours: none "
+            "missing, none twice. The accounting of the topic has the hours before.",
+            accounting,
+            SELDOM_SECONDS,
+        ),
+    ]
+    return found if spec.sink.table else found[:-1]
+
+
+def build_check(spec: StreamSpec, check: StreamCheck) -> dg.AssetChecksDefinition:
+    """The check as Dagster's schedule and a person run it."""
+
+    @dg.asset_check(asset=check.key.asset_key, name=check.key.name, description=check.description)
+    def evaluate(context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+        return check.result(Look(spec, settings, context.instance))
+
+    return evaluate
+
+
+def build_checks(spec: StreamSpec) -> list[dg.AssetChecksDefinition]:
+    """The checks of the stream's assets."""
+    return [build_check(spec, check) for check in stream_checks(spec)]
+
+
+def evaluation(key: dg.AssetCheckKey, result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """The result as an event, for who logs it outside of a check's own run."""
+    return dg.AssetCheckEvaluation(
+        asset_key=key.asset_key,
+        check_name=key.name,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
     )
-    def retention() -> dg.AssetCheckResult:
-        settings = get_settings()
-        read_to = committed_offsets(spec.checkpoint(settings), spec.topic.name)
-        marks = offset_ranges(settings.kafka, spec.topic.name)
-        unread = {number: (read_to.get(number, low), high) for number, (low, high) in marks.items()}
-        lost = sum(max(0, low - unread[number][0]) for number, (low, _) in marks.items())
-        limit = retention_seconds(settings.kafka, spec.topic.name)
-        held = {number: (max(first, marks[number][0]), end) for number, (first, end) in unread.items()}
-        oldest = oldest_timestamp(settings.kafka, spec.topic.name, held)
-        age = 0.0 if oldest is None else max(0.0, time.time() - oldest)
-        passed = not lost and (limit is None or age < RETENTION_ALARM * limit)
-        return dg.AssetCheckResult(
-            passed=passed,
-            description=None
-            if passed
-            else f"Start the stream, or raise the topic's retention.ms: {lost} offsets are lost already.",
-            metadata={
-                "oldest_unread_hours": round(age / 3600, 2),
-                "retention_hours": "for ever" if limit is None else round(limit / 3600, 1),
-                "records_lost": lost,
-            },
-        )
-
-    @dg.asset_check(
-        asset=spec.output,
-        name="broker_time",
-        description=f"Topic {spec.topic.name} keeps the broker's time of each record, not the producer's.",
-    )
-    def broker_time() -> dg.AssetCheckResult:
-        servers = get_settings().kafka
-        found = topic_settings(servers, spec.topic.name)
-        problem = broker_time_problem(spec.topic.name, found, servers)
-        return dg.AssetCheckResult(
-            passed=problem is None,
-            description=problem,
-            metadata={"message.timestamp.type": found.get("message.timestamp.type", "unknown")},
-        )
-
-    return [lag, accounting, retention, broker_time] if spec.sink.table else [lag, retention, broker_time]

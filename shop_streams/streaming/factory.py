@@ -1,6 +1,7 @@
 """StreamSpec -> everything that Dagster shows of a stream: job with one op, topic and output assets, checks, sensor."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import dagster as dg
 
@@ -13,6 +14,9 @@ from shop_streams.streaming.run import run_stream
 from shop_streams.streaming.spec import StreamSpec, stream_key, topic_key
 from shop_streams.streaming.switch import keep_alive_name
 from shop_streams.topics import Topic
+
+CODE_LOCATION = "shop_streams"
+SILENT = timedelta(minutes=5)  # a running stream reports each minute
 
 
 def topic_asset(topic: Topic, group: str, owners: Sequence[str]) -> dg.AssetSpec:
@@ -56,6 +60,12 @@ def stream_asset(spec: StreamSpec, owners: Sequence[str]) -> dg.AssetSpec:
         kinds={"spark"},
         owners=list(owners),
         deps=[topic_key(spec.topic), *spec.reads],
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=SILENT),
+        metadata={
+            "switch": dg.MetadataValue.url(f"/locations/{CODE_LOCATION}/sensors/{keep_alive_name(spec.name)}"),
+            "reads": dg.MetadataValue.asset(topic_key(spec.topic)),
+            "fills": dg.MetadataValue.asset(spec.output),
+        },
         tags={"shop_streams/stream": spec.name},
     )
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import dagster as dg
 
 from shop_streams.runs import UNFINISHED, backoff_seconds, created_at, mark_failed
 from shop_streams.settings import Settings
+from shop_streams.streaming.checks import alive_key, alive_result, evaluation
+from shop_streams.streaming.condition import Condition, condition
 from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
 from shop_streams.streaming.spec import StreamSpec
@@ -159,6 +161,15 @@ def _runs(instance: dg.DagsterInstance, job: str) -> tuple[list[Run], Run | None
     return unfinished, finished
 
 
+def dead_stream(spec: StreamSpec, lease: Lease | None, decision: Decision, ttl: float) -> dg.AssetCheckEvaluation:
+    """The failed check `alive` of a stream whose run has died or failed: it says so at once, before the next run does."""
+    found = Condition(decision.why, alive=False)
+    if lease is not None:
+        ended = replace(lease, failures=decision.memory.failures)
+        found = condition(ended, ttl, on=True, unread=None)
+    return evaluation(alive_key(spec), alive_result(found))
+
+
 def build_sensor(spec: StreamSpec, job: dg.JobDefinition, settings_of: Callable[[], Settings]) -> dg.SensorDefinition:
     """The stream's switch: on means "this stream should run", off means "this stream should rest"."""
 
@@ -193,6 +204,8 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition, settings_of: Callable[
             mark_failed(context.instance, run_id, why)
         if lease is not None and lease.failures != decision.memory.failures:
             leases.note_failures(spec.name, decision.memory.failures)
+        if stale is not None or decision.memory.failures > memory.failures:
+            context.instance.report_runless_asset_event(dead_stream(spec, lease, decision, settings.lease_seconds))
         cursor = json.dumps(asdict(decision.memory))
         if not decision.start:
             return dg.SensorResult(skip_reason=dg.SkipReason(decision.why), cursor=cursor)

@@ -61,6 +61,16 @@ class BatchProgress:
             num_input_rows=int(source.get("numInputRows") or 0),
         )
 
+    def speed(self) -> dict[str, Any]:
+        """The numbers as the UI plots them."""
+        return {
+            "input_rows_per_second": round(self.input_rows_per_second, 1),
+            "processed_rows_per_second": round(self.processed_rows_per_second, 1),
+            "batch_duration_ms": self.batch_duration_ms,
+            "batch_rows": self.num_input_rows,
+            "batch_id": str(self.batch_id),
+        }
+
 
 @dataclass
 class Reporter:
@@ -71,6 +81,7 @@ class Reporter:
 
     spec: StreamSpec
     settings: Settings
+    run_id: str
     sidecar: Sidecar | None = None
     reported: dict[str, int] = field(default_factory=dict)
     last_batch: int = -1
@@ -85,9 +96,19 @@ class Reporter:
         return reader.row_counts(table.uri(self.settings), table.partition_by[0]) if table else {}
 
     def events(self, sample: BatchProgress | None, lag: int | None) -> list[dg.AssetMaterialization]:
-        """The materializations that are due now; none when nothing has changed since the last call."""
+        """One report: of the stream itself also when nothing has arrived, of its output only what has grown since the last."""
         new = sample is not None and sample.batch_id != self.last_batch
-        return (self._of_batch(sample, lag) if sample is not None and new else []) + self._of_sidecar()
+        numbers: dict[str, Any] = {
+            "dead_letters": reader.row_counts(DEAD_LETTERS.uri(self.settings), "domain").get(self.spec.domain, 0),
+            "run": dg.MetadataValue.dagster_run(self.run_id),
+        } | ({"consumer_lag": lag} if lag is not None else {})
+        if sample is not None and new:
+            numbers |= sample.speed()
+        elif not lag:
+            numbers |= {"input_rows_per_second": 0.0, "processed_rows_per_second": 0.0, "batch_rows": 0}
+        # The output is partitioned by event time, and the UI plots it so; the stream's own asset is plotted over time.
+        stream = dg.AssetMaterialization(stream_key(self.spec), metadata=numbers)
+        return [stream, *(self._of_output(sample) if sample is not None and new else []), *self._of_sidecar()]
 
     def _of_sidecar(self) -> list[dg.AssetMaterialization]:
         if self.sidecar is None or self.spec.sidecar is None:
@@ -101,24 +122,14 @@ class Reporter:
         self.last_metrics = metrics
         return [dg.AssetMaterialization(self.spec.sidecar.output, metadata=dict(metrics))]
 
-    def _of_batch(self, sample: BatchProgress, lag: int | None) -> list[dg.AssetMaterialization]:
+    def _of_output(self, sample: BatchProgress) -> list[dg.AssetMaterialization]:
+        self.last_batch = sample.batch_id
+        if self.spec.sink.table is None:
+            return [dg.AssetMaterialization(self.spec.output, metadata={"batch_id": str(sample.batch_id)})]
         counts = self._counts()
         grown = {key: rows for key, rows in sorted(counts.items()) if self.reported.get(key) != rows}
-        self.reported, self.last_batch = counts, sample.batch_id
-        letters = reader.row_counts(DEAD_LETTERS.uri(self.settings), "domain").get(self.spec.domain, 0)
-        speed: dict[str, Any] = {
-            "input_rows_per_second": round(sample.input_rows_per_second, 1),
-            "processed_rows_per_second": round(sample.processed_rows_per_second, 1),
-            "batch_duration_ms": sample.batch_duration_ms,
-            "batch_rows": sample.num_input_rows,
-            "batch_id": str(sample.batch_id),
-            "dead_letters": letters,
-        } | ({"consumer_lag": lag} if lag is not None else {})
-        # The output is partitioned by event time, and the UI plots it so; the stream's own asset is plotted over time.
-        stream = dg.AssetMaterialization(stream_key(self.spec), metadata=speed)
-        if self.spec.sink.table is None:
-            return [stream, dg.AssetMaterialization(self.spec.output, metadata={"batch_id": str(sample.batch_id)})]
-        return [stream] + [
+        self.reported = counts
+        return [
             dg.AssetMaterialization(
                 self.spec.output,
                 partition=key,

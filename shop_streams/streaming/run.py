@@ -31,10 +31,12 @@ from shop_streams.streaming.priority import TURN_SECONDS, turn_to_start
 from shop_streams.streaming.progress import BatchProgress, Reporter, consumer_lag
 from shop_streams.streaming.query import STOP_SECONDS, SparkGone, probe_spark, stop_queries, wait_for_spark
 from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
+from shop_streams.streaming.run_checks import RunChecks
 from shop_streams.streaming.spec import Sidecar, StreamContext, StreamSpec
 from shop_streams.streaming.switch import KeepAliveSwitch
 
 START_SECONDS = 120.0
+REPORT_SECONDS = 60.0  # a report reads the topic and, four times an hour, the lake
 NARROW_SECONDS = 1800.0  # a start that narrows a batch down reads it many times, and must keep its lease meanwhile
 ASK_SECONDS = 2.0
 TOLD_SECONDS = 600.0
@@ -115,6 +117,7 @@ class StreamRun:
         self._rest_request = RestRequest.of(settings)
         self._sample: BatchProgress | None = None
         self._ends: dict[str, int] = {}
+        self._checks = RunChecks(context, spec, settings)
         self._due: list[dg.AssetMaterialization] = []
         self._last_report = time.monotonic() - settings.report_seconds
         self._beats = 0
@@ -139,6 +142,9 @@ class StreamRun:
                     self._identity = topic_identity(settings.kafka, spec.topic.name)
                 with spec.sidecar.run(settings, spec.name, lease.epoch) if spec.sidecar else nullcontext() as sidecar:
                     self._watch(query, lease, sidecar)
+        with suppress(*DATABASE_ERRORS):
+            if not self._rest_request.made():
+                self._checks.log()  # who was switched off says so itself
 
     @contextmanager
     def _stopping_queries(self, spark: SparkSession, lease: HeldLease) -> Iterator[None]:
@@ -158,7 +164,7 @@ class StreamRun:
     def _watch(self, query: Any, lease: HeldLease, sidecar: Sidecar | None) -> None:
         """Beat and report until there is a reason to rest."""
         settings = self._settings
-        reporter = Reporter(self._spec, settings, sidecar)
+        reporter = Reporter(self._spec, settings, self._context.run_id, sidecar)
         reporter.start()
         patience = Patience(settings.lease_seconds, self._print)
         while True:
@@ -172,7 +178,7 @@ class StreamRun:
                 progress = {"end_offsets": self._ends, "batch_id": batch, "topic_identity": self._identity}
                 lease.beat(lag, progress)
                 self._require_run()
-                self._report(reporter, lag)
+                self._report(reporter, lag, lease)
                 reason = self._reason_to_rest()
             if reason:
                 self._say(reason)
@@ -224,14 +230,19 @@ class StreamRun:
             state = "was deleted" if run is None else f"is {run.status.value} for Dagster"
             raise DagsterExecutionInterruptedError(f"run {self._context.run_id} {state}: it stops at a batch boundary")
 
-    def _report(self, reporter: Reporter, lag: int | None) -> None:
-        if not self._due and time.monotonic() - self._last_report >= self._settings.report_seconds:
-            self._due = reporter.events(self._sample, lag)
-            if self._due:
+    def _report(self, reporter: Reporter, lag: int | None, lease: HeldLease) -> None:
+        if not self._due and time.monotonic() - self._last_report < self._settings.report_seconds:
+            return
+        with lease.beating(self._settings.beat_seconds, REPORT_SECONDS):
+            if not self._due:
+                self._due = reporter.events(self._sample, lag)
                 self._last_report = time.monotonic()
-        while self._due:  # one that Dagster's storage did not take stays due
-            self._context.log_event(self._due[0])
-            del self._due[0]
+            while self._due:  # one that Dagster's storage did not take stays due
+                self._context.log_event(self._due[0])
+                del self._due[0]
+            self._checks.log()
+            for _ in self._context.consume_events():  # they are stored; the context would keep each until the run ends
+                pass
 
     def _reason_to_rest(self) -> str | None:
         if self._rest_request.made():
@@ -284,7 +295,7 @@ def _failing_with_advice(context: dg.OpExecutionContext, spec: StreamSpec, setti
         wait_until_it_answers(lambda: context.instance.get_run_by_id(context.run_id), TOLD_SECONDS)
         with suppress(*DATABASE_ERRORS):
             Leases(settings.postgres).note_problem(
-                spec.name, context.run_id, f"{error} {next_step}"[:PROBLEM_CHARACTERS]
+                spec.name, context.run_id, f"{str(error).rstrip('.')}. {next_step}"[:PROBLEM_CHARACTERS]
             )
         raise dg.Failure(
             description=f"{spec.name}: {error}",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shop_streams.cli.main import COUNTED
+from shop_streams.cli.status import COUNTED
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.jars import parse_java_version
 from shop_streams_tests.harness import PORTS, Stack, free_ports
@@ -124,6 +124,18 @@ def test_unknown_table_and_domain(tmp_path: Path) -> None:
     )
 
 
+def test_status_of_a_home_that_is_not_there_says_so(tmp_path: Path) -> None:
+    answer = run("status", SHOP_STREAMS_HOME=str(tmp_path / "home"))
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr.startswith(f"error: There is no home {tmp_path / 'home'}, so nothing runs.")
+    assert not (tmp_path / "home").exists()
+
+
+def test_status_of_a_stopped_home_does_not_guess(tmp_path: Path) -> None:
+    answer = run("status", "--json", SHOP_STREAMS_HOME=str(tmp_path))
+    assert {stream["says"] for stream in json.loads(answer.stdout)["streams"].values()} == {"the stack is stopped"}
+
+
 def test_status_has_the_shape_that_others_build_on(stack: Stack) -> None:
     state = json.loads(stack.cli("status", "--json").stdout)
     assert set(state) == {"services", "endpoints", "streams", "topics"}
@@ -134,7 +146,7 @@ def test_status_has_the_shape_that_others_build_on(stack: Stack) -> None:
     assert state["endpoints"]["collector_url"] == f"http://127.0.0.1:{stack.settings.collector_port}"
     assert set(state["topics"]["events"]) == {"offsets", "records", *COUNTED}
     assert set(state["streams"]["app_events_ingest"]) == {
-        "state", "run_id", "pid", "epoch", "lag", "beat_age_seconds", "problem",
+        "state", "run_id", "pid", "epoch", "lag", "beat_age_seconds", "problem", "says",
     }  # fmt: skip
 
 

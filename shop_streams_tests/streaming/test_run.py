@@ -44,7 +44,12 @@ class World:
         self.settings = get_settings().model_copy(update={"lease_seconds": 0.2, "beat_seconds": 0.01})
         instance = SimpleNamespace(get_run_by_id=lambda _id: self.run, all_instigator_state=self._switches)
         self.context = SimpleNamespace(
-            instance=instance, run=self.run, run_id="run", log=SimpleNamespace(info=self.said.append), log_event=print
+            instance=instance,
+            run=self.run,
+            run_id="run",
+            log=SimpleNamespace(info=self.said.append),
+            log_event=print,
+            consume_events=list,
         )
         monkeypatch.setattr(run, "Leases", lambda _dsn: self)
         monkeypatch.setattr(run, "RestRequest", SimpleNamespace(of=lambda _settings: self))
@@ -54,6 +59,9 @@ class World:
         monkeypatch.setattr(run, "_start", self._start)
         monkeypatch.setattr(run, "topic_identity", lambda *_: self.topic)
         monkeypatch.setattr(run, "stop_queries", self._stop)
+        self.checks_logged: list[str] = []
+        self.switched_off = False
+        monkeypatch.setattr(run, "RunChecks", lambda *_: SimpleNamespace(log=self._log_checks))
         monkeypatch.setattr(run, "Reporter", lambda *_: SimpleNamespace(start=print, events=lambda *_: []))
 
     def execute(self) -> None:
@@ -80,12 +88,15 @@ class World:
     def note_problem(self, _stream: str, _run_id: str, problem: str) -> None:
         self.noted = problem
 
+    def _log_checks(self) -> None:
+        self.checks_logged.append("at rest" if self.released else "running")
+
     epoch = 1
 
     def _switches(self) -> list[Any]:
         if self.database:
             raise self.database
-        return []
+        return [SimpleNamespace(instigator_name=keep_alive_name(INGEST.name), is_running=not self.switched_off)]
 
     def _start(self, *_: Any) -> Any:
         return FINISHED_AT_ONCE
@@ -172,9 +183,17 @@ def test_a_stack_that_is_stopped_ends_the_run_in_peace(world: World, monkeypatch
     world.execute()
     assert (world.stopped, world.released) == ([True], True)
     assert "the stack is being stopped" in world.said[-1]
+    assert world.checks_logged == ["running"]
     world.stopped.clear()
     world.execute()  # one that was starting meanwhile does not begin at all
     assert world.stopped == []
+
+
+def test_a_stream_that_was_switched_off_logs_its_checks_once_more(world: World) -> None:
+    """Nobody else would say for a quarter of an hour that it rests."""
+    world.switched_off = True
+    world.execute()
+    assert world.checks_logged == ["running", "at rest"]
 
 
 def test_a_topic_that_is_made_again_while_its_stream_runs_ends_the_run(world: World) -> None:

@@ -1,0 +1,116 @@
+"""How a stream is, in words: its check `alive` and `shop-streams status` say the same."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from shop_streams.kafka import offset_ranges, oldest_timestamp
+from shop_streams.runs import backoff_seconds
+from shop_streams.settings import Settings
+from shop_streams.streaming.checkpoint import committed_offsets
+from shop_streams.streaming.lease import Lease
+from shop_streams.streaming.spec import StreamSpec
+
+CAUSE_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class Unread:
+    """What a stream has not committed of its topic: offsets, seconds since the oldest record arrived (by the broker's time).
+
+    `lost` counts the offsets among them that retention has taken already.
+    """
+
+    records: int
+    age: float
+    lost: int = 0
+
+
+def read_unread(spec: StreamSpec, settings: Settings) -> Unread:
+    """Ask the checkpoint and the topic, whether the stream runs or not.
+
+    Raises:
+        KafkaException: the broker does not answer, or has no such topic.
+        TopicSilent: it sends no record.
+    """
+    committed = committed_offsets(spec.checkpoint(settings), spec.topic.name)
+    ranges = offset_ranges(settings.kafka, spec.topic.name)
+    unread = {number: (max(low, committed.get(number, low)), high) for number, (low, high) in ranges.items()}
+    records = sum(max(0, high - first) for first, high in unread.values())
+    oldest = oldest_timestamp(settings.kafka, spec.topic.name, unread) if records else None
+    return Unread(
+        records,
+        0.0 if oldest is None else max(0.0, time.time() - oldest),
+        sum(max(0, low - committed.get(number, low)) for number, (low, _) in ranges.items()),
+    )
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`says` in words; `alive`: it runs or starts; `wanted`: a person has not switched it off."""
+
+    says: str
+    alive: bool
+    wanted: bool = True
+
+
+def condition(
+    lease: Lease | None, ttl: float, on: bool, unread: Unread | None, starting: float | None = None
+) -> Condition:
+    """The stream's condition.
+
+    Args:
+        ttl: seconds for which a beat keeps the lease fresh.
+        on: whether the stream's switch is on.
+        unread: None when Kafka does not answer, or was not asked.
+        starting: seconds since a run was requested that has no lease yet.
+    """
+    waits = f", {_records(unread)} wait" if unread and unread.records else ""
+    if lease is not None and lease.fresh(ttl):
+        if lease.lag is None and unread is not None:
+            return Condition(f"starting since {duration(lease.held_for)}{waits}", alive=True)
+        by_hand = "" if on else "; a person started it while its switch is off"
+        return Condition(f"running for {duration(lease.held_for)}, {behind(unread)}{by_hand}", alive=True)
+    if starting is not None and on:
+        return Condition(f"starting since {duration(starting)}{waits}", alive=True)
+    if lease is None:
+        return Condition(f"has never run{'' if on else '; its switch is off'}{waits}", alive=False, wanted=on)
+    cause = f": {_cause(lease.problem)}" if lease.problem else ""
+    if not on:
+        failed = f"; its last run failed{cause}" if cause else ""
+        return Condition(f"switched off by a person{waits}{failed}", alive=False, wanted=False)
+    if lease.failures or cause:
+        times = "once" if lease.failures <= 1 else f"{lease.failures} times"
+        pause = backoff_seconds(lease.failures) - lease.beat_age
+        again = f"in {duration(pause)}" if pause > 0 else "now"
+        return Condition(f"failed {times}{cause or ': its process died or hung'}; next try {again}{waits}", alive=False)
+    ago = duration(lease.beat_age)
+    ended = f"stopped {ago} ago" if lease.released else f"silent for {ago}: its process died or hangs"
+    return Condition(f"{ended}; its switch starts it again{waits}", alive=False)
+
+
+def behind(unread: Unread | None) -> str:
+    """How far behind its topic a running stream is: records, and the age of the oldest."""
+    if unread is None:
+        return "Kafka does not answer"
+    return f"{_records(unread)} = {duration(unread.age)} behind" if unread.records else "nothing waits"
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `14 min`, `30 h` or `3 days`: two digits tell enough."""
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def _records(unread: Unread) -> str:
+    return f"{unread.records:,} record{'' if unread.records == 1 else 's'}"
+
+
+def _cause(problem: str) -> str:
+    """The first sentence of a problem's text: `status` and the run have all of it."""
+    sentence = re.split(r"(?<=[.!?])\s+(?=[A-Z])", problem.strip().splitlines()[0])[0]
+    return sentence.rstrip(".")[:CAUSE_CHARACTERS]
