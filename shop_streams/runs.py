@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import dagster as dg
 import psutil
@@ -45,6 +46,21 @@ def mark_failed(instance: dg.DagsterInstance, run_id: str, why: str) -> None:
 def this_process() -> str:
     """This process, told apart from a later one with the same id: host, pid, and when it began."""
     return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
+
+
+def end_process(host: str, pid: int, there_at: float) -> bool:
+    """Kill the process of this host that had this id at `there_at` (seconds since 1970); whether there was one.
+
+    What runs on another host, or began later and only has the same id, is left alone.
+    """
+    if host != socket.gethostname():
+        return False
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        if process.create_time() < there_at and process.status() != psutil.STATUS_ZOMBIE:
+            process.kill()  # a stopped one or one that hangs would not hear of anything else
+            return True
+    return False
 
 
 def is_gone(process: str, silent_for: Callable[[str], float | None]) -> bool:

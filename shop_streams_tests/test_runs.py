@@ -1,0 +1,48 @@
+"""The process of a run that is declared dead is ended, and nobody else's."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from shop_streams.runs import end_process
+from shop_streams_tests.harness import wait_for
+
+
+@pytest.fixture
+def stopped() -> Iterator[psutil.Process]:
+    """A process that hangs as one does after SIGSTOP."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = psutil.Process(child.pid)
+    process.suspend()
+    wait_for("it to stop", lambda: process.status() == psutil.STATUS_STOPPED, 10)
+    yield process
+    child.kill()
+    child.wait()
+
+
+def test_a_stopped_process_is_ended(stopped: psutil.Process) -> None:
+    assert end_process(socket.gethostname(), stopped.pid, time.time())
+    stopped.wait(10)
+    assert not end_process(socket.gethostname(), stopped.pid, time.time())  # once
+
+
+@pytest.mark.parametrize("case", ["another host", "a later process with the same id"])
+def test_another_process_with_the_same_id_is_left_alone(stopped: psutil.Process, case: str) -> None:
+    host, there_at = socket.gethostname(), time.time()
+    if case == "another host":
+        host += "-2"
+    else:
+        there_at -= 60
+    assert not end_process(host, stopped.pid, there_at)
+    assert stopped.status() == psutil.STATUS_STOPPED
+
+
+def test_a_process_that_has_ended_is_no_error() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert not end_process(socket.gethostname(), child.pid, time.time())
