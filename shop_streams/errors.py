@@ -5,7 +5,12 @@ from collections.abc import Callable
 
 
 class ShopStreamsError(Exception):
-    """An expected failure. Its text says what is wrong and what to do next; the CLI prints it without a traceback."""
+    """An expected failure. Its text says what is wrong and what to do next; the CLI prints it without a traceback.
+
+    `next_step` is what a stream's run that fails with it says next to its text.
+    """
+
+    next_step = "Read the way out above; the sensor tries again."
 
 
 def in_one_line(run: Callable[[], int]) -> int:

@@ -21,19 +21,11 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, fie
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shop_streams.addresses import absolute, lake_address, plain, postgres_address
-from shop_streams.environment import DAGSTER_POSTGRES, SUPERVISED_MARK, adapt
+from shop_streams.environment import DAGSTER_POSTGRES, SMALL_MACHINE, SUPERVISED_MARK, adapt
 from shop_streams.errors import ShopStreamsError
 
 PREFIX = "SHOP_STREAMS_"
 SECRET_SETTINGS = ("track_token", "postgres_dsn", "spark_remote")
-# The optimizing compiler stays on: without it Spark takes in less than half. On one or two cores Java's usual collector only
-# takes threads from the work; SerialGC has none of its own. And code is optimized after 40 times as many calls as usual: what
-# carries records gets there within a second, what only starts never does. A restart of Spark with four streams then takes
-# 6 core-seconds of the optimizing compiler instead of 19, and `aggregate` stays as fast (`make bench ARGS="restart aggregate"`).
-SMALL_MACHINE = (
-    "-XX:+UseSerialGC -XX:+IgnoreUnrecognizedVMOptions -XX:Tier4InvocationThreshold=200000"
-    " -XX:Tier4MinInvocationThreshold=24000 -XX:Tier4CompileThreshold=600000 -XX:Tier4BackEdgeThreshold=1600000"
-)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -76,6 +68,7 @@ class Settings(BaseSettings):
     promotion_sweep_seconds: float = Field(30, gt=0)
 
     lease_seconds: float = Field(15, gt=2)
+    stall_seconds: float = 600  # a stream whose records wait and that commits no batch for so long is not alive
     beat_seconds: float = Field(2, gt=0)
     report_seconds: float = Field(60, ge=1)
     restart_unhealthy_seconds: float = Field(180, ge=1)
@@ -92,6 +85,13 @@ class Settings(BaseSettings):
     @classmethod
     def _given(cls, value: Any, info: ValidationInfo) -> Any:
         return value if str(value).strip() else cls.model_fields[str(info.field_name)].default  # empty is the default
+
+    @field_validator("stall_seconds")
+    @classmethod
+    def _longer_than_a_lease(cls, value: float, info: ValidationInfo) -> float:
+        if value <= info.data.get("lease_seconds", 0):
+            raise ValueError("must be more than SHOP_STREAMS_LEASE_SECONDS")
+        return value
 
     @property
     def local_host(self) -> str:

@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 from shop_streams.settings import Settings, get_settings
 
 CALL_RETRIES = 4  # after 0.05, 0.2, 0.8 and 3.2 s
+STOP_TIMEOUT = "10s"
 
 
 def open_session(settings: Settings) -> SparkSession:
@@ -26,6 +27,8 @@ def open_session(settings: Settings) -> SparkSession:
             "spark.remote": settings.spark_with_token,
             "spark.sql.session.timeZone": "UTC",
             "spark.sql.shuffle.partitions": str(settings.state_partitions),
+            # By default Spark waits without limit for a batch to be interrupted, and so never stops the worker that it waits for.
+            "spark.sql.streaming.stopTimeout": STOP_TIMEOUT,
             "spark.sql.streaming.stateStore.providerClass": (
                 "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
             ),

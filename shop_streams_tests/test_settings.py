@@ -33,6 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("SHOP_STREAMS_KAFKA_PORT", "many", "SHOP_STREAMS_KAFKA_PORT='many': input should be a valid integer"),
         ("SHOP_STREAMS_KAFKA_PORT", "70000", "SHOP_STREAMS_KAFKA_PORT='70000': input should be less than or equal to 65535"),
         ("SHOP_STREAMS_LEASE_SECONDS", "soon", "SHOP_STREAMS_LEASE_SECONDS='soon': input should be a valid number"),
+        ("SHOP_STREAMS_STALL_SECONDS", "15", "SHOP_STREAMS_STALL_SECONDS='15': must be more than SHOP_STREAMS_LEASE_SECONDS"),
         ("SHOP_STREAMS_SALES_WINDOW_ANCHOR", "day", "input should be 'hour' or 'first_event'"),
         ("SHOP_STREAMS_HOME", "/tmp/a,b", "can't have ','; choose another folder"),
         ("SHOP_STREAMS_HOME", "/tmp/100%25", "can't have '%25'; choose another folder"),

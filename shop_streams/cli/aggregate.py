@@ -23,7 +23,7 @@ from shop_streams.settings import Settings
 from shop_streams.spark import open_session
 from shop_streams.streaming import identity
 from shop_streams.streaming.checkpoint import CheckpointMetadata, committed_offsets
-from shop_streams.streaming.run import SparkGone, probe_spark
+from shop_streams.streaming.query import SparkGone, probe_spark
 from shop_streams.terminal import speaker
 from shop_streams.topics import Topic, broker_time_problem, create_topics, topic_settings
 

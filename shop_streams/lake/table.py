@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pyspark.errors import PySparkException
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
+from shop_streams.errors import ShopStreamsError
 from shop_streams.lake import reader
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _DELTA_TYPES = {"int": "integer", "bigint": "long"}  # the other names are the s
 _NARROWER = {("long", "decimal(38,0)")}  # an earlier version's column, which is written on as it is
 
 
-class SchemaMismatch(Exception):
+class SchemaMismatch(ShopStreamsError):
     """The table on disk has not the columns that this version writes."""
 
 

@@ -104,15 +104,15 @@ def prepare_stores(settings: Settings) -> None:
     from shop_streams.defs.promotions.tables import create_subscribers
     from shop_streams.local.database_zone import require_utc
     from shop_streams.marts.failures import MartFailures
+    from shop_streams.streaming.batch_failures import BatchFailures
     from shop_streams.streaming.lease import Leases
-    from shop_streams.streaming.narrowing import Narrowing
     from shop_streams.topics import create_topics
 
     require_utc(settings)
     create_topics(settings, TOPICS)
     Leases(settings.postgres).create_table()
     ProcessBeats(settings.postgres).create_table()
-    Narrowing(settings.postgres).create_tables()
+    BatchFailures(settings.postgres).create_tables()
     MartFailures(settings.postgres, "").create_table()
     RestRequest.of(settings).create_table()
     RestRequest.of(settings).clear()

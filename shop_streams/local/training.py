@@ -109,8 +109,8 @@ def _work(settings: Settings) -> None:
     """What a start of the streams does on the server: all queries side by side, until they have read their topics."""
     from shop_streams.defs.domains import DOMAINS
     from shop_streams.spark import open_session
-    from shop_streams.streaming.run import begin_query
     from shop_streams.streaming.spec import StreamContext
+    from shop_streams.streaming.start import begin_query
     from shop_streams.topics import create_topics
 
     domains = [domain for domain in DOMAINS if domain.name in TRAINED]

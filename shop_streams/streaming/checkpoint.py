@@ -19,8 +19,10 @@ from pyspark.sql import SparkSession
 from shop_streams.errors import ShopStreamsError
 
 
-class CheckpointMismatch(Exception):
+class CheckpointMismatch(ShopStreamsError):
     """A setting that the checkpoint can't follow has changed since it was made."""
+
+    next_step = "Read the two ways out above; the sensor tries again."
 
 
 @dataclass(frozen=True)

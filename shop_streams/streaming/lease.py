@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg2
 
+from shop_streams.errors import ShopStreamsError
 from shop_streams.postgres import short_transaction
 
 DDL = """
@@ -55,19 +56,24 @@ select stream, run_id, pid, host, epoch, lag, progress, failures, problem, relea
 """
 
 
-class LeaseHeld(Exception):
+class LeaseHeld(ShopStreamsError):
     """Another run holds a fresh lease on this stream."""
 
+    next_step = "Nothing to do: the stream runs elsewhere. Terminate that run first if you want this one."
 
-class Superseded(Exception):
+
+class Superseded(ShopStreamsError):
     """A newer epoch exists: this holder is a zombie and must not touch the stream again."""
+
+    next_step = "Nothing to do: a newer run took over while this one was paused."
 
 
 @dataclass(frozen=True)
 class Lease:
     """One stream's lease as the database sees it now; ages in seconds, lag in offsets.
 
-    `problem` is why the last run failed, until another one beats. `failures` is what the keep-alive sensor noted: runs in a row that failed before they had run soundly.
+    `problem` is why the last run failed, until another one has committed a batch or has nothing left to commit. `failures`
+    is what the keep-alive sensor noted: runs in a row that failed before they had run soundly.
     """
 
     stream: str
@@ -112,20 +118,14 @@ class Leases:
     def create_table(self) -> None:
         """Create the table where it is missing."""
         with short_transaction(self.dsn) as cursor:
-            cursor.execute(
-                "select pg_advisory_xact_lock(hashtext('stream_leases'))"
-            )  # DDL races are errors in PostgreSQL
+            cursor.execute("select pg_advisory_xact_lock(hashtext('stream_leases'))")  # DDL races are errors
             cursor.execute(DDL)
             cursor.execute("alter table stream_leases add column if not exists failures integer not null default 0")
             cursor.execute("alter table stream_leases add column if not exists problem text")
 
     @contextmanager
     def hold(self, stream: str, run_id: str, ttl: float, say: Callable[[str], None]) -> Iterator[HeldLease]:
-        """Hold the stream's lease for this process as long as the block lasts, and give it back however it ends.
-
-        Raises:
-            LeaseHeld: somebody beat within the last `ttl` seconds; says who.
-        """
+        """Hold the stream's lease for this process while the block lasts; `LeaseHeld` says who else has it."""
         epoch = self.acquire(stream, run_id, os.getpid(), socket.gethostname(), ttl)
         say(f"lease taken: epoch {epoch}")
         rests = False
@@ -157,23 +157,12 @@ class Leases:
             )
         return int(row["epoch"])
 
-    def beat(self, stream: str, epoch: int, lag: int | None, progress: dict[str, Any]) -> None:
-        """Say that the holder of `epoch` is alive.
+    def keep(self, stream: str, epoch: int, columns: str = "", values: tuple[Any, ...] = ()) -> None:
+        """Say that the holder of `epoch` is alive, and set `columns` to `values`: `, name = %s`.
 
         Raises:
             Superseded: a newer holder exists.
         """
-        self._touch(stream, epoch, ", lag = %s, progress = %s, problem = null", (lag, json.dumps(progress)))
-
-    def keep(self, stream: str, epoch: int) -> None:
-        """Say that the holder of `epoch` is alive, and leave its numbers as they are.
-
-        Raises:
-            Superseded: a newer holder exists.
-        """
-        self._touch(stream, epoch)
-
-    def _touch(self, stream: str, epoch: int, columns: str = "", values: tuple[Any, ...] = ()) -> None:
         with short_transaction(self.dsn) as cursor:
             cursor.execute(
                 f"update stream_leases set beat_at = clock_timestamp(){columns}"
@@ -229,13 +218,14 @@ class HeldLease:
     stream: str
     epoch: int
 
-    def beat(self, lag: int | None, progress: dict[str, Any]) -> None:
-        """Say that the holder is alive.
+    def beat(self, lag: int | None, progress: dict[str, Any] | None, sound: bool = False) -> None:
+        """Say that the holder is alive. Without `progress` the last one stays; one that is `sound` ends the last problem.
 
         Raises:
             Superseded: a newer holder exists.
         """
-        self.leases.beat(self.stream, self.epoch, lag, progress)
+        columns = ", lag = %s, progress = coalesce(%s, progress), problem = case when %s then null else problem end"
+        self.leases.keep(self.stream, self.epoch, columns, (lag, json.dumps(progress) if progress else None, sound))
 
     @contextmanager
     def beating(self, every: float, at_most: float) -> Iterator[None]:

@@ -8,7 +8,6 @@ full disk, is never blamed on a record.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import psycopg2
@@ -20,46 +19,23 @@ from pyspark.sql import functions as F
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import record_at, topic_identity
 from shop_streams.lake.write import append_small_batch
-from shop_streams.postgres import short_transaction
 from shop_streams.settings import Settings
+from shop_streams.streaming.batch_failures import BatchFailures
 from shop_streams.streaming.checkpoint import PlannedBatch, planned_batch
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, poisoned_in
+from shop_streams.streaming.query import RESTARTED, said
 from shop_streams.streaming.records import LAST_MOMENT, read_offsets
 from shop_streams.streaming.spec import StreamContext, StreamSpec
 
 FAILURES_BEFORE = 3  # of the same batch
 MOST_CULPRITS = 100
 REASON_CHARACTERS = 500
-DDL = """
-create table if not exists batch_failures (
-    stream   text primary key,
-    batch_id bigint not null,
-    failures integer not null
-);
-create table if not exists poisoned_records (
-    stream          text not null,
-    kafka_partition integer not null,
-    kafka_offset    bigint not null,
-    reason          text not null,
-    found_at        timestamptz not null default clock_timestamp(),
-    primary key (stream, kafka_partition, kafka_offset)
-);
-"""
-COUNT = """
-insert into batch_failures as known values (%(stream)s, %(batch_id)s, 1)
-on conflict (stream) do update
-   set failures = case when known.batch_id = excluded.batch_id then known.failures + 1 else 1 end,
-       batch_id = excluded.batch_id
-returning failures
-"""
-
 
 # Errors of the machine, the network or another service, as Spark, Kafka and PostgreSQL name them.
 SURROUNDINGS = (
     "OutOfMemory", "No space left", "Concurrent", "ConnectionError", "Connection refused", "connect back", "Timeout",
-    "org.apache.kafka.common.errors", "KafkaException", "KAFKA_DATA_LOSS", "UNAVAILABLE", "SESSION_CLOSED",
-    "SESSION_CHANGED", "INVALID_HANDLE", "SparkContext was shut down", "OperationalError", "InterfaceError", "RpcError",
-    "DatabaseAway",
+    "org.apache.kafka.common.errors", "KafkaException", "KAFKA_DATA_LOSS", "UNAVAILABLE", "DEADLINE_EXCEEDED",
+    "OperationalError", "InterfaceError", "RpcError", *RESTARTED,
 )  # fmt: skip
 
 
@@ -73,12 +49,6 @@ class Span(NamedTuple):
 
 class NotOneRecord(ShopStreamsError):
     """The batch fails, and no record of it fails alone."""
-
-
-def said(error: Exception) -> str:
-    """What an error says, without the stack traces of Spark's Java, which name everything that Spark can do."""
-    text = str(error).split("JVM stacktrace")[0].split("\n\tat ")[0].strip()
-    return f"{type(error).__name__}: {text}"
 
 
 def is_of_surroundings(error: Exception) -> bool:
@@ -131,55 +101,6 @@ def without(spans: Sequence[Span], places: Sequence[tuple[int, int]]) -> list[Sp
     return left
 
 
-@dataclass(frozen=True)
-class Narrowing:
-    """What is known of failing batches and poisoned records, in the database behind `dsn`."""
-
-    dsn: str
-
-    def create_tables(self) -> None:
-        """Create the tables where they are missing."""
-        with short_transaction(self.dsn) as cursor:
-            cursor.execute("select pg_advisory_xact_lock(hashtext('poisoned_records'))")  # DDL races are errors
-            cursor.execute(DDL)
-
-    def count(self, stream: str, batch_id: int) -> int:
-        """Count a failure of a stream's batch; how often in a row this batch has failed."""
-        with short_transaction(self.dsn) as cursor:
-            cursor.execute(COUNT, {"stream": stream, "batch_id": batch_id})
-            return int(cursor.fetchone()["failures"])
-
-    def failures(self, stream: str, batch_id: int) -> int:
-        """How often in a row this batch has failed."""
-        with short_transaction(self.dsn) as cursor:
-            cursor.execute(
-                "select failures from batch_failures where stream = %s and batch_id = %s", (stream, batch_id)
-            )
-            row = cursor.fetchone()
-            return int(row["failures"]) if row else 0
-
-    def poisoned(self, stream: str) -> list[tuple[int, int]]:
-        """(partition, offset) of the records of its topic that a stream leaves out."""
-        with short_transaction(self.dsn) as cursor:
-            cursor.execute("select kafka_partition, kafka_offset from poisoned_records where stream = %s", (stream,))
-            return [(row["kafka_partition"], row["kafka_offset"]) for row in cursor.fetchall()]
-
-    def note(self, stream: str, found: Sequence[tuple[int, int, str]]) -> None:
-        """Write down records that a stream leaves out from now on."""
-        with short_transaction(self.dsn) as cursor:
-            for partition, offset, reason in found:
-                cursor.execute(
-                    "insert into poisoned_records values (%s, %s, %s, %s) on conflict do nothing",
-                    (stream, partition, offset, reason),
-                )
-
-    def forget(self, stream: str) -> None:
-        """Forget all of a stream that begins anew: the offsets may be another topic's."""
-        with short_transaction(self.dsn) as cursor:
-            cursor.execute("delete from poisoned_records where stream = %s", (stream,))
-            cursor.execute("delete from batch_failures where stream = %s", (stream,))
-
-
 def leave_out(records: DataFrame, places: Sequence[tuple[int, int]]) -> DataFrame:
     """The records without those at some (partition, offset)."""
     for partition in sorted({number for number, _ in places}):
@@ -200,7 +121,7 @@ def spans_of(batch: PlannedBatch, earliest: Mapping[int, int]) -> list[Span]:
 def due(spec: StreamSpec, settings: Settings) -> PlannedBatch | None:
     """The stream's next batch if it has failed often, else None."""
     batch = planned_batch(spec.checkpoint(settings), spec.topic.name)
-    if batch is None or Narrowing(settings.postgres).failures(spec.name, batch.batch_id) < FAILURES_BEFORE:
+    if batch is None or BatchFailures(settings.postgres).failures(spec.name, batch.batch_id) < FAILURES_BEFORE:
         return None
     return batch
 
@@ -214,7 +135,7 @@ def narrow(spec: StreamSpec, context: StreamContext, earliest: Mapping[int, int]
     """
     settings, topic = context.settings, spec.topic.name
     batch = due(spec, settings)
-    known = Narrowing(settings.postgres)
+    known = BatchFailures(settings.postgres)
     if batch is None:
         return 0
     spans = without(spans_of(batch, earliest), known.poisoned(spec.name))

@@ -11,12 +11,19 @@ import psycopg2
 from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import SQLAlchemyError
 
+from shop_streams.errors import ShopStreamsError
+
 # What the driver, Dagster's storage and Dagster's own retries raise for it.
 DATABASE_ERRORS = (psycopg2.Error, SQLAlchemyError, DagsterPostgresException)
 
 
-class DatabaseAway(Exception):
+class DatabaseAway(ShopStreamsError):
     """PostgreSQL has not answered for longer than a lease lasts."""
+
+    next_step = (
+        "PostgreSQL holds the leases and Dagster's records: see logs/postgres.log in the home folder. "
+        "The sensor starts the stream again once it is back."
+    )
 
 
 class Patience:

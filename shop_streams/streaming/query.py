@@ -6,44 +6,141 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+import grpc
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings
+
+T = TypeVar("T")
 
 PROBE_SECONDS = 2.0
 SPARK_WAIT_SECONDS = 45.0
 BOUNDARY_SECONDS = 20.0
 STOP_SECONDS = 30.0  # to a batch boundary, and for the call itself
+CLOSE_SECONDS = 15.0  # Spark's client waits for 10 s for what it has told the server to forget
+CALL_SECONDS = 30.0  # for questions that a healthy server answers in milliseconds
+
+# How Spark names that a session's server is not there any more, in the words of the old server or of the new one.
+RESTARTED = (
+    "SESSION_NOT_FOUND", "SESSION_CLOSED", "SESSION_CHANGED", "INVALID_HANDLE", "RESPONSE_ALREADY_RECEIVED",
+    "NO_ACTIVE_SESSION", "SparkContext was shut down", "stopped SparkContext",
+)  # fmt: skip
+UNANSWERED = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")  # gRPC's status codes
 
 
-class SparkGone(Exception):
+class SparkGone(ShopStreamsError):
     """Spark's server does not answer."""
+
+    next_step = "The sensor starts the stream again once Spark is back. `shop-streams status` tells its state."
+
+
+class SparkRestarted(ShopStreamsError):
+    """Spark's server is another process than the one that the query was started on."""
+
+    next_step = "Nothing to do: the sensor starts the stream again, and the batch is repeated."
+
+
+class QueryEnded(ShopStreamsError):
+    """The streaming query is no longer active."""
+
+    next_step = "Read the cause above; the sensor tries again."
+
+
+def said(error: Exception) -> str:
+    """What an error says, without the stack traces of Spark's Java, which name everything that Spark can do."""
+    text = str(error).split("JVM stacktrace")[0].split("\n\tat ")[0].strip()
+    return f"{type(error).__name__}: {text}"
+
+
+def in_plain_words(error: Exception, settings: Settings) -> Exception:
+    """SparkGone or SparkRestarted for an error of Spark's client that means just that; any other error as it is."""
+    if not isinstance(error, (PySparkException, QueryEnded)):
+        return error
+    if any(words in said(error) for words in RESTARTED):
+        return SparkRestarted("Spark was restarted, and its queries ended with it.")
+    status = getattr(error, "getGrpcStatusCode", None)
+    if status is not None and status().name in UNANSWERED:
+        return SparkGone(f"Spark's server at {_address(settings)} went away in the middle of a call.")
+    return error
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """What the call gives. It is made in a thread of its own: a stopped server leaves it without an answer for good.
+
+    Raises:
+        SparkGone: no answer within `seconds`; or whatever the call raises.
+    """
+    outcome: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:  # raised again by `result`, in the caller's thread
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, name="calls Spark", daemon=True).start()
+    try:
+        return outcome.result(seconds)
+    except TimeoutError as error:
+        if outcome.done():  # the call's own
+            raise
+        raise SparkGone(f"Spark has not answered within {seconds:.0f} s.") from error
 
 
 def probe_spark(settings: Settings) -> None:
     """Fail within seconds when the server is down: Spark Connect's own client would retry for minutes."""
-    host, port = settings.spark_address
     try:
-        socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
+        socket.create_connection(settings.spark_address, timeout=PROBE_SECONDS).close()
     except OSError as error:
-        raise SparkGone(f"no Spark server answers at {host}:{port}: {error}") from error
+        raise SparkGone(f"no Spark server answers at {_address(settings)}: {error}") from error
 
 
-def wait_for_spark(settings: Settings) -> None:
-    """Give a server that is just being restarted the time to come back."""
+def wait_for_spark(settings: Settings, seconds: float = SPARK_WAIT_SECONDS) -> None:
+    """Give a server that is just being restarted the time to come back.
+
+    Waits for its first words: a stopped server's port is open, but its clients would hang, even at their process's end.
+    """
+    from pyspark.sql.connect.client import DefaultChannelBuilder  # brings pandas; the graph is loaded without it
+
+    options = [("grpc.max_reconnect_backoff_ms", 500)]
+    channel = DefaultChannelBuilder(settings.spark_with_token, options).toChannel()
     try:
-        for attempt in Retrying(
-            retry=retry_if_exception_type(SparkGone),
-            stop=stop_after_delay(SPARK_WAIT_SECONDS),
-            wait=wait_fixed(0.5),
-        ):
-            with attempt:
-                probe_spark(settings)
-    except RetryError as error:
-        raise SparkGone(str(error.last_attempt.exception())) from error
+        grpc.channel_ready_future(channel).result(seconds)
+    except grpc.FutureTimeoutError as error:
+        raise SparkGone(f"no Spark server has answered at {_address(settings)} within {seconds:.0f} s") from error
+    finally:
+        channel.close()
+
+
+def _address(settings: Settings) -> str:
+    host, port = settings.spark_address
+    return f"{host}:{port}"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What Spark tells of a query: why it has `ended` (None while it has not), and its last progress report.
+
+    `in_batch`: its trigger is active.
+    """
+
+    ended: str | None
+    progress: Any = None
+    in_batch: bool = False
+
+
+def look_at(query: Any) -> Look:
+    """Ask Spark."""
+    if not query.isActive:
+        return Look(str(query.exception() or "the query was stopped from outside of its run"))
+    return Look(None, query.lastProgress, query.status["isTriggerActive"])
 
 
 def stop_at_batch_boundary(query: Any) -> None:
@@ -71,7 +168,8 @@ def stop_queries(
         try:
             probe()
             for query in spark.streams.active:
-                stop_at_batch_boundary(query) if at_boundary else query.stop()
+                with suppress(PySparkException):  # one that is not interrupted in time ends with its session
+                    stop_at_batch_boundary(query) if at_boundary else query.stop()
             spark.stop()  # also ends a query whose start was interrupted
             outcome[0] = None
         except Exception as error:  # said by the caller: what is under way matters more, and must not be hidden by it
@@ -80,4 +178,6 @@ def stop_queries(
     thread = threading.Thread(target=work, name="stops the query", daemon=True)  # may hang in a call to Spark
     thread.start()
     thread.join(seconds)
+    if outcome[0] is not None:
+        spark.client.close()  # or its last words to a server that hangs would keep this process from ending
     return outcome[0]

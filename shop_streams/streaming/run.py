@@ -7,40 +7,48 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import dagster as dg
 from confluent_kafka import KafkaException
-from dagster import DagsterExecutionInterruptedError
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
-from tenacity import retry, retry_if_exception, stop_after_delay
 
-from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import topic_identity
-from shop_streams.lake.table import SchemaMismatch
 from shop_streams.settings import Settings
-from shop_streams.streaming import identity, records
-from shop_streams.streaming.checkpoint import CheckpointMetadata, CheckpointMismatch, committed_offsets, planned_batch
-from shop_streams.streaming.lease import HeldLease, LeaseHeld, Leases, Superseded
-from shop_streams.streaming.narrowing import Narrowing, due, leave_out, narrow
-from shop_streams.streaming.patience import DATABASE_ERRORS, DatabaseAway, Patience, wait_until_it_answers
-from shop_streams.streaming.priority import TURN_SECONDS, turn_to_start
+from shop_streams.streaming import identity
+from shop_streams.streaming.batch_failures import BatchFailures
+from shop_streams.streaming.checkpoint import planned_batch
+from shop_streams.streaming.failure import failing_with_advice
+from shop_streams.streaming.lease import HeldLease, Leases, Superseded
+from shop_streams.streaming.narrowing import due
+from shop_streams.streaming.patience import DATABASE_ERRORS, Patience
+from shop_streams.streaming.priority import TURN_SECONDS
 from shop_streams.streaming.progress import BatchProgress, Reporter, consumer_lag
-from shop_streams.streaming.query import STOP_SECONDS, SparkGone, probe_spark, stop_queries, wait_for_spark
+from shop_streams.streaming.query import (
+    CALL_SECONDS,
+    CLOSE_SECONDS,
+    STOP_SECONDS,
+    Look,
+    QueryEnded,
+    in_plain_words,
+    look_at,
+    probe_spark,
+    stop_queries,
+    wait_for_spark,
+    within,
+)
 from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
 from shop_streams.streaming.run_checks import RunChecks
-from shop_streams.streaming.spec import Sidecar, StreamContext, StreamSpec
+from shop_streams.streaming.spec import Sidecar, StreamSpec
+from shop_streams.streaming.stall import QueryStalled, StallWatch, stalled
+from shop_streams.streaming.start import START_SECONDS, start_in_turn
 from shop_streams.streaming.switch import KeepAliveSwitch
 
-START_SECONDS = 120.0
 REPORT_SECONDS = 60.0  # a report reads the topic and, four times an hour, the lake
 NARROW_SECONDS = 1800.0  # a start that narrows a batch down reads it many times, and must keep its lease meanwhile
 ASK_SECONDS = 2.0
-TOLD_SECONDS = 600.0
-PROBLEM_CHARACTERS = 2000
 BEATS_TO_LOOK_FOR_THE_RUN = 3
 
 
@@ -54,53 +62,8 @@ def run_stream(
     Raises:
         dg.Failure: whatever went wrong, with the next step. The query is stopped by then.
     """
-    with _failing_with_advice(context, spec, settings):
+    with failing_with_advice(context, spec, settings):
         StreamRun(context, spec, settings, spark_of).run()
-
-
-def start_query(
-    spec: StreamSpec, settings: Settings, spark: SparkSession, say: Callable[[str], None] = print, **trigger: Any
-) -> Any:
-    """Prepare the sink and start the query on its checkpoint. `trigger` as in `DataStreamWriter.trigger`."""
-    stream = StreamContext(spark, settings, spec.name, spec.topic.name, spec.checkpoint(settings))
-    metadata = CheckpointMetadata(spark, stream.checkpoint)
-    known = Narrowing(settings.postgres)
-    if metadata.find(identity.NOTE) is None:  # a new checkpoint
-        known.forget(spec.name)
-    metadata.require_unchanged(spec.fixed_settings(settings))
-    earliest = identity.require_unchanged(
-        metadata, settings.kafka, spec.topic.name, committed_offsets(stream.checkpoint, spec.topic.name)
-    )
-    spec.sink.prepare(stream)
-    narrow(spec, stream, earliest, say)
-    return begin_query(spec, stream, known.poisoned(spec.name), **trigger)
-
-
-def begin_query(
-    spec: StreamSpec, stream: StreamContext, poisoned: Sequence[tuple[int, int]] = (), **trigger: Any
-) -> Any:
-    """Start the query on its checkpoint, without the records at `poisoned`, each a (partition, offset)."""
-    source = records.read_stream(
-        stream.spark, stream.settings.kafka, stream.topic, spec.max_offsets(stream.settings), spec.record_columns
-    )
-    return (
-        spec.sink.writer(leave_out(source, poisoned), stream)
-        .queryName(spec.name)
-        .option("checkpointLocation", stream.checkpoint)
-        .trigger(**trigger)
-        .start()
-    )
-
-
-@retry(
-    # Spark waits 10 s for the Python worker of a foreachBatch to call back: too short on a machine that is busy starting.
-    retry=retry_if_exception(lambda error: isinstance(error, PySparkException) and "connect back" in str(error)),
-    stop=stop_after_delay(START_SECONDS),
-    reraise=True,
-)
-def _start(spec: StreamSpec, settings: Settings, spark: SparkSession, say: Callable[[str], None]) -> Any:
-    with turn_to_start(settings.postgres, settings.spark):
-        return start_query(spec, settings, spark, say, processingTime=f"{spec.interval_seconds(settings)} seconds")
 
 
 class StreamRun:
@@ -134,11 +97,11 @@ class StreamRun:
                 return
             with lease.beating(settings.beat_seconds, START_SECONDS):  # a cold server takes its time
                 wait_for_spark(settings)
-                spark = self._spark_of()
+                spark = within(START_SECONDS, self._spark_of)
             with self._stopping_queries(spark, lease):
-                narrows = due(spec, settings) is not None
-                with lease.beating(settings.beat_seconds, NARROW_SECONDS if narrows else TURN_SECONDS + START_SECONDS):
-                    query = _start(spec, settings, spark, self._say)
+                limit = NARROW_SECONDS if due(spec, settings) else TURN_SECONDS + START_SECONDS
+                with lease.beating(settings.beat_seconds, limit):
+                    query = within(limit, lambda: start_in_turn(spec, settings, spark, self._say))
                     self._identity = topic_identity(settings.kafka, spec.topic.name)
                 with spec.sidecar.run(settings, spec.name, lease.epoch) if spec.sidecar else nullcontext() as sidecar:
                     self._watch(query, lease, sidecar)
@@ -148,65 +111,85 @@ class StreamRun:
 
     @contextmanager
     def _stopping_queries(self, spark: SparkSession, lease: HeldLease) -> Iterator[None]:
-        """Stop the query when the block ends, however it ends: at a batch boundary, unless a newer run took over."""
-        superseded = False
+        """Stop the query when the block ends, however it ends: at a batch boundary, if it is to be expected and ours to wait for."""
+        at_boundary = True
         try:
             yield
-        except Superseded:
-            superseded = True
+        except (Superseded, QueryStalled):
+            at_boundary = False
             raise
         finally:
-            with lease.beating(self._settings.beat_seconds, STOP_SECONDS):
-                problem = stop_queries(spark, lambda: probe_spark(self._settings), at_boundary=not superseded)
+            with lease.beating(self._settings.beat_seconds, STOP_SECONDS + CLOSE_SECONDS):
+                problem = stop_queries(spark, lambda: probe_spark(self._settings), at_boundary)
             if problem:
                 self._say(f"the query could not be stopped: {problem}")
 
     def _watch(self, query: Any, lease: HeldLease, sidecar: Sidecar | None) -> None:
-        """Beat and report until there is a reason to rest."""
-        settings = self._settings
-        reporter = Reporter(self._spec, settings, self._context.run_id, sidecar)
+        """Beat and report until there is a reason to rest.
+
+        Raises:
+            QueryStalled: records wait, and no batch has committed for too long.
+        """
+        spec, settings = self._spec, self._settings
+        reporter = Reporter(spec, settings, self._context.run_id, sidecar)
         reporter.start()
         patience = Patience(settings.lease_seconds, self._print)
+        watch = StallWatch()
         while True:
             probe_spark(settings)
-            lag = self._look_at(query)
+            with lease.beating(settings.beat_seconds, CALL_SECONDS):
+                look = within(CALL_SECONDS, lambda: look_at(query))
+            newest = self._take(look)
+            waiting = consumer_lag(settings.kafka, spec.topic.name, self._ends)
+            lag = waiting if self._ends else None
             if sidecar is not None:
                 sidecar.check()
+            stood_still = watch.stood_still(newest.batch_id if newest else None, self._ends, waiting, look.in_batch)
             reason = None
             with patience():  # what talks to PostgreSQL, the beat first
-                batch = self._sample.batch_id if self._sample else None
-                progress = {"end_offsets": self._ends, "batch_id": batch, "topic_identity": self._identity}
-                lease.beat(lag, progress)
+                lease.beat(lag, self._progress(), watch.sound)
                 self._require_run()
                 self._report(reporter, lag, lease)
                 reason = self._reason_to_rest()
             if reason:
                 self._say(reason)
                 return
+            if stood_still > settings.stall_seconds + spec.interval_seconds(
+                settings
+            ):  # between two triggers nothing commits
+                raise stalled(spec, settings, stood_still, waiting)
             time.sleep(settings.beat_seconds)
 
-    def _look_at(self, query: Any) -> int | None:
-        """Take in what the query has done; its lag in offsets, None while the broker or the first batch is missing."""
-        if not query.isActive:
+    def _take(self, look: Look) -> BatchProgress | None:
+        """Keep what the query has done; its newest report, None before its first."""
+        if look.ended is not None:
+            probe_spark(self._settings)
             self._require_topic()  # Spark's own words for a topic that is gone say nothing of what to do
-            problem = query.exception()
-            self._count_failure()
-            raise QueryEnded(str(problem) if problem else "the query was stopped from outside of its run")
-        topic = self._spec.topic.name
-        newest = BatchProgress.of(query.lastProgress, topic)
+            error = in_plain_words(QueryEnded(look.ended), self._settings)
+            if isinstance(error, QueryEnded):  # with a server that is gone its batch has not failed
+                self._count_failure()
+            raise error
+        newest = BatchProgress.of(look.progress, self._spec.topic.name)
         if newest is not None and (self._sample is None or newest.num_input_rows):  # Spark reports idle moments too
             self._sample = newest
         self._ends = (newest.end_offsets if newest else {}) or self._ends
         if self._beats % BEATS_TO_LOOK_FOR_THE_RUN == 0:
             self._require_topic()
-        return consumer_lag(self._settings.kafka, topic, self._ends) if self._ends else None
+        return newest
+
+    def _progress(self) -> dict[str, Any] | None:
+        """For the lease; None before the first report: it keeps what the last run has done."""
+        if not self._ends:
+            return None
+        batch_id = self._sample.batch_id if self._sample else None
+        return {"end_offsets": self._ends, "batch_id": batch_id, "topic_identity": self._identity}
 
     def _count_failure(self) -> None:
         """A batch that fails again and again is narrowed down at a later start."""
         batch = planned_batch(self._spec.checkpoint(self._settings), self._spec.topic.name)
         if batch is not None:
             with suppress(*DATABASE_ERRORS):
-                times = Narrowing(self._settings.postgres).count(self._spec.name, batch.batch_id)
+                times = BatchFailures(self._settings.postgres).count(self._spec.name, batch.batch_id)
                 self._say(f"batch {batch.batch_id} has failed {times} times")
 
     def _require_topic(self) -> None:
@@ -228,7 +211,9 @@ class StreamRun:
         run = self._context.instance.get_run_by_id(self._context.run_id)
         if run is None or run.is_finished:
             state = "was deleted" if run is None else f"is {run.status.value} for Dagster"
-            raise DagsterExecutionInterruptedError(f"run {self._context.run_id} {state}: it stops at a batch boundary")
+            raise dg.DagsterExecutionInterruptedError(
+                f"run {self._context.run_id} {state}: it stops at a batch boundary"
+            )
 
     def _report(self, reporter: Reporter, lag: int | None, lease: HeldLease) -> None:
         if not self._due and time.monotonic() - self._last_report < self._settings.report_seconds:
@@ -257,53 +242,3 @@ class StreamRun:
 
     def _print(self, text: str) -> None:
         print(f"{self._spec.name}: {text}", file=sys.stderr, flush=True)
-
-
-class QueryEnded(Exception):
-    """The streaming query is no longer active."""
-
-
-@contextmanager
-def _failing_with_advice(context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings) -> Iterator[None]:
-    """SequenceLock what can go wrong into a `dg.Failure` that says what happened and what to do next."""
-    advice: dict[type[Exception], str] = {
-        LeaseHeld: "Nothing to do: the stream runs elsewhere. Terminate that run first if you want this one.",
-        Superseded: "Nothing to do: a newer run took over while this one was paused.",
-        SparkGone: "The sensor starts the stream again once Spark is back. `shop-streams status` tells its state.",
-        QueryEnded: f"Read the cause above. The checkpoint is {spec.checkpoint(settings)}; the sensor tries again.",
-        CheckpointMismatch: "Read the two ways out above; the sensor tries again.",
-        SchemaMismatch: "Read the way out above; the sensor tries again.",
-        ShopStreamsError: "Read the way out above; the sensor tries again.",
-        PySparkException: "Read the cause above; see logs/spark.log in the home folder. The sensor tries again.",
-        KafkaException: "The broker did not answer, or refused: see logs/kafka.log in the home folder. The sensor tries again.",
-        DatabaseAway: "PostgreSQL holds the leases and Dagster's records: see logs/postgres.log in the home folder. "
-        "The sensor starts the stream again once it is back.",
-        **dict.fromkeys(
-            DATABASE_ERRORS,
-            "PostgreSQL did not answer, or refused: see logs/postgres.log in the home folder. The sensor tries again.",
-        ),
-        Exception: "Nobody has foreseen this. Read the cause above and logs/dagster_code_server.log in the home folder; "
-        "the sensor tries again.",
-    }
-    try:
-        yield
-    except dg.Failure:
-        raise
-    except Exception as error:  # whatever it is: a run that ends without advice leaves its reader alone
-        next_step = next(text for kind, text in advice.items() if isinstance(error, kind))
-        # Dagster writes the failure down, so it must be there again: otherwise the run would end without a word.
-        wait_until_it_answers(lambda: context.instance.get_run_by_id(context.run_id), TOLD_SECONDS)
-        with suppress(*DATABASE_ERRORS):
-            Leases(settings.postgres).note_problem(
-                spec.name, context.run_id, f"{str(error).rstrip('.')}. {next_step}"[:PROBLEM_CHARACTERS]
-            )
-        raise dg.Failure(
-            description=f"{spec.name}: {error}",
-            metadata={
-                "cause": type(error).__name__,
-                "next_step": next_step,
-                "topic": spec.topic.name,
-                "checkpoint": spec.checkpoint(settings),
-            },
-            allow_retries=False,
-        ) from error

@@ -17,8 +17,8 @@ from shop_streams.defs.sales import aggregate
 from shop_streams.lake.table import Table as LakeTable
 from shop_streams.settings import Settings
 from shop_streams.streaming.records import spark_types
-from shop_streams.streaming.run import start_query
 from shop_streams.streaming.spec import lake_stream
+from shop_streams.streaming.start import start_query
 from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.bench.traffic import app_event, console, fill, shop_event
 from shop_streams_tests.bench.worker import Worker, worker

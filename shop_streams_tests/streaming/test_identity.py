@@ -16,9 +16,9 @@ from shop_streams.kafka import held_offsets, read_topic, topic_identity
 from shop_streams.lake import reader
 from shop_streams.spark import open_session
 from shop_streams.streaming.identity import RecordsLost, TopicChanged, require_all_held, require_same
-from shop_streams.streaming.run import start_query
 from shop_streams.streaming.sinks import LakeSink
 from shop_streams.streaming.spec import StreamSpec
+from shop_streams.streaming.start import start_query
 from shop_streams.topics import (
     APPEND_TIME,
     Topic,

@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 
 from shop_streams.beats import ProcessBeats
-from shop_streams.streaming.lease import LeaseHeld, Leases, Superseded
+from shop_streams.streaming.lease import HeldLease, LeaseHeld, Leases, Superseded
 from shop_streams.streaming.rest import RestRequest
 from shop_streams_tests.harness import Stack, wait_for
 
@@ -37,7 +37,7 @@ def test_a_stale_lease_goes_to_the_next_and_the_zombie_finds_out(leases: Leases,
     age(stack, stream, 61)
     assert leases.acquire(stream, "second", 2, "here", 60) == old + 1
     with pytest.raises(Superseded):
-        leases.beat(stream, old, 0, {})
+        HeldLease(leases, stream, old).beat(0, {})
     leases.release(stream, old)  # a zombie's release must not free the newer holder's lease
     assert leases.read()[stream].fresh(60)
 
@@ -67,7 +67,7 @@ def test_only_a_stale_lease_can_be_revoked(leases: Leases, stack: Stack) -> None
     age(stack, stream, 61)
     assert leases.revoke(stream, epoch, 60)
     with pytest.raises(Superseded):
-        leases.beat(stream, epoch, 0, {})
+        HeldLease(leases, stream, epoch).beat(0, {})
 
 
 def test_a_held_lease_is_given_back_however_the_block_ends_and_beats_meanwhile(leases: Leases, stack: Stack) -> None:
@@ -80,6 +80,22 @@ def test_a_held_lease_is_given_back_however_the_block_ends_and_beats_meanwhile(l
         assert leases.read()[stream].lag == 7  # the thread leaves the numbers as they were
         raise RuntimeError
     assert leases.read()[stream].released
+
+
+def test_the_last_progress_and_the_last_problem_stay_until_a_run_has_better_ones(leases: Leases) -> None:
+    stream = f"test_{uuid.uuid4().hex}"
+    with leases.hold(stream, "first", 60, print) as lease:
+        lease.beat(7, {"batch_id": 3})
+        leases.note_problem(stream, "first", "it failed")
+    with leases.hold(stream, "second", 60, print) as lease:
+        lease.beat(None, None)
+        now = leases.read()[stream]
+        assert (now.progress, now.problem, now.lag) == ({"batch_id": 3}, "it failed", None)
+        lease.beat(7, {"batch_id": 4})
+        assert leases.read()[stream].problem == "it failed"
+        lease.beat(0, {"batch_id": 5}, sound=True)
+        now = leases.read()[stream]
+        assert (now.progress, now.problem) == ({"batch_id": 5}, None)
 
 
 def test_a_request_to_rest_is_one_stacks_own(stack: Stack) -> None:

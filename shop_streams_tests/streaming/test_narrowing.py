@@ -28,12 +28,13 @@ from shop_streams.settings import Settings
 from shop_streams.spark import open_session
 from shop_streams.streaming import narrowing
 from shop_streams.streaming.accounting import accounts
+from shop_streams.streaming.batch_failures import BatchFailures
 from shop_streams.streaming.checkpoint import PlannedBatch, planned_batch
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
-from shop_streams.streaming.narrowing import FAILURES_BEFORE, Narrowing, NotOneRecord, Span, culprits, without
-from shop_streams.streaming.run import start_query
+from shop_streams.streaming.narrowing import FAILURES_BEFORE, NotOneRecord, Span, culprits, without
 from shop_streams.streaming.sinks import LakeSink, TopicSink
 from shop_streams.streaming.spec import StreamContext, StreamSpec
+from shop_streams.streaming.start import start_query
 from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.harness import Stack
 
@@ -73,7 +74,7 @@ class Tried:
         self.noted: list[tuple[int, int, str]] = []
         self.buried: list[tuple[int, int, str]] = []
         self.said: list[str] = []
-        monkeypatch.setattr(narrowing, "Narrowing", lambda _dsn: self)
+        monkeypatch.setattr(narrowing, "BatchFailures", lambda _dsn: self)
         monkeypatch.setattr(narrowing, "due", lambda *_: PlannedBatch(7, {0: 0}, {0: size}))
         monkeypatch.setattr(narrowing, "read_offsets", lambda _spark, _servers, _topic, spans, _columns: spans)
         monkeypatch.setattr(narrowing, "_bury", lambda _spec, _settings, found: self.buried.extend(found))
@@ -150,6 +151,8 @@ AWAY = [
     "org.apache.kafka.common.errors.TimeoutException: 60 s",
     "java.lang.OutOfMemoryError: heap",
     "UNAVAILABLE: no server",
+    "[INVALID_HANDLE.SESSION_NOT_FOUND] The handle is invalid.",
+    "SESSION_NOT_FOUND",
 ]
 
 
@@ -200,7 +203,7 @@ def test_a_record_that_fails_its_batch_is_left_out_after_some_failures(stack: St
     stream = a_stream(stack, kind)
     prices = [6, 7, UNLUCKY, 8, 9]
     stack.produce(stream.topic.name, [json.dumps(SALE | {"item_price": price}).encode() for price in prices])
-    known, said = Narrowing(stack.settings.postgres), list[str]()
+    known, said = BatchFailures(stack.settings.postgres), list[str]()
     spark = open_session(stack.settings)
 
     def run() -> BaseException | None:
@@ -236,7 +239,7 @@ def test_a_record_that_fails_its_batch_is_left_out_after_some_failures(stack: St
 def test_a_new_checkpoint_leaves_out_nothing_of_the_old_one(stack: Stack) -> None:
     """Its offsets may be another topic's."""
     stream = a_stream(stack, "lake")
-    known = Narrowing(stack.settings.postgres)
+    known = BatchFailures(stack.settings.postgres)
     known.note(stream.name, [(0, 1, "of the topic that was there before")])
     stack.produce(stream.topic.name, [json.dumps(SALE | {"item_price": price}).encode() for price in (1, 2, 3)])
     query = start_query(stream, stack.settings, open_session(stack.settings), availableNow=True)

@@ -11,8 +11,8 @@ from pyspark.sql import functions as F
 from shop_streams.kafka import read_topic
 from shop_streams.spark import open_session
 from shop_streams.streaming.records import RECORD_COLUMNS, read_offsets
-from shop_streams.streaming.run import start_query
 from shop_streams.streaming.spec import topic_stream
+from shop_streams.streaming.start import start_query
 from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.harness import Stack
 

@@ -18,9 +18,9 @@ from shop_streams.spark import SparkConnect, open_session
 from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.factory import build_job
 from shop_streams.streaming.lease import Leases
-from shop_streams.streaming.run import start_query
 from shop_streams.streaming.sinks import LakeSink
 from shop_streams.streaming.spec import StreamSpec
+from shop_streams.streaming.start import start_query
 from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.harness import Stack, wait_for
 

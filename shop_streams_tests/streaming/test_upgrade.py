@@ -18,9 +18,9 @@ from shop_streams.lake.table import Column, SchemaMismatch, Table
 from shop_streams.lake.write import overwrite_partition
 from shop_streams.spark import open_session
 from shop_streams.streaming.checkpoint import CheckpointMetadata, CheckpointMismatch
-from shop_streams.streaming.run import start_query
 from shop_streams.streaming.sinks import LakeSink, TopicSink
 from shop_streams.streaming.spec import StreamSpec
+from shop_streams.streaming.start import start_query
 from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.fixtures import upgrade_records
 from shop_streams_tests.harness import Stack

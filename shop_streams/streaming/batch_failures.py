@@ -1,0 +1,80 @@
+"""What is known of batches that fail again and again, and of the records that their streams leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shop_streams.postgres import short_transaction
+
+DDL = """
+create table if not exists batch_failures (
+    stream   text primary key,
+    batch_id bigint not null,
+    failures integer not null
+);
+create table if not exists poisoned_records (
+    stream          text not null,
+    kafka_partition integer not null,
+    kafka_offset    bigint not null,
+    reason          text not null,
+    found_at        timestamptz not null default clock_timestamp(),
+    primary key (stream, kafka_partition, kafka_offset)
+);
+"""
+COUNT = """
+insert into batch_failures as known values (%(stream)s, %(batch_id)s, 1)
+on conflict (stream) do update
+   set failures = case when known.batch_id = excluded.batch_id then known.failures + 1 else 1 end,
+       batch_id = excluded.batch_id
+returning failures
+"""
+
+
+@dataclass(frozen=True)
+class BatchFailures:
+    """What is known of failing batches and poisoned records, in the database behind `dsn`."""
+
+    dsn: str
+
+    def create_tables(self) -> None:
+        """Create the tables where they are missing."""
+        with short_transaction(self.dsn) as cursor:
+            cursor.execute("select pg_advisory_xact_lock(hashtext('poisoned_records'))")  # DDL races are errors
+            cursor.execute(DDL)
+
+    def count(self, stream: str, batch_id: int) -> int:
+        """Count a failure of a stream's batch; how often in a row this batch has failed."""
+        with short_transaction(self.dsn) as cursor:
+            cursor.execute(COUNT, {"stream": stream, "batch_id": batch_id})
+            return int(cursor.fetchone()["failures"])
+
+    def failures(self, stream: str, batch_id: int) -> int:
+        """How often in a row this batch has failed."""
+        with short_transaction(self.dsn) as cursor:
+            cursor.execute(
+                "select failures from batch_failures where stream = %s and batch_id = %s", (stream, batch_id)
+            )
+            row = cursor.fetchone()
+            return int(row["failures"]) if row else 0
+
+    def poisoned(self, stream: str) -> list[tuple[int, int]]:
+        """(partition, offset) of the records of its topic that a stream leaves out."""
+        with short_transaction(self.dsn) as cursor:
+            cursor.execute("select kafka_partition, kafka_offset from poisoned_records where stream = %s", (stream,))
+            return [(row["kafka_partition"], row["kafka_offset"]) for row in cursor.fetchall()]
+
+    def note(self, stream: str, found: Sequence[tuple[int, int, str]]) -> None:
+        """Write down records that a stream leaves out from now on."""
+        with short_transaction(self.dsn) as cursor:
+            for partition, offset, reason in found:
+                cursor.execute(
+                    "insert into poisoned_records values (%s, %s, %s, %s) on conflict do nothing",
+                    (stream, partition, offset, reason),
+                )
+
+    def forget(self, stream: str) -> None:
+        """Forget all of a stream that begins anew: the offsets may be another topic's."""
+        with short_transaction(self.dsn) as cursor:
+            cursor.execute("delete from poisoned_records where stream = %s", (stream,))
+            cursor.execute("delete from batch_failures where stream = %s", (stream,))

@@ -1,0 +1,74 @@
+"""How a stream's run fails: with what happened in plain words, and what to do next."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import dagster as dg
+from confluent_kafka import KafkaException
+from pyspark.errors import PySparkException
+
+from shop_streams.errors import ShopStreamsError
+from shop_streams.settings import Settings
+from shop_streams.streaming.lease import Leases
+from shop_streams.streaming.patience import DATABASE_ERRORS, wait_until_it_answers
+from shop_streams.streaming.query import in_plain_words
+from shop_streams.streaming.spec import StreamSpec
+
+TOLD_SECONDS = 600.0
+PROBLEM_CHARACTERS = 2000
+TERMINATED = "terminated: the query was stopped at a batch boundary, and the lease was given back"
+
+# Of errors that are not ours; ours carry their own next step.
+NEXT_STEPS: dict[type[Exception], str] = {
+    PySparkException: "Read the cause above; see logs/spark.log in the home folder. The sensor tries again.",
+    KafkaException: "The broker did not answer, or refused: see logs/kafka.log in the home folder. The sensor tries again.",
+    **dict.fromkeys(
+        DATABASE_ERRORS,
+        "PostgreSQL did not answer, or refused: see logs/postgres.log in the home folder. The sensor tries again.",
+    ),
+    Exception: "Nobody has foreseen this. Read the cause above and logs/dagster_code_server.log in the home folder; "
+    "the sensor tries again.",
+}
+
+
+def next_step(error: Exception) -> str:
+    """What to do about an error."""
+    if isinstance(error, ShopStreamsError):
+        return error.next_step
+    return next(text for kind, text in NEXT_STEPS.items() if isinstance(error, kind))
+
+
+@contextmanager
+def failing_with_advice(context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings) -> Iterator[None]:
+    """Turn what can go wrong into a `dg.Failure` that says what happened and what to do next.
+
+    Dagster writes a termination down as an error, too: it gets words, and no stack trace.
+    """
+    try:
+        yield
+    except dg.Failure:
+        raise
+    except dg.DagsterExecutionInterruptedError as interrupt:
+        sys.tracebacklimit = 0  # the process ends with its run
+        raise dg.DagsterExecutionInterruptedError(str(interrupt) or TERMINATED) from None
+    except Exception as caught:  # whatever it is: a run that ends without advice leaves its reader alone
+        error = in_plain_words(caught, settings)
+        # Dagster writes the failure down, so it must be there again: otherwise the run would end without a word.
+        wait_until_it_answers(lambda: context.instance.get_run_by_id(context.run_id), TOLD_SECONDS)
+        with suppress(*DATABASE_ERRORS):
+            Leases(settings.postgres).note_problem(
+                spec.name, context.run_id, f"{str(error).rstrip('.')}. {next_step(error)}"[:PROBLEM_CHARACTERS]
+            )
+        raise dg.Failure(
+            description=f"{spec.name}: {error}",
+            metadata={
+                "cause": type(error).__name__,
+                "next_step": next_step(error),
+                "topic": spec.topic.name,
+                "checkpoint": spec.checkpoint(settings),
+            },
+            allow_retries=False,
+        ) from (None if isinstance(error, ShopStreamsError) else error)  # its words are enough

@@ -1,0 +1,59 @@
+"""A query that hangs is not alive: records wait, and no batch commits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from shop_streams.errors import ShopStreamsError
+from shop_streams.settings import Settings
+from shop_streams.streaming.checkpoint import planned_batch
+from shop_streams.streaming.spec import StreamSpec
+
+
+class QueryStalled(ShopStreamsError):
+    """The query commits no batch although records wait."""
+
+    next_step = (
+        "The sensor starts the stream again, which repeats the batch. If it stalls again: what does the batch wait for? "
+        "See logs/spark.log and logs/kafka.log in the home folder. SHOP_STREAMS_STALL_SECONDS is the limit."
+    )
+
+
+class StallWatch:
+    """How long a query has stood still. It stands still while something waits and its committed offsets stay the same.
+
+    `sound` once a batch of this run has committed, or nothing was left to commit.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.sound = False
+        self._clock = clock
+        self._since = clock()
+        self._committed: tuple[int | None, dict[str, int]] = (None, {})
+
+    def stood_still(
+        self, batch_id: int | None, end_offsets: Mapping[str, int], waiting: int | None, in_batch: bool
+    ) -> float:
+        """Seconds since the query last got on, or had nothing to do.
+
+        `batch_id` and `end_offsets` (for each partition) are of the last batch that it reports. `waiting` is the number of
+        records that are not committed, None while Kafka does not answer: then the query can't get on either.
+        """
+        committed = (batch_id, dict(end_offsets))
+        if committed != self._committed or (waiting == 0 and not in_batch):
+            self._since, self._committed, self.sound = self._clock(), committed, True
+        return self._clock() - self._since
+
+
+def stalled(spec: StreamSpec, settings: Settings, seconds: float, waiting: int | None) -> QueryStalled:
+    """The failure in words: the batch and the number of waiting records, or Kafka."""
+    batch = planned_batch(spec.checkpoint(settings), spec.topic.name)
+    name = f"batch {batch.batch_id}" if batch else "the next batch, which is not planned yet,"
+    if waiting is None:
+        return QueryStalled(
+            f"Kafka at {settings.kafka} does not answer, and {name} has not been committed for {seconds:.0f} s."
+        )
+    return QueryStalled(
+        f"{name} has not been committed for {seconds:.0f} s, and {waiting} records of topic {spec.topic.name} wait."
+    )

@@ -1,0 +1,65 @@
+"""The start of a stream's query on its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+from tenacity import retry, retry_if_exception, stop_after_delay
+
+from shop_streams.settings import Settings
+from shop_streams.streaming import identity, records
+from shop_streams.streaming.batch_failures import BatchFailures
+from shop_streams.streaming.checkpoint import CheckpointMetadata, committed_offsets
+from shop_streams.streaming.narrowing import leave_out, narrow
+from shop_streams.streaming.priority import turn_to_start
+from shop_streams.streaming.spec import StreamContext, StreamSpec
+
+START_SECONDS = 120.0
+
+
+def start_query(
+    spec: StreamSpec, settings: Settings, spark: SparkSession, say: Callable[[str], None] = print, **trigger: Any
+) -> Any:
+    """Prepare the sink and start the query on its checkpoint. `trigger` as in `DataStreamWriter.trigger`."""
+    stream = StreamContext(spark, settings, spec.name, spec.topic.name, spec.checkpoint(settings))
+    metadata = CheckpointMetadata(spark, stream.checkpoint)
+    known = BatchFailures(settings.postgres)
+    if metadata.find(identity.NOTE) is None:  # a new checkpoint
+        known.forget(spec.name)
+    metadata.require_unchanged(spec.fixed_settings(settings))
+    earliest = identity.require_unchanged(
+        metadata, settings.kafka, spec.topic.name, committed_offsets(stream.checkpoint, spec.topic.name)
+    )
+    spec.sink.prepare(stream)
+    narrow(spec, stream, earliest, say)
+    return begin_query(spec, stream, known.poisoned(spec.name), **trigger)
+
+
+def begin_query(
+    spec: StreamSpec, stream: StreamContext, poisoned: Sequence[tuple[int, int]] = (), **trigger: Any
+) -> Any:
+    """Start the query on its checkpoint, without the records at `poisoned`, each a (partition, offset)."""
+    source = records.read_stream(
+        stream.spark, stream.settings.kafka, stream.topic, spec.max_offsets(stream.settings), spec.record_columns
+    )
+    return (
+        spec.sink.writer(leave_out(source, poisoned), stream)
+        .queryName(spec.name)
+        .option("checkpointLocation", stream.checkpoint)
+        .trigger(**trigger)
+        .start()
+    )
+
+
+@retry(
+    # Spark waits 10 s for the Python worker of a foreachBatch to call back: too short on a machine that is busy starting.
+    retry=retry_if_exception(lambda error: isinstance(error, PySparkException) and "connect back" in str(error)),
+    stop=stop_after_delay(START_SECONDS),
+    reraise=True,
+)
+def start_in_turn(spec: StreamSpec, settings: Settings, spark: SparkSession, say: Callable[[str], None]) -> Any:
+    with turn_to_start(settings.postgres, settings.spark):
+        return start_query(spec, settings, spark, say, processingTime=f"{spec.interval_seconds(settings)} seconds")
