@@ -1,10 +1,11 @@
 """`make faults`: traffic under a seeded plan of faults, and an independent oracle at the end.
 
     make faults DURATION=900 SEED=1
+    python -m shop_streams_tests.faults --only hang "kill spark"
 
 Kills with -9 in turn the collector, the broker, PostgreSQL, Spark's server, a stream's run, Dagster's daemon and its
-code server; takes the broker and PostgreSQL away for two minutes; pauses a stream's run until it has lost its lease, and
-deletes another in Dagster; stops and starts the stack in the ordinary way; opens silent connections to the collector;
+code server; takes the broker and PostgreSQL away for two minutes; stops (SIGSTOP) Spark's server, the broker and a worker
+of Spark for longer than the limits; pauses a stream's run until it has lost its lease, and deletes another in Dagster; stops and starts the stack in the ordinary way; opens silent connections to the collector;
 aborts a Kafka transaction; and fills the disk of the home folder (as root only: the home is then a small disk of its own
 in memory). Exit status 0: nothing lost, nothing twice, nothing else than promised.
 """
@@ -25,7 +26,7 @@ from rich.table import Table
 
 from shop_streams.cli.status import STREAMS
 from shop_streams.settings import Settings
-from shop_streams_tests.faults.plan import faults
+from shop_streams_tests.faults.plan import chosen, faults
 from shop_streams_tests.faults.run import Report, run_faults
 from shop_streams_tests.harness import as_shipped, running_stack
 
@@ -68,6 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--duration", type=float, default=300, help="seconds of faults (default: 300)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same plan (default: 1)")
+    parser.add_argument("--only", nargs="+", metavar="FAULT", help="kinds, or kinds with targets (default: all)")
     options = parser.parse_args()
     with small_disk() as disk:
         if disk is None:
@@ -75,12 +77,12 @@ def main() -> None:
         home = {"HOME": str(disk)} if disk else {}
         usual = {"MART_REPAIR_SECONDS": str(Settings.model_fields["mart_repair_seconds"].default)}
         console.print(f"Seed {options.seed}, {options.duration:.0f} s.")
-        with running_stack(**home, **usual, **as_shipped()) as stack:
+        with running_stack(STALL_SECONDS="40", **home, **usual, **as_shipped()) as stack:
             deadline = time.monotonic() + options.duration
             report = run_faults(
                 stack,
                 options.seed,
-                faults(options.seed, STREAMS, disk is not None),
+                chosen(faults(options.seed, STREAMS, disk is not None), options.only),
                 lambda line: console.print(f"{time.strftime('%H:%M:%S')} {line}", highlight=False),
                 lambda: time.monotonic() < deadline,
             )

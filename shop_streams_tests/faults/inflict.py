@@ -17,6 +17,7 @@ from rich.console import Console
 from shop_streams.cli.status import STREAMS
 from shop_streams.local import stack as local_stack
 from shop_streams.local.supervision import connect
+from shop_streams.postgres import transaction
 from shop_streams_tests.faults.plan import Fault
 from shop_streams_tests.faults.traffic import Traffic
 from shop_streams_tests.harness import Stack, wait_for
@@ -24,6 +25,9 @@ from shop_streams_tests.harness import Stack, wait_for
 DISK_FULL_SECONDS = 10.0
 SILENT_CONNECTIONS = 1500
 AWAY_SECONDS = 120.0
+HANG_SECONDS = 90.0  # longer than a call to Spark may take, and than STALL_SECONDS of `make faults`
+STALLED_SECONDS = 200.0  # until the watchdog has acted
+END_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,10 @@ def inflict(fault: Fault, stack: Stack, traffic: Traffic) -> Aftermath:
             time.sleep(AWAY_SECONDS)
             supervisor.startProcess(fault.target, False)
             return Aftermath()
+        case "hang" if fault.target == "worker":
+            return _stop_a_worker(stack)
+        case "hang":
+            return _stop_a_service(stack, fault.target)
         case "fill_disk":
             _fill_disk(stack)
             return Aftermath()
@@ -65,6 +73,42 @@ def inflict(fault: Fault, stack: Stack, traffic: Traffic) -> Aftermath:
             return Aftermath(since=began)
         case _:
             return _hit_run(fault, stack, began)
+
+
+def _stop_a_service(stack: Stack, name: str) -> Aftermath:
+    """SIGSTOP: its port is open, and it says nothing. Every stream gives up meanwhile, and leaves no process behind."""
+    runs = {stream: psutil.Process(stream_pid(stack, stream)) for stream in STREAMS}
+    epochs = {stream: stack.stream(stream)["epoch"] for stream in STREAMS}
+    service = psutil.Process(service_pid(stack, name))
+    service.suspend()
+    try:
+        time.sleep(HANG_SECONDS)
+    finally:
+        service.resume()
+    return Aftermath(
+        lambda: all(stack.stream(stream)["epoch"] > epoch for stream, epoch in epochs.items()),
+        lambda: [process.wait(END_SECONDS) for process in runs.values()],
+    )
+
+
+def _stop_a_worker(stack: Stack) -> Aftermath:
+    """SIGSTOP of a Python process that runs a stream's batches for Spark, until that stream has another run."""
+    epochs = {stream: stack.stream(stream)["epoch"] for stream in STREAMS}
+    spark = psutil.Process(service_pid(stack, "spark"))
+    worker = next(one for one in spark.children(recursive=True) if "foreach_batch_worker" in " ".join(one.cmdline()))
+    worker.suspend()
+    began = time.monotonic()
+
+    def succeeded() -> bool:
+        return any(stack.stream(stream)["epoch"] > epoch for stream, epoch in epochs.items())
+
+    def wake() -> None:
+        with suppress(psutil.NoSuchProcess):
+            worker.resume()
+            worker.wait(END_SECONDS)
+
+    wait_for("a stream to give up", succeeded, STALLED_SECONDS)
+    return Aftermath(succeeded, wake, began)
 
 
 def _hit_run(fault: Fault, stack: Stack, began: float) -> Aftermath:
@@ -89,8 +133,15 @@ def _hit_run(fault: Fault, stack: Stack, began: float) -> Aftermath:
         process.resume()
         process.wait(60)  # a zombie finds out at its next beat, and ends
 
+    on_another_host(stack, fault.target)
     process.suspend()
     return Aftermath(succeeded, wake, since=began)
+
+
+def on_another_host(stack: Stack, stream: str) -> None:
+    """Let the stream's run look like one of another host: the sensor can't end it there."""
+    with transaction(stack.settings.postgres) as cursor:
+        cursor.execute("update stream_leases set host = 'another host' where stream = %s", (stream,))
 
 
 def _restart(stack: Stack) -> None:

@@ -17,6 +17,7 @@ from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.app_events.streams import INGEST
 from shop_streams.lake import reader
 from shop_streams.local.supervision import connect
+from shop_streams_tests.faults.inflict import on_another_host
 from shop_streams_tests.harness import Stack, wait_for
 from shop_streams_tests.streaming.bad_records import exact
 
@@ -82,15 +83,20 @@ def test_a_killed_run_process_is_replaced(stack: Stack) -> None:
     assert_each_is_a_row_once(stack, ids)
 
 
-def test_a_paused_run_loses_its_lease_and_gives_up_when_it_wakes(stack: Stack) -> None:
+@pytest.mark.parametrize("host", ["here", "elsewhere"])
+def test_a_paused_run_loses_its_lease_and_is_ended_or_gives_up_when_it_wakes(stack: Stack, host: str) -> None:
     with traffic(stack) as ids:
         before = stack.wait_running(NAME)
         zombie = psutil.Process(before["pid"])
+        if host == "elsewhere":
+            on_another_host(stack, NAME)
         zombie.suspend()
         try:
             successor = stack.wait_running(NAME, before["epoch"])
+            assert has_ended(zombie.pid) == (host == "here")  # the sensor has killed it
         finally:
-            zombie.resume()
+            if host == "elsewhere":
+                zombie.resume()
         zombie.wait(60)
     assert_each_is_a_row_once(stack, ids)
     assert stack.wait_running(NAME)["run_id"] == successor["run_id"]  # the zombie stopped its own query only
@@ -100,6 +106,9 @@ def test_terminate_stops_cleanly_and_the_sensor_starts_again(stack: Stack) -> No
     before = stack.wait_running(NAME)
     stack.graphql("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=before["run_id"])
     wait_for("the run to be canceled", lambda: run_status(stack, before["run_id"]) == "CANCELED")
+    errors = stack.graphql(ERRORS, id=before["run_id"])["logsForRun"]["events"]
+    shown = [event["error"] for event in errors if event.get("error")]
+    assert shown and all("stopped at a batch boundary" in one["message"] and not one["stack"] for one in shown)
     assert stack.wait_running(NAME, before["epoch"])["run_id"] != before["run_id"]
 
 
@@ -153,6 +162,8 @@ def test_a_run_that_somebody_deleted_ends_and_gives_its_lease_back(stack: Stack)
     wait_for("the old process to end", lambda: has_ended(before["pid"]), 60)
 
 
+ERRORS = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+    ... on ErrorEvent { error { message stack } } } } } }"""
 FAILURES = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
     ... on ExecutionStepFailureEvent { failureMetadata { description metadataEntries {
         label ... on TextMetadataEntry { text } } } } } } } }"""
