@@ -135,6 +135,7 @@ class StreamRun:
         reporter.start()
         patience = Patience(settings.lease_seconds, self._print)
         watch = StallWatch()
+        limit = settings.stall_seconds + spec.interval_seconds(settings)  # between two triggers nothing commits
         while True:
             probe_spark(settings)
             with lease.beating(settings.beat_seconds, CALL_SECONDS):
@@ -154,9 +155,7 @@ class StreamRun:
             if reason:
                 self._say(reason)
                 return
-            if stood_still > settings.stall_seconds + spec.interval_seconds(
-                settings
-            ):  # between two triggers nothing commits
+            if stood_still > limit:
                 raise stalled(spec, settings, stood_still, waiting)
             time.sleep(settings.beat_seconds)
 

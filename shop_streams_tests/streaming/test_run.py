@@ -1,6 +1,7 @@
 """Whatever ends a stream's run: its query is stopped, its lease is given back, and the failure says what to do next."""
 
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -295,3 +296,16 @@ def test_a_terminated_run_shows_words_and_no_stack_trace(world: World) -> None:
     shown = traceback.TracebackException.from_exception(raised.value)  # as Dagster makes it
     assert len(shown.stack) == 0 and shown.__cause__ is None and shown.__suppress_context__
     assert (world.stopped, world.released) == ([True], True)
+
+
+def test_a_server_that_never_answers_ends_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hanging:
+        @property
+        def isActive(self) -> bool:
+            return threading.Event().wait(30)
+
+    monkeypatch.setattr(run, "start_in_turn", lambda *_: Hanging())
+    monkeypatch.setattr(run, "CALL_SECONDS", 0.1)
+    with pytest.raises(dg.Failure, match="Spark has not answered within 0 s"):
+        world.execute()
+    assert world.released and SparkGone.next_step in world.noted
