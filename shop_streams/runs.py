@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -12,6 +13,7 @@ from shop_streams.beats import DEAD_AFTER_SECONDS
 
 BACKOFF_BASE_SECONDS = 10.0
 BACKOFF_LIMIT_SECONDS = 300.0
+END_GRACE_SECONDS = 60.0  # a run that finds out by itself stops its query and says why
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -46,6 +48,13 @@ def mark_failed(instance: dg.DagsterInstance, run_id: str, why: str) -> None:
 def this_process() -> str:
     """This process, told apart from a later one with the same id: host, pid, and when it began."""
     return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
+
+
+def end_later(host: str, pid: int, there_at: float, seconds: float = END_GRACE_SECONDS) -> None:
+    """`end_process` when it has had `seconds` to end by itself; returns at once."""
+    timer = threading.Timer(seconds, end_process, (host, pid, there_at))
+    timer.daemon = True
+    timer.start()
 
 
 def end_process(host: str, pid: int, there_at: float) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from shop_streams.runs import end_process
+from shop_streams.runs import end_later, end_process
 from shop_streams_tests.harness import wait_for
 
 
@@ -26,7 +26,8 @@ def stopped() -> Iterator[psutil.Process]:
 
 
 def test_a_stopped_process_is_ended(stopped: psutil.Process) -> None:
-    assert end_process(socket.gethostname(), stopped.pid, time.time())
+    end_later(socket.gethostname(), stopped.pid, time.time(), 0.5)
+    assert stopped.is_running()  # it has time to end by itself
     stopped.wait(10)
     assert not end_process(socket.gethostname(), stopped.pid, time.time())  # once
 

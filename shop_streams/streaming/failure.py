@@ -19,7 +19,7 @@ from shop_streams.streaming.spec import StreamSpec
 
 TOLD_SECONDS = 600.0
 PROBLEM_CHARACTERS = 2000
-TERMINATED = "terminated: the query was stopped at a batch boundary, and the lease was given back"
+TERMINATED = "terminated: the stream has stopped, and given its lease back"
 
 # Of errors that are not ours; ours carry their own next step.
 NEXT_STEPS: dict[type[Exception], str] = {

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 
 import dagster as dg
 
-from shop_streams.runs import UNFINISHED, backoff_seconds, created_at, end_process, mark_failed
+from shop_streams.runs import UNFINISHED, backoff_seconds, created_at, end_later, mark_failed
 from shop_streams.settings import Settings
 from shop_streams.streaming.checks import alive_key, alive_result, evaluation
 from shop_streams.streaming.condition import Condition, condition
@@ -199,12 +199,10 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition, settings_of: Callable[
         stale = lease if lease is not None and not lease.released and (decision.start or decision.dead_runs) else None
         if stale is not None and not leases.revoke(spec.name, stale.epoch, settings.lease_seconds):
             return dg.SensorResult(skip_reason=dg.SkipReason(f"epoch {stale.epoch} beat again in this very moment"))
-        # It may hang, or be stopped: its lease is over, and each start would leave one more of them.
-        killed = stale is not None and end_process(stale.host, stale.pid, time.time() - stale.held_for)
+        if stale is not None:  # it may hang, or be stopped, and each start would leave one more of them
+            end_later(stale.host, stale.pid, time.time() - stale.held_for)
         for run_id in decision.dead_runs:
             why = f"marked as failed by {keep_alive_name(spec.name)}: it holds no lease. {decision.why}"
-            if stale is not None and killed and run_id == stale.run_id:
-                why += f"; its process {stale.pid} was killed"
             mark_failed(context.instance, run_id, why)
         if lease is not None and lease.failures != decision.memory.failures:
             leases.note_failures(spec.name, decision.memory.failures)

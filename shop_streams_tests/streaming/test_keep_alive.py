@@ -1,8 +1,16 @@
 """The keep-alive sensor's decision table: a stream is started when, and only when, nobody keeps it alive."""
 
+import time
+from types import SimpleNamespace
+
+import dagster as dg
 import pytest
 
+from shop_streams.defs.sales.streams import INGEST
 from shop_streams.runs import backoff_seconds
+from shop_streams.settings import Settings
+from shop_streams.streaming import keep_alive
+from shop_streams.streaming.factory import build_job
 from shop_streams.streaming.keep_alive import CursorState, Run, decide, stream_state
 from shop_streams.streaming.lease import Lease
 
@@ -102,3 +110,19 @@ def test_state_for_status() -> None:
     assert stream_state(lease(30, released=True, failures=1), TTL) == "backing_off"  # Spark may be away just now
     assert stream_state(lease(30, released=True, failures=3), TTL) == "backing_off"
     assert stream_state(lease(600, released=True, failures=3), TTL) == "resting"  # the sensor is off
+
+
+@pytest.mark.parametrize("beats_again", [False, True])
+def test_the_process_behind_a_stale_lease_is_ended(monkeypatch: pytest.MonkeyPatch, beats_again: bool) -> None:
+    stale, ended = lease(500, ran_for=60), list[tuple[str, int, float]]()
+    leases = SimpleNamespace(
+        read=lambda: {INGEST.name: stale}, revoke=lambda *_: not beats_again, note_failures=lambda *_: None
+    )
+    monkeypatch.setattr(keep_alive, "Leases", lambda _dsn: leases)
+    monkeypatch.setattr(keep_alive, "RestRequest", SimpleNamespace(of=lambda _: SimpleNamespace(made=lambda: False)))
+    monkeypatch.setattr(keep_alive, "end_later", lambda *process: ended.append(process))
+    sensor = keep_alive.build_sensor(INGEST, build_job(INGEST), Settings)
+    with dg.DagsterInstance.ephemeral() as instance:
+        sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
+    assert [(host, pid) for host, pid, _ in ended] == ([] if beats_again else [(stale.host, stale.pid)])
+    assert all(abs(time.time() - 560 - there_at) < 10 for _, _, there_at in ended)  # when it took the lease
