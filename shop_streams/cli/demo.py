@@ -30,6 +30,7 @@ from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table
 from shop_streams.local import stack
+from shop_streams.local.first_day import remember_first_day
 from shop_streams.local.stopping import instance_of
 from shop_streams.settings import Settings
 from shop_streams.simulate import app_events, promotions, sales
@@ -48,6 +49,7 @@ WAIT_SECONDS = 240.0
 def run_demo(settings: Settings, console: Console, stop_afterwards: bool) -> bool:
     """Run the demo and return whether every check passed. Then the stack is stopped if told so, unless it was up before."""
     console.rule("1. The stack")
+    settings = remember_first_day(settings)
     somebodys = stack.is_up(settings)
     stack.up(settings, console)
     with nullcontext() if somebodys else stack.stopping_on_failure(settings):
@@ -121,7 +123,7 @@ def _play(settings: Settings, console: Console) -> bool:
         console.print(f"  {'[green]✓[/]' if is_right else '[red]✗ WRONG:[/]'} {name}", highlight=False)
     url = f"http://127.0.0.1:{settings.dagster_port}"
     console.print(
-        f"\nLook at the lineage: {url}/asset-groups\nA stream's plots:    {url}/assets/streams/shop_events_ingest?view=overview\n"
+        f"\nLook at the lineage: {url}/asset-groups\nA stream's plots:    {url}/assets/streams/shop_events_ingest_stream?view=overview\n"
         f"Its switch:          {url}/automation\nThe campaigns:       {url}/assets/promotions/notifications?view=overview\n"
         "A table:             .venv/bin/shop-streams show promotions/campaign_report",
         highlight=False,

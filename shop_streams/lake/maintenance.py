@@ -1,4 +1,4 @@
-"""Maintenance of streamed tables, without a JVM: fewer and larger files, no files that nobody can read any more.
+"""Maintenance of tables, without a JVM: fewer and larger files, no files that nobody can read any more.
 
 Streams only append, so nothing here is in their way: a compaction that meets an append wins or loses by itself.
 """
@@ -19,11 +19,12 @@ _COMMIT_ONLY = PostCommitHookProperties(create_checkpoint=False, cleanup_expired
 
 
 @dataclass(frozen=True)
-class FilesMerged:
-    """A table's files before and after."""
+class Maintained:
+    """A table's files before and after, and how many files without a reader were deleted."""
 
     files_before: int = 0
     files_after: int = 0
+    files_deleted: int = 0
 
 
 def compact(table: DeltaTable, partition_column: str, partitions: Sequence[str]) -> None:
@@ -35,21 +36,27 @@ def compact(table: DeltaTable, partition_column: str, partitions: Sequence[str])
             table.update_incremental()
 
 
-def maintain(uri: str, partition_column: str, closed: Sequence[str], readers_hours: int) -> FilesMerged:
+def maintain(uri: str, partition_column: str, closed: Sequence[str], readers_hours: int) -> Maintained:
     """Compact the `closed` partitions that have more than one file, and delete files that nobody needs.
 
-    `readers_hours` is how long a reader may stay on an old version of the table.
+    `readers_hours` is how long a reader may stay on an old version of the table, and a writer may take for a commit. Files
+    that the log does not name are deleted too once they are older: those of writes that were killed, and those whose
+    removal a checkpoint has dropped from the log (Spark's do so after a week).
     """
     table = reader.open_table(uri)
     if table is None:
-        return FilesMerged()
+        return Maintained()
     files = reader.file_counts(uri, partition_column)
     compact(table, partition_column, [key for key in closed if files.get(key, 0) > 1])
-    table.vacuum(
-        readers_hours, dry_run=False, enforce_retention_duration=False, post_commithook_properties=_COMMIT_ONLY
+    deleted = table.vacuum(
+        readers_hours,
+        dry_run=False,
+        enforce_retention_duration=False,
+        full=True,
+        post_commithook_properties=_COMMIT_ONLY,
     )
     after = reader.file_counts(uri, partition_column)
-    return FilesMerged(sum(files.values()), sum(after.values()))
+    return Maintained(sum(files.values()), sum(after.values()), len(deleted))
 
 
 def expire(uri: str, time_column: str, days: int, condition: str) -> int:

@@ -137,16 +137,17 @@ def topic_stream(
     return StreamSpec(sink=TopicSink(output, transform), **more)
 
 
+# Dagster shows the last part of a key alone: it says what the thing is.
 def topic_key(topic: Topic) -> dg.AssetKey:
     """The asset that stands for a topic."""
-    return dg.AssetKey(["kafka", topic.name])
+    return dg.AssetKey(["kafka", f"{topic.name}_topic"])
 
 
 def accounting_key(topic: Topic) -> dg.AssetKey:
     """The asset that accounts for a topic, hour by hour."""
-    return dg.AssetKey(["accounting", topic.name])
+    return dg.AssetKey(["accounting", f"{topic.name}_account"])
 
 
 def stream_key(spec: StreamSpec) -> dg.AssetKey:
     """The asset that stands for the stream itself, between its topic and its output."""
-    return dg.AssetKey(["streams", spec.name])
+    return dg.AssetKey(["streams", f"{spec.name}_stream"])

@@ -1,5 +1,7 @@
 """What Dagster shows: lineage without a gap, and every asset explained."""
 
+from collections import Counter, defaultdict
+from graphlib import TopologicalSorter
 from typing import Any
 
 import dagster as dg
@@ -20,8 +22,8 @@ def test_lineage_reaches_from_topic_to_mart() -> None:
     for topic, mart in (
         ("events", dg.AssetKey(["app_events", "enriched_events"])),
         ("shop_events", dg.AssetKey(["sales", "hourly_metrics"])),
-        ("shop_events", dg.AssetKey(["kafka", "hourly_metrics"])),
-        ("promotions", dg.AssetKey(["kafka", "promotion_notifications"])),
+        ("shop_events", dg.AssetKey(["kafka", "hourly_metrics_topic"])),
+        ("promotions", dg.AssetKey(["kafka", "promotion_notifications_topic"])),
         ("promotions", dg.AssetKey(["postgres", "subscribers_feedback"])),
         ("promotions", dg.AssetKey(["promotions", "campaign_report"])),
     ):
@@ -30,7 +32,7 @@ def test_lineage_reaches_from_topic_to_mart() -> None:
             key = todo.pop()
             seen.add(key)
             todo.extend(graph().get(key).parent_keys)
-        assert dg.AssetKey(["kafka", topic]) in seen
+        assert dg.AssetKey(["kafka", f"{topic}_topic"]) in seen
         if topic == "promotions":
             assert dg.AssetKey(["postgres", "subscribers_restaurants"]) in seen
 
@@ -42,11 +44,37 @@ def test_every_asset_is_explained() -> None:
         assert node.group_name != "default" and node.owners and node.kinds, key
 
 
-def test_every_automation_is_explained() -> None:
+def test_every_job_and_automation_is_explained() -> None:
     repository = defs.get_repository_def()
-    named = {one.name: one.description for one in repository.sensor_defs}
+    jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
+    named = {one.name: one.description for one in jobs}
+    named |= {one.name: one.description for one in repository.sensor_defs}
     named |= {one.name: one.description for one in repository.schedule_defs}
-    assert len(named) > 9 and [name for name, description in named.items() if not description] == []
+    assert len(named) > 20 and [name for name, description in named.items() if not description] == []
+
+
+def test_a_schedule_is_named_after_its_job_and_when_it_runs() -> None:
+    named = {one.name: one.job_name for one in defs.get_repository_def().schedule_defs}
+    assert len(named) == 3
+    for schedule, job in named.items():
+        assert schedule.startswith((f"{job}_every_", f"{job}_at_")) and not job.endswith("_job")
+
+
+def test_groups_form_no_cycle() -> None:
+    reads: dict[str, set[str]] = defaultdict(set)
+    for key in graph().get_all_asset_keys():
+        group = graph().get(key).group_name
+        reads[group] |= {graph().get(parent).group_name for parent in graph().get(key).parent_keys} - {group}
+    assert list(TopologicalSorter(reads).static_order())[-1] == "operations"
+
+
+def test_a_key_says_what_it_is_and_no_two_nodes_look_the_same() -> None:
+    keys = graph().get_all_asset_keys()
+    ends = {"kafka": "_topic", "streams": "_stream", "accounting": "_account"}
+    assert [key for key in keys if not key.path[-1].endswith(ends.get(key.path[0], ""))] == []
+    assert sum(key.path[0] in ends for key in keys) > 10
+    names = Counter(key.path[-1] for key in keys)
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_every_column_is_explained_and_every_lake_table_has_its_icon() -> None:

@@ -25,7 +25,7 @@ def rendered(url: str, profile: Path) -> str:
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        ("/asset-groups", ["Global asset lineage", "app_events", "sales", "streams"]),
+        ("/asset-groups", ["Global asset lineage", "app_events", "sales", "operations"]),
         (
             "/automation",
             ["keep_app_events_ingest_alive", "repair_sales_hourly_metrics", "all_checks_every_quarter_hour"],

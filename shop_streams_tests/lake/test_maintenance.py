@@ -1,5 +1,7 @@
 """Maintenance leaves every row, count and stream where it was."""
 
+import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -41,7 +43,40 @@ def test_files_that_no_reader_may_need_any_more_are_gone(tmp_path: Path) -> None
     assert len(list(tmp_path.rglob("*.parquet"))) == 7
 
 
-def test_a_table_that_is_not_there_yet_needs_no_upkeep(tmp_path: Path) -> None:
+def age_all(folder: Path, days: int) -> None:
+    then = time.time() - 86_400 * days
+    for file in folder.rglob("*.parquet"):
+        os.utime(file, (then, then))
+
+
+def test_files_that_the_log_does_not_name_go_once_they_are_old_and_a_week_can_be_read(tmp_path: Path) -> None:
+    uri = many_small_files(tmp_path)
+    orphan = Path(uri) / "day=2026-01-01" / "of-a-write-that-was-killed.parquet"
+    orphan.write_bytes(b"old")
+    age_all(tmp_path, days=30)
+    young = orphan.with_name("of-a-write-that-is-not-committed-yet.parquet")
+    young.write_bytes(b"new")
+    version = DeltaTable(uri).version()
+    done = maintain(uri, "day", ["2026-01-01"], readers_hours=168)
+    assert (done.files_deleted, orphan.exists(), young.exists()) == (1, False, True)
+    before = DeltaTable(uri, version=version).to_pyarrow_table()  # their files are old, their removal is of today
+    assert sorted(before["id"].to_pylist()) == list(range(12))
+
+
+def test_a_removal_that_a_checkpoint_has_dropped_from_the_log_is_found(tmp_path: Path) -> None:
+    uri = many_small_files(tmp_path)
+    DeltaTable(uri).alter.set_table_properties({"delta.deletedFileRetentionDuration": "interval 0 seconds"})
+    maintain(uri, "day", ["2026-01-01"], readers_hours=168)
+    DeltaTable(uri).create_checkpoint()
+    for commit in sorted((Path(uri) / "_delta_log").glob("*.json"))[:-1]:
+        commit.unlink()
+    assert len(list(tmp_path.rglob("*.parquet"))) == 14, "one of them is the checkpoint"
+    age_all(Path(uri), days=8)
+    assert maintain(uri, "day", [], readers_hours=168).files_deleted == 6
+    assert sorted(DeltaTable(uri).to_pyarrow_table()["id"].to_pylist()) == list(range(12))
+
+
+def test_a_table_that_is_not_there_yet_needs_no_maintenance(tmp_path: Path) -> None:
     assert maintain(str(tmp_path / "none"), "day", [], 0).files_before == 0
     assert expire(str(tmp_path / "none"), "at", 1, "true") == 0
 

@@ -1,4 +1,4 @@
-"""What all domains share: the Spark resource, and the schedule of the checks."""
+"""The job that runs all checks, and its schedule."""
 
 import dagster as dg
 

@@ -10,12 +10,11 @@ from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.defs.platform.fixes import DESCRIPTIONS, FIXES, Fix
 from shop_streams.lake.asset import asset_key, column_schema
 from shop_streams.plain import plain, plain_pair
-from shop_streams.settings import get_settings
+from shop_streams.settings import Settings
 from shop_streams.spark import SparkConnect
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.drafts import DONE, State, make_drafts, validate_with
 from shop_streams.streaming.replay import Choice, Result, find_chosen, replay, summary
-from shop_streams.streaming.spec import stream_key
 
 SHOWN = 100
 VALUE_WIDTH = 120
@@ -26,10 +25,10 @@ Domain = Enum("Domain", {name: name for name in (EVERY, *(spec.domain for spec i
 dead_letters = dg.AssetSpec(
     asset_key(DEAD_LETTERS),
     description=DEAD_LETTERS.rows_are,
-    group_name="streams",
+    group_name="operations",
     kinds={"deltalake"},
     owners=["team:data-platform"],
-    deps=[stream_key(stream) for stream in LAKE_STREAMS],
+    deps=[stream.output for stream in LAKE_STREAMS],
     metadata={"dagster/column_schema": column_schema(DEAD_LETTERS)},
 )
 
@@ -59,8 +58,9 @@ class ReplayConfig(dg.Config):
     description="Mends dead letters, lets the rules of their domain validate the result, and sends what is good to its topic "
     "again, each letter once."
 )
-def replay_open_dead_letters(context: dg.OpExecutionContext, config: ReplayConfig, spark: SparkConnect) -> None:
-    settings = get_settings()
+def replay_open_dead_letters(
+    context: dg.OpExecutionContext, config: ReplayConfig, spark: SparkConnect, settings: dg.ResourceParam[Settings]
+) -> None:
     validate = validate_with(LAKE_STREAMS, settings, lambda: spark.spark_session)
     domain = None if config.domain.value == EVERY else config.domain.value
     choice = Choice(domain, config.reason or None, tuple(config.places))
