@@ -17,7 +17,7 @@ from shop_streams.errors import ShopStreamsError
 from shop_streams.local.health import service_states
 from shop_streams.local.stopping import instance_of
 from shop_streams.settings import Settings
-from shop_streams.streaming.accounting import recent_accounts
+from shop_streams.streaming.accounting import recent_account
 from shop_streams.streaming.checks import Look
 from shop_streams.streaming.keep_alive import stream_state
 from shop_streams.streaming.lease import Lease, Leases
@@ -75,16 +75,9 @@ def _topics(settings: Settings, ask: bool) -> dict[str, dict[str, int | None]]:
 def topic_totals(spec: StreamSpec, settings: Settings, ask: bool) -> dict[str, int | None]:
     """As the check `accounting` counts; None too for a topic that is another one than the stream's."""
     with suppress(KafkaException, ShopStreamsError):
-        found = recent_accounts(spec, settings) if ask else None
-        if found is not None:
-            return {
-                "offsets": sum(one.high - one.low for one in found),
-                "records": sum(one.records for one in found),  # fewer: a transaction's marker has an offset, too
-                "rows": sum(one.rows for one in found),
-                "dead_letters": sum(one.dead_letters for one in found),
-                "in_flight": sum(one.in_flight for one in found),
-                "missing": sum(one.missing for one in found),
-            }
+        found = recent_account(spec, settings) if ask else None
+        if found is not None:  # more offsets than records: a transaction's marker has an offset, too
+            return {"offsets": sum(one.high - one.low for one in found.partitions), **found.sums}
     return dict.fromkeys(("offsets", "records", "rows", "dead_letters", "in_flight", "missing"))
 
 

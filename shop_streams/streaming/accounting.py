@@ -64,6 +64,24 @@ class PartitionAccount:
 
 
 @dataclass(frozen=True)
+class TopicAccount:
+    """The account of some offsets of a topic: the sums over its partitions."""
+
+    partitions: list[PartitionAccount]
+
+    @property
+    def exact(self) -> bool:
+        """Every record that the stream has come to arrived, and arrived once."""
+        return all(one.exact for one in self.partitions)
+
+    @property
+    def sums(self) -> dict[str, int]:
+        """records = rows + dead_letters + in_flight + missing, where nothing arrived twice."""
+        names = ("records", "rows", "dead_letters", "in_flight", "missing")
+        return {name: sum(getattr(one, name) for one in self.partitions) for name in names}
+
+
+@dataclass(frozen=True)
 class Arrivals:
     """How often each of the offsets [low, high) arrived, and the first offset that the stream has not come to yet."""
 
@@ -108,9 +126,10 @@ def merged(offsets: np.ndarray) -> list[tuple[int, int]]:
 
 
 def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None) -> list[PartitionAccount]:
-    """The account of each partition of the stream's topic, for some offsets or for all that the topic holds now.
+    """The account of each partition of the stream's topic, for those of some offsets, or of all, that the topic holds now.
 
-    What the stream has committed counts as reached even if it never arrived.
+    What the stream has committed counts as reached even if it never arrived. What retention took from the topic is no part
+    of any account: its dead letters expire.
 
     Raises:
         TopicChanged: the lake's rows belong to another topic than the one that is there now.
@@ -123,7 +142,7 @@ def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None)
     if pinned is not None:
         require_same(topic, pinned, topic_identity(servers, topic))
     marks = offset_ranges(servers, topic)
-    ranges = marks if ranges is None else ranges
+    ranges = marks if ranges is None else _held(ranges, marks)
     if not ranges:
         return []
     # The checkpoint first: what it calls committed is in the tables by then.
@@ -147,8 +166,19 @@ def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None)
     return [one.account(number, held.get(number, iter(())), stable[number]) for number, one in arrived.items()]
 
 
-def recent_accounts(spec: StreamSpec, settings: Settings) -> list[PartitionAccount]:
-    """The accounts of the last 24 hours, and of all before them that the stream has not come to yet."""
+def _held(ranges: Ranges, marks: Ranges) -> Ranges:
+    return {
+        number: (min(end, max(first, marks.get(number, (0, 0))[0])), end) for number, (first, end) in ranges.items()
+    }
+
+
+def topic_account(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None) -> TopicAccount:
+    """`accounts` with their sums: what `status`, the checks and the hourly accounts say."""
+    return TopicAccount(accounts(spec, settings, ranges))
+
+
+def recent_account(spec: StreamSpec, settings: Settings) -> TopicAccount:
+    """The account of the last 24 hours, and of all before them that the stream has not come to yet."""
     servers, topic = settings.kafka, spec.topic.name
     marks = offset_ranges(servers, topic)
     (firsts,) = offsets_at(servers, topic, [time.time() - RECENT_HOURS * 3600])
@@ -157,7 +187,7 @@ def recent_accounts(spec: StreamSpec, settings: Settings) -> list[PartitionAccou
         number: (max(low, min(firsts.get(number, high), unread.get(number, low), high)), high)
         for number, (low, high) in marks.items()
     }
-    return accounts(spec, settings, ranges)
+    return topic_account(spec, settings, ranges)
 
 
 def arrivals(low: int, high: int, rows: np.ndarray, letters: np.ndarray, committed: int | None) -> Arrivals:

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from shop_streams.errors import ShopStreamsError
 from shop_streams.runs import UNFINISHED, created_at
 from shop_streams.settings import Settings
-from shop_streams.streaming.accounting import RECENT_HOURS, recent_accounts
+from shop_streams.streaming.accounting import RECENT_HOURS, recent_account
 from shop_streams.streaming.condition import Condition, Unread, behind, condition, read_unread
 from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.spec import StreamSpec, stream_key
@@ -120,28 +120,12 @@ def retention(look: Look) -> dg.AssetCheckResult:
 
 def accounting(look: Look) -> dg.AssetCheckResult:
     """Records read = rows + dead letters, for each partition of the topic."""
-    per_partition = recent_accounts(look.spec, look.settings)
+    account = recent_account(look.spec, look.settings)
+    fields = ("partition", "low", "high", "rows", "dead_letters", "missing", "in_flight", "exact")
+    table = [dg.TableRecord({name: getattr(one, name) for name in fields}) for one in account.partitions]
     return dg.AssetCheckResult(
-        passed=all(account.exact for account in per_partition),
-        metadata={
-            "rows": sum(account.rows for account in per_partition),
-            "dead_letters": sum(account.dead_letters for account in per_partition),
-            "in_flight": sum(account.in_flight for account in per_partition),
-            "partitions": dg.MetadataValue.table(
-                [
-                    dg.TableRecord(
-                        {
-                            "partition": account.partition, "low": account.low, "high": account.high,
-                            "rows": account.rows, "dead_letters": account.dead_letters,
-                            "missing": account.missing, "in_flight": account.in_flight,
-                            "exact": account.exact,
-                        }
-                    )
-                    for account in per_partition
-                ]
-            ),
-        },
-    )  # fmt: skip
+        passed=account.exact, metadata={**account.sums, "partitions": dg.MetadataValue.table(table)}
+    )
 
 
 def broker_time(look: Look) -> dg.AssetCheckResult:

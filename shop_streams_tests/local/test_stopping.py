@@ -13,7 +13,7 @@ from dagster_graphql import DagsterGraphQLClient
 from rich.console import Console
 
 from shop_streams.cli.status import STREAMS
-from shop_streams.defs.platform.accounting import HOUR_FORMAT
+from shop_streams.defs.platform.accounting import topic_hours
 from shop_streams.local import stack as local_stack
 from shop_streams.local import stopping
 from shop_streams.local.supervision import processes_of, supervisor_process
@@ -38,7 +38,7 @@ def test_down_and_up_leave_no_failure_and_no_unfinished_run(stack: Stack, superv
     with traffic(stack) as ids:
         wait_for("some traffic", lambda: len(ids) > 50)
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
-    hour = time.strftime(HOUR_FORMAT, time.gmtime((time.time() // 3600 - 1) * 3600))
+    hour = topic_hours.get_partition_key_for_timestamp(time.time() - 3600)
     loading = client.submit_job_execution("account_topics", tags={"dagster/partition": hour})
     wait_for("a run whose process loads", lambda: runs(stack)[loading][1] in ("STARTING", "STARTED", "SUCCESS"))
     before = {run for run, (_, status) in runs(stack).items() if status not in ("SUCCESS", "FAILURE", "CANCELED")}

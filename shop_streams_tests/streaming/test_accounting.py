@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
@@ -16,8 +16,12 @@ from deltalake import write_deltalake
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shop_streams.cli.status import topic_totals
+from shop_streams.defs.platform import maintenance
+from shop_streams.defs.platform.accounting import hour_account, hour_ranges, topic_hours
 from shop_streams.defs.sales.streams import INGEST
 from shop_streams.kafka import offset_ranges, read_topic
+from shop_streams.lake.maintenance import expire
 from shop_streams.lake.table import Column, Table
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import (
@@ -27,8 +31,10 @@ from shop_streams.streaming.accounting import (
     arrivals,
     duplicates,
     merged,
-    recent_accounts,
+    recent_account,
+    topic_account,
 )
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.sinks import LakeSink
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import Topic, create_topics
@@ -147,7 +153,7 @@ def test_marks_and_aborted_records_are_no_records(kafka: Settings) -> None:
     assert only(accounts(spec, kafka)) == (11, 0, 5, True)
     arrive_all(kafka, spec)
     assert only(accounts(spec, kafka)) == (11, 5, 0, True)
-    assert only(recent_accounts(spec, kafka)) == (11, 5, 0, True)
+    assert only(recent_account(spec, kafka).partitions) == (11, 5, 0, True)
     transaction(kafka, spec.topic.name, 2, commit=True)
     arrive(kafka, spec, [12])
     assert only(accounts(spec, kafka)) == (14, 6, 0, False), "offset 11 is a record, and missing"
@@ -196,6 +202,59 @@ def test_compacted_and_deleted_records_are_no_records(kafka: Settings) -> None:
     for future in client.delete_records([TopicPartition(spec.topic.name, 0, 4)]).values():
         future.result(30)
     assert only(accounts(spec, kafka)) == (6, 6, 0, True)
+
+
+def refuse(settings: Settings, spec: StreamSpec, offsets: list[int], days: int) -> None:
+    """Dead letters of the topic's records, refused `days` ago."""
+    letters = {
+        "domain": pa.array([spec.domain] * len(offsets)),
+        "topic": pa.array([spec.topic.name] * len(offsets)),
+        "kafka_partition": pa.array([0] * len(offsets), pa.int32()),
+        "kafka_offset": pa.array(offsets, pa.int64()),
+        "raw": pa.array([b"{"] * len(offsets), pa.binary()),
+        "reason": pa.array(["not JSON"] * len(offsets)),
+        "at": pa.array([datetime.now(UTC) - timedelta(days=days)] * len(offsets), pa.timestamp("us", "UTC")),
+    }
+    write_deltalake(DEAD_LETTERS.uri(settings), pa.table(letters), mode="append", partition_by=["domain"])
+
+
+def test_letters_that_have_expired_are_missing_nowhere_and_every_account_says_the_same(
+    kafka: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = topic_of(kafka)
+    producer = Producer({"bootstrap.servers": kafka.kafka})
+    for _ in range(10):
+        producer.produce(spec.topic.name, b"{}")
+    producer.flush(30)
+    arrive(kafka, spec, [0, 1, 6, 7])
+    refuse(kafka, spec, [2, 3, 4, 5], days=100)
+    before = {0: (0, 10)}  # as somebody asked for while the topic had them
+    all_of_it = {"records": 10, "rows": 4, "dead_letters": 4, "in_flight": 2, "missing": 0}
+    assert topic_account(spec, kafka, before).sums == all_of_it
+    client = AdminClient({"bootstrap.servers": kafka.kafka})
+    for future in client.delete_records([TopicPartition(spec.topic.name, 0, 4)]).values():
+        future.result(30)
+    monkeypatch.setattr(maintenance, "LAKE_STREAMS", [spec])
+    gone = maintenance.forgotten_by_kafka(kafka)
+    assert expire(DEAD_LETTERS.uri(kafka), "at", kafka.dead_letter_days, gone) == 2, "2 and 3 only: Kafka has 4 and 5"
+    held = {"records": 6, "rows": 2, "dead_letters": 2, "in_flight": 2, "missing": 0}
+    found = topic_account(spec, kafka, before)
+    assert found.exact and found.sums == held
+    hour = topic_hours.get_partition_key_for_timestamp(time.time())
+    (ranges,) = hour_ranges(spec, kafka, [hour]).values()
+    for account in (
+        hour_account(spec, kafka, ranges),
+        topic_totals(spec, kafka, True),
+        recent_account(spec, kafka).sums,
+    ):
+        assert {name: account[name] for name in held} == held
+
+    for future in client.delete_records([TopicPartition(spec.topic.name, 0, 10)]).values():
+        future.result(30)
+    expire(DEAD_LETTERS.uri(kafka), "at", kafka.dead_letter_days, maintenance.forgotten_by_kafka(kafka))
+    monkeypatch.setattr("shop_streams.streaming.accounting.COUNTED_IN_FLIGHT", 1)  # as if there were many of them
+    for found in (topic_account(spec, kafka), topic_account(spec, kafka, before)):
+        assert found.exact and set(found.sums.values()) == {0}
 
 
 def test_gaps_among_many_records_are_read_alone(kafka: Settings) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
@@ -12,41 +12,36 @@ from shop_streams.kafka import count_with_header, offsets_at
 from shop_streams.lake.asset import asset_key
 from shop_streams.marts.repair import RANGE_END, RANGE_START
 from shop_streams.settings import Settings, get_settings
-from shop_streams.streaming.accounting import Ranges, accounts, duplicates
+from shop_streams.streaming.accounting import Ranges, duplicates, topic_account
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.priority import streams_first_now
-from shop_streams.streaming.spec import StreamSpec, accounting_key, topic_key
+from shop_streams.streaming.spec import StreamSpec, accounting_key
 from shop_streams.topics import VIA_COLLECTOR
 
-HOUR = 3600
-HOUR_FORMAT = "%Y-%m-%d-%H:%M"
 LOOK_BACK_HOURS = 24
+FIRST_DAY = max(get_settings().first_day, date(2026, 1, 1))  # no topic is older than the project
 
-topic_hours = dg.HourlyPartitionsDefinition(start_date="2026-01-01-00:00", end_offset=1)  # by the broker's time
+# By the broker's time; `end_offset=1`: the running hour exists too.
+topic_hours = dg.HourlyPartitionsDefinition(start_date=f"{FIRST_DAY}-00:00", end_offset=1)
 
 
 def hour_account(spec: StreamSpec, settings: Settings, ranges: Ranges) -> dict[str, Any]:
     """The numbers of the offsets in `ranges`, as metadata of the UI; `exact` says that they add up."""
-    per_partition = accounts(spec, settings, ranges)
+    account = topic_account(spec, settings, ranges)
     assert spec.sink.table is not None
     return {
         "accepted_by_collector": count_with_header(settings.kafka, spec.topic.name, ranges, VIA_COLLECTOR),
-        "records": sum(account.records for account in per_partition),
-        "rows": sum(account.rows for account in per_partition),
+        **account.sums,
         "duplicates": duplicates(spec.sink.table, settings, ranges),
-        "dead_letters": sum(account.dead_letters for account in per_partition),
-        "in_flight": sum(account.in_flight for account in per_partition),
-        "missing": sum(account.missing for account in per_partition),
-        "exact": all(account.exact for account in per_partition),
+        "exact": account.exact,
     }
 
 
 def hour_ranges(spec: StreamSpec, settings: Settings, hours: Sequence[str]) -> dict[str, Ranges]:
     """The offsets that each hour, by the broker's times of the records, holds in each partition."""
-    starts = [datetime.strptime(hour, HOUR_FORMAT).replace(tzinfo=UTC).timestamp() for hour in hours]
-    marks = offsets_at(
-        settings.kafka, spec.topic.name, [moment for start in starts for moment in (start, start + HOUR)]
-    )
+    windows = [topic_hours.time_window_for_partition_key(hour) for hour in hours]
+    moments = [moment.timestamp() for window in windows for moment in (window.start, window.end)]
+    marks = offsets_at(settings.kafka, spec.topic.name, moments)
     return {
         hour: {number: (first, marks[2 * index + 1][number]) for number, first in marks[2 * index].items()}
         for index, hour in enumerate(hours)
@@ -59,10 +54,10 @@ def build_accounting(spec: StreamSpec) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        deps=[topic_key(spec.topic), spec.output, asset_key(DEAD_LETTERS)],
+        deps=[spec.output, asset_key(DEAD_LETTERS)],
         partitions_def=topic_hours,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name=spec.domain,
+        group_name="operations",
         kinds={"kafka", "deltalake"},
         owners=["team:data-platform"],
         description=f"One row of the plots is one hour of the topic {spec.topic.name}: records = rows + dead letters + in flight. "
@@ -71,8 +66,7 @@ def build_accounting(spec: StreamSpec) -> dg.AssetsDefinition:
             dg.AssetCheckSpec("sum_is_exact", asset=key, description="records = rows + dead letters + in flight")
         ],
     )
-    def account(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        settings = get_settings()
+    def account(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
         wrong = []
         for hour, ranges in hour_ranges(spec, settings, context.partition_keys).items():
             numbers = hour_account(spec, settings, ranges)
@@ -98,47 +92,53 @@ accounts_job = dg.define_asset_job(
 
 
 @dg.schedule(
-    name="account_topics_hourly",
+    name="account_topics_every_ten_minutes",
     job=accounts_job,
     cron_schedule="5,15,25,35,45,55 * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description=f"Accounts for the closed hours of the last {LOOK_BACK_HOURS} that are new, or had something in flight.",
+    description=f"Accounts for the running hour, and for those of the last {LOOK_BACK_HOURS} that are new or had something in flight.",
 )
-def account_topics_hourly(context: dg.ScheduleEvaluationContext) -> Any:
-    settings = get_settings()
+def account_topics(context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]) -> Any:
     wait = streams_first_now(context, settings)
     if wait:
         return dg.SkipReason(wait)
-    hours = topic_hours.get_partition_keys(datetime.fromtimestamp(time.time(), UTC))[-1 - LOOK_BACK_HOURS : -1]
-    busy, due = set(), set()
+    hours = topic_hours.get_partition_keys(datetime.fromtimestamp(time.time(), UTC))[-1 - LOOK_BACK_HOURS :]
+    busy: set[str] = set()
+    due: set[str] = set()
     for spec in LAKE_STREAMS:
         ranges_by_hour = hour_ranges(spec, settings, hours)
-        with_records = [
+        with_records = {
             hour for hour, ranges in ranges_by_hour.items() if any(end > first for first, end in ranges.values())
-        ]
-        busy |= set(with_records)
-        due |= set(with_records) - settled(context.instance, accounting_key(spec.topic), with_records)
+        }
+        busy |= with_records
+        due |= with_records - settled(context.instance, accounting_key(spec.topic), with_records)
     if not due:
         return dg.SkipReason(f"{len(busy)} of the last {len(hours)} hours hold records; all are accounted for")
     ranges = topic_hours.subset_with_partition_keys(due).get_partition_key_ranges(topic_hours)
     return [dg.RunRequest(tags={RANGE_START: one.start, RANGE_END: one.end}) for one in ranges]
 
 
-def settled(instance: dg.DagsterInstance, key: dg.AssetKey, hours: Sequence[str]) -> set[str]:
-    """Those of `hours` whose last account was exact with nothing in flight: they can't change any more."""
+def settled(instance: dg.DagsterInstance, key: dg.AssetKey, hours: set[str]) -> set[str]:
+    """Those of `hours` whose last account was made after their end, exact, with nothing in flight: they can't change any more."""
     if not hours:
         return set()
     records = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=key, asset_partitions=list(hours)), limit=20 * len(hours)
+        dg.AssetRecordsFilter(asset_key=key, asset_partitions=sorted(hours)), limit=20 * len(hours)
     ).records
     newest: dict[str, dict[str, Any]] = {}
     for record in records:  # newest first
         event = record.asset_materialization
         if event is not None and event.partition is not None:
-            newest.setdefault(event.partition, {name: value.value for name, value in event.metadata.items()})
-    return {hour for hour, numbers in newest.items() if numbers.get("exact") and not numbers.get("in_flight")}
+            numbers = {name: value.value for name, value in event.metadata.items()}
+            ended = record.timestamp >= topic_hours.time_window_for_partition_key(event.partition).end.timestamp()
+            newest.setdefault(event.partition, numbers | {"ended": ended})
+    return {
+        hour
+        for hour, numbers in newest.items()
+        if numbers["ended"] and numbers.get("exact") and not numbers.get("in_flight")
+    }
 
 
 definitions = dg.Definitions(
-    assets=[build_accounting(spec) for spec in LAKE_STREAMS], jobs=[accounts_job], schedules=[account_topics_hourly]
+    assets=[build_accounting(spec) for spec in LAKE_STREAMS], jobs=[accounts_job], schedules=[account_topics]
 )

@@ -3,22 +3,23 @@
 import time
 import uuid
 
+import dagster as dg
 import pytest
 from dagster_graphql import DagsterGraphQLClient
 
 from shop_streams.defs.app_events.streams import INGEST
-from shop_streams.defs.platform.accounting import HOUR_FORMAT, hour_account, hour_ranges
+from shop_streams.defs.platform.accounting import hour_account, hour_ranges, settled, topic_hours
 from shop_streams_tests.harness import Stack, wait_for
 from shop_streams_tests.streaming.bad_records import exact
 
-KEY = ["accounting", "events"]
+KEY = ["accounting", "events_account"]
 NUMBERS = """query($key: AssetKeyInput!, $partition: [String!]) { assetOrError(assetKey: $key) { ... on Asset {
     assetMaterializations(partitions: $partition, limit: 1) { metadataEntries { label ... on IntMetadataEntry { intValue }
     ... on BoolMetadataEntry { boolValue } } } } } }"""
 
 
 def this_hour() -> str:
-    return time.strftime(HOUR_FORMAT, time.gmtime(time.time() // 3600 * 3600))
+    return topic_hours.get_partition_key_for_timestamp(time.time())
 
 
 def test_the_hour_tells_accepted_rows_repeats_and_refused_ones(stack: Stack) -> None:
@@ -54,8 +55,21 @@ def test_status_shows_where_everything_of_a_topic_is(stack: Stack) -> None:
     assert totals["offsets"] == totals["rows"] + totals["dead_letters"] and totals["in_flight"] == 0
 
 
-@pytest.mark.parametrize("job", ["daily_maintenance_job", "all_checks"])
-def test_upkeep_and_checks_run_while_the_streams_go_on(stack: Stack, job: str) -> None:
+def test_an_hour_is_settled_by_an_account_of_after_its_end() -> None:
+    running, closed, wrong, waiting = (
+        topic_hours.get_partition_key_for_timestamp(time.time() - 3600 * hours) for hours in range(4)
+    )
+    key = dg.AssetKey(KEY)
+    with dg.instance_for_test() as instance:
+        for hour, exact_, in_flight in ((running, True, 0), (closed, True, 0), (wrong, False, 0), (waiting, True, 3)):
+            numbers = {"exact": exact_, "in_flight": in_flight}
+            instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=hour, metadata=numbers))
+        assert settled(instance, key, {running, closed, wrong, waiting}) == {closed}
+        assert settled(instance, key, set()) == set()
+
+
+@pytest.mark.parametrize("job", ["daily_maintenance", "all_checks"])
+def test_maintenance_and_checks_run_while_the_streams_go_on(stack: Stack, job: str) -> None:
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
     run = client.submit_job_execution(job)
     status = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
