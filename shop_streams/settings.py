@@ -180,7 +180,7 @@ class Settings(BaseSettings):
 
 
 def get_settings() -> Settings:
-    """Read the settings: real environment first, then `.env` in this folder, then the running stack's own.
+    """Read the settings: real environment first, then `.env` in this folder, the running stack's own, what the home remembers.
 
     Puts this process's environment in order, too (`environment.adapt`): UTC, UTF-8, no proxy to this machine.
 
@@ -189,10 +189,10 @@ def get_settings() -> Settings:
     """
     written = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     check_names([*os.environ, *written])
-    home = os.environ.get(f"{PREFIX}HOME") or written.get(f"{PREFIX}HOME") or ".shop_streams"
+    home = Path(os.environ.get(f"{PREFIX}HOME") or written.get(f"{PREFIX}HOME") or ".shop_streams").expanduser()
     try:
         # An older stack.env may have names that are gone: nobody wrote them by hand.
-        settings = Settings(_env_file=(Path(home).expanduser() / "stack.env", ".env"))
+        settings = Settings(_env_file=(home / "home.env", home / "stack.env", ".env"))
     except ValidationError as error:
         raise ShopStreamsError("; ".join(_problem(problem) for problem in error.errors())) from None
     adapt(os.environ, settings)

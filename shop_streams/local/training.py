@@ -36,7 +36,7 @@ START_SECONDS = 180.0
 QUERY_SECONDS = 240.0
 STOP_SECONDS = 180.0
 TRAINED = ("app_events", "sales")  # their records need no database
-DAY = COLLECTED_SINCE  # any day that the rules take
+DAY = COLLECTED_SINCE  # the events' day, and the first one that the rules accept
 
 
 def _free_ports(count: int) -> list[int]:
@@ -53,7 +53,7 @@ def throw_away(settings: Settings, folder: str) -> Settings:
     return settings.model_copy(
         update={
             "home": Path(folder), "lake_uri": "", "kafka_bootstrap_servers": "", "spark_remote": "",
-            "kafka_port": kafka, "kafka_controller_port": controller, "spark_port": spark,
+            "kafka_port": kafka, "kafka_controller_port": controller, "spark_port": spark, "first_day": DAY,
         }
     )  # fmt: skip
 

@@ -1,0 +1,24 @@
+"""The first day of a home that the demo made: the one before last month's traffic, instead of ten empty years."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from shop_streams.local.private import write_private
+from shop_streams.settings import PREFIX, Settings
+
+
+def remember_first_day(settings: Settings) -> Settings:
+    """The settings of a demo: a new home begins on the first day of the month before, and remembers it in `home.env`.
+
+    A home, lake or Kafka that is there already may hold older events, and whoever has set `FIRST_DAY` has said it.
+    """
+    old = Path(settings.lake).exists() or "://" in settings.lake or not settings.embedded["kafka"]
+    if old or "first_day" in settings.model_fields_set:
+        return settings
+    last_of_month_before = datetime.now(UTC).date().replace(day=1) - timedelta(days=1)
+    day = last_of_month_before.replace(day=1)
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(settings.home / "home.env", f"{PREFIX}FIRST_DAY={day}\n")
+    return settings.model_copy(update={"first_day": day})
