@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
-from shop_streams.kafka import ANSWER_SECONDS, admin
+from shop_streams.kafka import ANSWER_SECONDS, admin, offset_ranges
 from shop_streams.settings import Settings
 
 
@@ -126,3 +135,34 @@ def retention_seconds(servers: str, topic: str) -> float | None:
     """How long the topic keeps a record; None when for ever."""
     milliseconds = int(topic_settings(servers, topic)["retention.ms"])
     return None if milliseconds < 0 else milliseconds / 1000
+
+
+class TopicExtent(NamedTuple):
+    """What a topic holds: its partitions and offsets, and the times (epoch seconds) of its oldest and newest record, if any.
+
+    There may be more offsets than records: a transaction's marker has an offset too.
+    """
+
+    partitions: int
+    offsets: int
+    oldest: float | None
+    newest: float | None
+
+
+def topic_extent(servers: str, topic: str) -> TopicExtent:
+    """What the topic holds now, from its offsets alone.
+
+    Raises:
+        KafkaException: the broker does not answer, or has no such topic.
+    """
+    ranges = offset_ranges(servers, topic)
+    client = admin(servers)
+
+    def times(end: OffsetSpec) -> list[float]:
+        asked = {TopicPartition(topic, number): end for number in ranges}
+        answers = client.list_offsets(asked, request_timeout=ANSWER_SECONDS).values()
+        return [one.timestamp / 1000 for answer in answers if (one := answer.result()).timestamp >= 0]
+
+    oldest, newest = times(OffsetSpec.for_timestamp(0)), times(OffsetSpec.max_timestamp())
+    offsets = sum(high - low for low, high in ranges.values())
+    return TopicExtent(len(ranges), offsets, min(oldest, default=None), max(newest, default=None))

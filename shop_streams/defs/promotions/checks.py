@@ -12,19 +12,19 @@ import dagster as dg
 
 from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
 from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC
+from shop_streams.defs.promotions.streams import FEEDBACK
 from shop_streams.kafka import offsets_at, read_topic
 from shop_streams.postgres import transaction
 from shop_streams.settings import Settings, get_settings
-from shop_streams.streaming.spec import topic_key
 
 RECENT_SECONDS = 3600
 
 Notification = Mapping[str, Any]
 
 
-# On the topic: Dagster calls a check outdated at each report of its asset, and the notifications have one a minute.
+# On this table: Dagster calls a check outdated at each report of its asset, and both the notifications and their topic have them.
 @dg.asset_check(
-    asset=topic_key(NOTIFICATIONS_TOPIC),
+    asset=FEEDBACK,
     name="both_sinks_agree",
     description="Of the last hour: each notification that PostgreSQL calls published is in the topic, once, with the "
     "same values, and the topic has no other.",
