@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from shop_streams.defs.sales.streams import INGEST
-from shop_streams.streaming.checks import alive_result
+from shop_streams.streaming.checks import alive_key, alive_result
 from shop_streams.streaming.condition import Unread, condition, duration
 from shop_streams.streaming.keep_alive import CursorState, Decision, dead_stream
 from shop_streams.streaming.lease import Lease
@@ -75,6 +75,6 @@ def test_durations() -> None:
 def test_the_sensor_says_at_once_why_a_stream_is_dead() -> None:
     decision = Decision(True, "starting: epoch 7 is stale", CursorState(failures=2), ("run",))
     said = dead_stream(INGEST, replace(RUNS, beat_age=25), decision, TTL)
-    assert said.asset_check_key == dg.AssetCheckKey(dg.AssetKey(["streams", INGEST.name]), "alive")
+    assert said.asset_check_key == alive_key(INGEST)
     assert (said.passed, said.description) == (False, "failed 2 times: its process died or hung; next try now")
     assert dead_stream(INGEST, None, decision, TTL).description == "starting: epoch 7 is stale"
