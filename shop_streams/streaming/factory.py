@@ -6,7 +6,7 @@ from datetime import timedelta
 import dagster as dg
 
 from shop_streams.lake.asset import column_schema
-from shop_streams.settings import get_settings
+from shop_streams.settings import Settings
 from shop_streams.spark import SparkConnect
 from shop_streams.streaming.checks import build_checks
 from shop_streams.streaming.keep_alive import build_sensor
@@ -35,8 +35,10 @@ def build_job(spec: StreamSpec) -> dg.JobDefinition:
     """The stream's job: one op, in the run's own process, never retried, one run at a time."""
 
     @dg.op(name=spec.name, description=spec.description, tags={"dagster/compute_kind": "spark"})
-    def managed_stream(context: dg.OpExecutionContext, spark: SparkConnect) -> None:
-        run_stream(context, spec, get_settings(), lambda: spark.spark_session)
+    def managed_stream(
+        context: dg.OpExecutionContext, spark: SparkConnect, settings: dg.ResourceParam[Settings]
+    ) -> None:
+        run_stream(context, spec, settings, lambda: spark.spark_session)
 
     @dg.job(
         name=f"{spec.name}_stream",
@@ -94,5 +96,5 @@ def build_stream(spec: StreamSpec, owners: Sequence[str]) -> dg.Definitions:
         assets=[stream_asset(spec, owners), output_asset(spec, owners)],
         asset_checks=build_checks(spec),
         jobs=[job],
-        sensors=[build_sensor(spec, job, get_settings)],
+        sensors=[build_sensor(spec, job)],
     )

@@ -4,11 +4,8 @@
 runs as failed, and says why it does what it does.
 """
 
-from __future__ import annotations
-
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import dagster as dg
@@ -170,7 +167,7 @@ def dead_stream(spec: StreamSpec, lease: Lease | None, decision: Decision, ttl: 
     return evaluation(alive_key(spec), alive_result(found))
 
 
-def build_sensor(spec: StreamSpec, job: dg.JobDefinition, settings_of: Callable[[], Settings]) -> dg.SensorDefinition:
+def build_sensor(spec: StreamSpec, job: dg.JobDefinition) -> dg.SensorDefinition:
     """The stream's switch: on means "this stream should run", off means "this stream should rest"."""
 
     @dg.sensor(
@@ -184,8 +181,7 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition, settings_of: Callable[
         ),
         tags={"shop_streams/stream": spec.name},
     )
-    def keep_alive(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        settings = settings_of()
+    def keep_alive(context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]) -> dg.SensorResult:
         if RestRequest.of(settings).made():
             return dg.SensorResult(skip_reason=dg.SkipReason(BEING_STOPPED), cursor=context.cursor)
         leases = Leases(settings.postgres)

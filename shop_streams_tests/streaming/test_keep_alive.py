@@ -121,8 +121,8 @@ def test_the_process_behind_a_stale_lease_is_ended(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(keep_alive, "Leases", lambda _dsn: leases)
     monkeypatch.setattr(keep_alive, "RestRequest", SimpleNamespace(of=lambda _: SimpleNamespace(made=lambda: False)))
     monkeypatch.setattr(keep_alive, "end_later", lambda *process: ended.append(process))
-    sensor = keep_alive.build_sensor(INGEST, build_job(INGEST), Settings)
+    sensor = keep_alive.build_sensor(INGEST, build_job(INGEST))
     with dg.DagsterInstance.ephemeral() as instance:
-        sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
+        sensor.evaluate_tick(dg.build_sensor_context(instance=instance, resources={"settings": Settings()}))
     assert [(host, pid) for host, pid, _ in ended] == ([] if beats_again else [(stale.host, stale.pid)])
     assert all(abs(time.time() - 560 - there_at) < 10 for _, _, there_at in ended)  # when it took the lease

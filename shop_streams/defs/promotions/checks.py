@@ -15,7 +15,7 @@ from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC
 from shop_streams.defs.promotions.streams import FEEDBACK
 from shop_streams.kafka import offsets_at, read_topic
 from shop_streams.postgres import transaction
-from shop_streams.settings import Settings, get_settings
+from shop_streams.settings import Settings
 
 RECENT_SECONDS = 3600
 
@@ -29,8 +29,7 @@ Notification = Mapping[str, Any]
     description="Of the last hour: each notification that PostgreSQL calls published is in the topic, once, with the "
     "same values, and the topic has no other.",
 )
-def both_sinks_agree() -> dg.AssetCheckResult:
-    settings = get_settings()
+def both_sinks_agree(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     since = time.time() - RECENT_SECONDS
     wanted = _rows(
         settings, "trigger_datetime_created > %s and outbox <= (select published from promotion_topic)", since

@@ -33,7 +33,7 @@ def test_simulated_campaigns_reach_exactly_their_subscribers(stack: Stack) -> No
 
     wait_for("every subscriber to be notified", lambda: len(found()) >= len(expected))
     assert found() == sorted(expected)
-    result: Any = both_sinks_agree()
+    result: Any = both_sinks_agree(settings=stack.settings)
     assert result.passed and result.metadata["in_topic"].value >= len(expected)
 
 
