@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-OBJECT_STORES = ("s3://", "s3a://", "gs://")
-
 
 def absolute(path: Path) -> Path:
     """The path from the root, `~` replaced."""
@@ -30,12 +28,16 @@ def plain(path: Path) -> Path:
 
 
 def lake_address(value: str) -> str:
-    """A plain absolute path, also of a `file:///` address; an object store's address, and nothing, as they are."""
-    if not value or value.startswith(OBJECT_STORES):
+    """A plain absolute path, also of a `file:///` address; an empty value as it is.
+
+    Raises:
+        ValueError: another address. Object stores were never tried, so they are refused.
+    """
+    if not value:
         return value
     path = unquote(value.removeprefix("file://")) if value.startswith("file:///") else value
     if re.match("[a-z0-9]+:", path):
-        raise ValueError(f"a lake is a folder, or an address that begins with {' or '.join(OBJECT_STORES)}")
+        raise ValueError("a lake is a folder; object stores are not supported yet")
     return str(plain(absolute(Path(path))))
 
 

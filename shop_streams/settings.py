@@ -153,7 +153,7 @@ class Settings(BaseSettings):
 
     @property
     def lake(self) -> str:
-        """Root of the lake, without a last slash: a folder or an object store's URI."""
+        """The folder of the lake, without a last slash."""
         return (self.lake_uri or str(self.home / "lake")).rstrip("/")
 
     @property

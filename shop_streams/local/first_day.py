@@ -14,7 +14,7 @@ def remember_first_day(settings: Settings) -> Settings:
 
     A home, lake or Kafka that is there already may hold older events, and whoever has set `FIRST_DAY` has said it.
     """
-    old = Path(settings.lake).exists() or "://" in settings.lake or not settings.embedded["kafka"]
+    old = Path(settings.lake).exists() or not settings.embedded["kafka"]
     if old or "first_day" in settings.model_fields_set:
         return settings
     last_of_month_before = datetime.now(UTC).date().replace(day=1) - timedelta(days=1)

@@ -45,7 +45,7 @@ def test_a_running_stack_a_file_and_the_environment_go_first(home: Path, monkeyp
     assert get_settings().first_day == date(2022, 1, 1)
 
 
-@pytest.mark.parametrize("own", ["FIRST_DAY=2019-05-05", "KAFKA_BOOTSTRAP_SERVERS=broker:9092", "LAKE_URI=s3://b/lake"])
+@pytest.mark.parametrize("own", ["FIRST_DAY=2019-05-05", "KAFKA_BOOTSTRAP_SERVERS=broker:9092"])
 def test_who_says_it_and_who_has_older_events_elsewhere_keeps_the_setting(
     own: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
