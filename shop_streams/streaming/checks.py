@@ -211,12 +211,15 @@ def build_checks(spec: StreamSpec) -> list[dg.AssetChecksDefinition]:
 
 
 def evaluation(key: dg.AssetCheckKey, result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """The result as an event, for who logs it outside of a check's own run."""
+    """The result as an event, for who logs it outside of a check's own run.
+
+    With its time: of a run's results Dagster shows the time of the first one.
+    """
     return dg.AssetCheckEvaluation(
         asset_key=key.asset_key,
         check_name=key.name,
         passed=result.passed,
-        metadata=result.metadata,
+        metadata={**result.metadata, "evaluated_at": dg.MetadataValue.timestamp(time.time())},
         severity=result.severity,
         description=result.description,
     )

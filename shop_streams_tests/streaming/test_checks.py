@@ -91,8 +91,8 @@ def test_results_stay_shown_while_the_stream_reports(stack: Stack) -> None:
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
     for by_hand in (False, True):
         if by_hand:  # its results hide the stream's own, and are outdated by the next report
-            client.submit_job_execution("all_checks")
-            wait_for("a person's results", lambda: shown(stack, INGEST.output)["accounting"][2] not in ("", run_id))
+            checks_run = client.submit_job_execution("all_checks")
+            wait_for("a person's results", lambda: client.get_run_status(checks_run) == dg.DagsterRunStatus.SUCCESS)
         wait_for("three more reports", partial(reported_since, reports(stack), stack))
         for _ in range(10):
             now = shown(stack, INGEST.output)
@@ -118,8 +118,8 @@ def test_a_stream_that_dies_or_rests_says_so_at_once(stack: Stack) -> None:
     wait_for("the new run to say so", lambda: shown(stack, stream_key(INGEST))["alive"][1].startswith("running for"))
     stack.switch(INGEST.name, on=False)
     try:
-        wait_for("it to rest", lambda: shown(stack, stream_key(INGEST))["alive"][1] == "switched off by a person")
-        assert stack.status()["streams"][INGEST.name]["says"] == "switched off by a person"
+        wait_for("it to rest", lambda: shown(stack, stream_key(INGEST))["alive"][1].startswith("switched off by"))
+        assert stack.status()["streams"][INGEST.name]["says"].startswith("switched off by a person")
     finally:
         stack.switch(INGEST.name, on=True)
     stack.wait_running(INGEST.name, after_epoch=alive["epoch"] + 1)

@@ -1,5 +1,6 @@
 """What a stream's run reports: itself also when nothing arrives, and the results of its checks so that they stay shown."""
 
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -81,11 +82,14 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def test_each_report_looks_at_the_lag_and_four_an_hour_at_the_rest(world: World) -> None:
+    began = time.time()
     every = ["alive", "lag", "retention", "broker_time", "accounting"]
     assert world.report() == every
     assert [world.report() for _ in range(14)] == [["alive", "lag"]] * 14
     assert world.report() == every
     assert world.asked == 16
+    for result in world.run.logged:  # of a run's results Dagster shows the time of the first one
+        assert isinstance(evaluated_at := result.metadata["evaluated_at"].value, float) and evaluated_at >= began
 
 
 def test_a_result_that_another_run_hides_is_shown_again(world: World) -> None:
