@@ -6,10 +6,12 @@ from contextlib import suppress
 
 import pytest
 from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
 
 from shop_streams.settings import Settings
+from shop_streams.spark import open_session
 from shop_streams_tests.broker import running_broker
-from shop_streams_tests.harness import Stack, running_stack
+from shop_streams_tests.harness import COLD_START, Stack, running_stack
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +31,35 @@ def no_spark_session_is_left() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def local_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """Spark in a JVM of this process: half a minute sooner there than a stack."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        options: dict[str, bool | float | int | str | None] = {
+            "spark.ui.enabled": "false",
+            "spark.log.level": "ERROR",
+            "spark.driver.extraJavaOptions": COLD_START,
+            "spark.sql.session.timeZone": "UTC",
+            "spark.sql.shuffle.partitions": "1",
+            "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
+        }
+        session = SparkSession.builder.master("local[1]").config(map=options).getOrCreate()
+        yield session
+        session.stop()
+
+
+@pytest.fixture
+def spark(request: pytest.FixtureRequest) -> SparkSession:
+    """A session for what needs no other server: the stack's where one runs anyway, since a process has one kind alone."""
+    if any("stack" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        stack: Stack = request.getfixturevalue("stack")
+        return open_session(stack.settings)
+    local: SparkSession = request.getfixturevalue("local_session")
+    return local
+
+
+@pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     with running_broker() as broker:
         yield broker.settings.model_copy(update={"lake_uri": str(tmp_path_factory.mktemp("lake"))})
@@ -38,7 +69,7 @@ SERVERS = {"stack", "kafka", "broker"}  # fixtures that start one
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fast", action="store_true", help="only tests that need no server, no browser and no JVM")
+    parser.addoption("--fast", action="store_true", help="only tests that need no server and no browser")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

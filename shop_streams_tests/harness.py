@@ -7,19 +7,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 from confluent_kafka import Producer
+from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 
 from shop_streams.cli.status import STREAMS, collect, streams
 from shop_streams.local import stack as local_stack
 from shop_streams.settings import Settings, get_settings
+from shop_streams.streaming.records import RECORD_COLUMNS, RECORD_TYPES
 from shop_streams.streaming.switch import keep_alive_name
 
 # Everything that a test does is done for the first time: the optimizing compiler would only take from it.
@@ -53,6 +56,12 @@ def wait_for(what: str, ready: Callable[[], Any], seconds: float = 180) -> Any:
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:.0f} s in vain for {what}; last: {value!r}")
         time.sleep(0.5)
+
+
+def records(spark: SparkSession, values: Sequence[bytes | None], topic: str = "t") -> DataFrame:
+    """Records of a topic as streams read them: partition 0, offsets from 0, written now."""
+    rows = [(topic, 0, offset, datetime.now(UTC), value) for offset, value in enumerate(values)]
+    return spark.createDataFrame(rows, ", ".join(f"{name} {RECORD_TYPES[name]}" for name in RECORD_COLUMNS))
 
 
 @dataclass(frozen=True)

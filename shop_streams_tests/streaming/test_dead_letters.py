@@ -8,18 +8,24 @@ from pyspark.sql import SparkSession
 
 from shop_streams.defs.app_events.streams import INGEST as APP_EVENTS
 from shop_streams.defs.domains import LAKE_STREAMS
+from shop_streams.defs.promotions.streams import STREAM as PROMOTIONS
 from shop_streams.defs.sales.streams import INGEST as SALES
 from shop_streams.spark import open_session
 from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.drafts import validate_with
 from shop_streams.streaming.replay import find
+from shop_streams_tests.defs.app_events.events import REFUSED as EVENTS_REFUSED
+from shop_streams_tests.defs.promotions.campaigns import REFUSED as CAMPAIGNS_REFUSED
+from shop_streams_tests.defs.promotions.campaigns import message
+from shop_streams_tests.defs.sales.events import GOOD_BUT_UNUSUAL, SHOP
+from shop_streams_tests.defs.sales.events import REFUSED as SALES_REFUSED
 from shop_streams_tests.harness import Stack, wait_for
-from shop_streams_tests.streaming.bad_records import CAMPAIGN, EVENT_CASES, GOOD_BUT_UNUSUAL, SHOP, SHOP_CASES, exact
+from shop_streams_tests.streaming.bad_records import exact
+
+REFUSED: list[tuple[Any, Any]] = [(SALES, SALES_REFUSED), (APP_EVENTS, EVENTS_REFUSED), (PROMOTIONS, CAMPAIGNS_REFUSED)]
 
 
-@pytest.mark.parametrize(
-    ("spec", "cases"), [(SALES, SHOP_CASES), (APP_EVENTS, EVENT_CASES)], ids=["sales", "app_events"]
-)
+@pytest.mark.parametrize(("spec", "cases"), REFUSED, ids=["sales", "app_events", "promotions"])
 def test_every_bad_record_is_a_dead_letter_with_its_reason(
     stack: Stack, spec: Any, cases: list[tuple[bytes | None, str]]
 ) -> None:
@@ -72,12 +78,11 @@ def session(stack: Stack) -> SparkSession:
 
 def test_the_verdict_before_sending_is_the_streams_own(stack: Stack, session: SparkSession) -> None:
     validate = validate_with(LAKE_STREAMS, stack.settings, lambda: session)
-    for spec, cases in ((SALES, SHOP_CASES), (APP_EVENTS, EVENT_CASES)):
+    for spec, cases in REFUSED:
         values = [(spec.topic.name, value) for value, _ in cases]
         verdicts = validate(spec.domain, values)
         assert all(verdict and reason in verdict for verdict, (_, reason) in zip(verdicts, cases, strict=True)), (
             verdicts
         )
     assert validate("sales", [("shop_events", value) for value in GOOD_BUT_UNUSUAL]) == [None] * len(GOOD_BUT_UNUSUAL)
-    [broken, good] = validate("promotions", [("promotions", b"{}"), ("promotions", json.dumps(CAMPAIGN).encode())])
-    assert broken is not None and good is None
+    assert validate("promotions", [("promotions", json.dumps(message()).encode())]) == [None]

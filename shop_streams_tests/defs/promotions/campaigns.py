@@ -64,3 +64,31 @@ def wait_notified(stack: Stack, campaign: Row, *clients: str, seconds: float = 6
         seconds,
     )
     assert clients_of(rows(stack.settings.postgres, campaign["adv_campaign_id"])) == sorted(clients)
+
+
+def _without(name: str) -> Row:
+    return {key: value for key, value in message().items() if key != name}
+
+
+_NOW = int(time.time())
+_ENDS_BEFORE = "adv_campaign_datetime_end is not after adv_campaign_datetime_start"
+_TOO_LATE = "adv_campaign_datetime_end is wrong: Expected int <= 253402300799"
+REFUSED: list[tuple[bytes, str]] = [  # and the reason
+    (b"first_message", "not JSON"),
+    *[
+        (json.dumps(one).encode(), reason)
+        for one, reason in (
+            *[(_without(name), f"{name} is missing") for name in message()],
+            (message(restaurant_id="restaurant 7"), "restaurant_id is not a UUID"),
+            (message(adv_campaign_id="123e4567-e89b-12d3-a456-42661417400"), "adv_campaign_id is not a UUID"),
+            (message(adv_campaign_datetime_start=_NOW, adv_campaign_datetime_end=_NOW), _ENDS_BEFORE),
+            (message(adv_campaign_datetime_start=_NOW, adv_campaign_datetime_end=_NOW - 1), _ENDS_BEFORE),
+            (message(datetime_created=_NOW + 0.5), "datetime_created is wrong: Expected int, got float"),
+            (message(datetime_created=str(_NOW)), "datetime_created is wrong: Expected int, got str"),
+            (message(adv_campaign_datetime_end=2**63), _TOO_LATE),
+            (message(adv_campaign_datetime_end=_NOW * 1000), _TOO_LATE),
+            (message(adv_campaign_content="a\0b"), "adv_campaign_content holds a NUL character"),
+            ("first_message", "not a JSON object"),
+        )
+    ],
+]

@@ -14,13 +14,7 @@ from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Superseded
 from shop_streams.topics import Topic
-from shop_streams_tests.defs.promotions.campaigns import (
-    clients_of,
-    message,
-    rows,
-    sent,
-    subscribe,
-)
+from shop_streams_tests.defs.promotions.campaigns import clients_of, message, rows, sent, subscribe
 from shop_streams_tests.defs.promotions.outboxes import as_taken, epoch_of, publish, raised_by
 
 

@@ -13,10 +13,7 @@ from shop_streams.postgres import transaction
 from shop_streams.spark import open_session
 from shop_streams.streaming.records import RECORD_TYPES
 from shop_streams.streaming.spec import StreamContext
-from shop_streams_tests.defs.promotions.campaigns import (
-    Row,
-    message,
-)
+from shop_streams_tests.defs.promotions.campaigns import Row, message
 from shop_streams_tests.harness import Stack
 
 

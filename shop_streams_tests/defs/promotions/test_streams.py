@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import time
 import uuid
-from typing import Any
 
 import pytest
 
@@ -14,16 +13,7 @@ from shop_streams.defs.promotions.streams import STREAM
 from shop_streams.kafka import read_topic
 from shop_streams.lake import reader
 from shop_streams.postgres import transaction
-from shop_streams.streaming.replay import find
-from shop_streams_tests.defs.promotions.campaigns import (
-    Row,
-    message,
-    rows,
-    send,
-    sent,
-    subscribe,
-    wait_notified,
-)
+from shop_streams_tests.defs.promotions.campaigns import message, rows, send, sent, subscribe, wait_notified
 from shop_streams_tests.harness import Stack, wait_for
 from shop_streams_tests.streaming.bad_records import exact
 
@@ -114,45 +104,6 @@ def test_an_amended_campaign_reaches_only_who_was_not_notified(stack: Stack) -> 
         for row in rows(stack.settings.postgres, first["adv_campaign_id"])
     }
     assert contents == {"a": ("soup", "good"), "b": ("soup and bread", None)}
-
-
-def test_what_is_no_campaign_is_a_dead_letter(stack: Stack) -> None:
-    def without(name: str) -> Row:
-        return {key: value for key, value in message().items() if key != name}
-
-    now = int(time.time())
-    cases: list[tuple[Any, str]] = [
-        *[(without(name), f"{name} is missing") for name in message()],
-        (message(restaurant_id="restaurant 7"), "restaurant_id is not a UUID"),
-        (message(adv_campaign_id="123e4567-e89b-12d3-a456-42661417400"), "adv_campaign_id is not a UUID"),
-        (
-            message(adv_campaign_datetime_end=now - 60, adv_campaign_datetime_start=now - 60),
-            "adv_campaign_datetime_end is not after adv_campaign_datetime_start",
-        ),
-        (
-            message(adv_campaign_datetime_end=now - 61, adv_campaign_datetime_start=now - 60),
-            "adv_campaign_datetime_end is not after adv_campaign_datetime_start",
-        ),
-        (message(datetime_created=now + 0.5), "datetime_created is wrong: Expected int, got float"),
-        (message(datetime_created=str(now)), "datetime_created is wrong: Expected int, got str"),
-        (message(adv_campaign_datetime_end=2**63), "adv_campaign_datetime_end is wrong: Expected int <= 253402300799"),
-        (
-            message(adv_campaign_datetime_end=now * 1000),
-            "adv_campaign_datetime_end is wrong: Expected int <= 253402300799",
-        ),
-        (message(adv_campaign_content="a\0b"), "adv_campaign_content holds a NUL character"),
-        ("first_message", "not a JSON object"),
-    ]
-    tag = uuid.uuid4().hex
-    values = [json.dumps(one | {"tag": tag} if isinstance(one, dict) else f"{one} {tag}").encode() for one, _ in cases]
-    stack.produce("promotions", values)  # type: ignore[arg-type]
-    wait_for("the messages to be read", lambda: exact(STREAM, stack))
-    found = {
-        letter["raw"]: letter["reason"]
-        for letter in find(stack.settings, "promotions")
-        if tag.encode() in letter["raw"]
-    }
-    assert found == {value: reason for value, (_, reason) in zip(values, cases, strict=True)}
 
 
 def test_a_campaign_of_a_megabyte_is_sent(stack: Stack) -> None:

@@ -2,12 +2,49 @@
 
 import json
 import random
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+NOW = int(time.time() * 1000)
+SHOP: dict[str, Any] = {
+    "event_type": "view",
+    "category": "c",
+    "item_id": "i",
+    "item_price": 5,
+    "uid": "u",
+    "timestamp": NOW,
+}
+YEAR_2100 = 4_102_444_800_000
+REFUSED: list[tuple[bytes | None, str]] = [  # and words of the reason
+    (b'{"event_type":"view","cat', "not JSON"),
+    (b"", "empty value"),
+    (None, "empty value"),
+    (b"\xff\xfe\xfd", "invalid UTF-8"),
+    (b"   ", "not JSON"),
+    (b"5", "not a JSON object"),
+    (json.dumps([SHOP]).encode(), "not a JSON object"),
+    (json.dumps(SHOP).encode() + b"\n" + json.dumps(SHOP).encode(), "not JSON"),
+    (json.dumps(SHOP | {"item_price": "5"}).encode(), "item_price is wrong"),
+    (json.dumps(SHOP | {"item_price": 10**12 + 1}).encode(), "item_price is wrong"),
+    (json.dumps(SHOP | {"item_price": None}).encode(), "item_price is missing"),
+    (json.dumps(SHOP | {"uid": 12345}).encode(), "uid is wrong"),
+    (json.dumps(SHOP | {"event_type": "look"}).encode(), "event_type is none of view, buy"),
+    (json.dumps(SHOP | {"timestamp": NOW // 1000}).encode(), "timestamp is before 2015-01-01"),
+    (json.dumps(SHOP | {"timestamp": YEAR_2100}).encode(), "timestamp is more than an hour ahead"),
+    (json.dumps(SHOP | {"timestamp": 2**62}).encode(), "timestamp is wrong"),
+]
+GOOD_BUT_UNUSUAL: list[bytes] = [
+    b"  " + json.dumps(SHOP).encode() + b"\n",
+    json.dumps(SHOP | {"item_id": "a } and { b"}).encode(),
+    json.dumps({name: value for name, value in SHOP.items() if name not in ("uid", "category", "item_id")}).encode(),
+    json.dumps(SHOP | {"category": "", "item_price": 10**12}).encode(),
+    json.dumps(SHOP | {"uid": None, "more": {"nested": [1, {}]}}).encode(),
+    json.dumps(SHOP | {"category": "тёплое"}, ensure_ascii=False).encode(),
+]
 ORACLE = """
 with events as (select * from read_json(?, columns = {event_type: 'VARCHAR', item_price: 'BIGINT', uid: 'VARCHAR', "timestamp": 'BIGINT'})),
      anchored as (select *, ("timestamp" // 1000 - ?) // 3600 * 3600 + ? as start_ts from events)
