@@ -14,19 +14,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import httpx
 from confluent_kafka import Producer
+from dagster_graphql import DagsterGraphQLClient
 from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 
 from shop_streams.cli.status import STREAMS, collect, streams
 from shop_streams.local import stack as local_stack
 from shop_streams.settings import Settings, get_settings
+from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.records import RECORD_COLUMNS, RECORD_TYPES
+from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.switch import keep_alive_name
 
 # Everything that a test does is done for the first time: the optimizing compiler would only take from it.
 COLD_START = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
+COMMAND = str(Path(sys.executable).with_name("shop-streams"))
 PORTS = ("kafka", "kafka_controller", "postgres", "spark", "collector", "api", "dagster")
 
 
@@ -74,8 +79,9 @@ class Stack:
         return collect(self.settings)
 
     def cli(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).with_name("shop-streams")), *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | {"COLUMNS": "300"})
+        done = subprocess.run(
+            [COMMAND, *words], capture_output=True, text=True, timeout=300, env=os.environ | {"COLUMNS": "300"}
+        )
         assert not check or done.returncode == 0, f"{words}: exit status {done.returncode}: {done.stdout}{done.stderr}"
         return done
 
@@ -96,6 +102,18 @@ class Stack:
         for value in values:
             producer.produce(topic, value)
         assert producer.flush(30) == 0
+
+    def run_job(
+        self, job: str = "__ASSET_JOB", key: dg.AssetKey | None = None, partition: str = "", **more: Any
+    ) -> str:
+        """Run a job, or materialize an asset's partition, in Dagster; the run's id, once it has succeeded."""
+        client = DagsterGraphQLClient("127.0.0.1", port_number=self.settings.dagster_port)
+        tags = {"dagster/partition": partition} if partition else None
+        run = client.submit_job_execution(job, tags=tags, asset_selection=[key] if key else None, **more)
+        ended = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+        status = wait_for(f"the run of {job}", lambda: (now := client.get_run_status(run)) in ended and now)
+        assert status is dg.DagsterRunStatus.SUCCESS, self.why_failed(run)
+        return run
 
     def post(self, path: str, **more: Any) -> httpx.Response:
         more.setdefault("headers", {"X-Token": self.settings.track_token})
@@ -145,6 +163,11 @@ class Stack:
             end = log.read_text(errors="replace").splitlines()[-12:]
             lines += [f"--- {log.name}", *(line[:300] for line in end)]
         return "\n".join(lines)
+
+
+def exact(spec: StreamSpec, stack: Stack) -> bool:
+    """Whether all records of a stream's topic arrived, and each once."""
+    return all(account.exact and not account.in_flight for account in accounts(spec, stack.settings))
 
 
 @contextmanager

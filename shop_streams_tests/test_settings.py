@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,7 @@ from shop_streams.errors import ShopStreamsError
 from shop_streams.local.stack import stack_env
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.rest import RestRequest
-
-COMMAND = str(Path(sys.executable).with_name("shop-streams"))
+from shop_streams_tests.harness import COMMAND
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from deltalake import write_deltalake
 from rich.console import Console
 
 from shop_streams.terminal import cell, escaped, visible
+from shop_streams_tests.harness import COMMAND
 
-COMMAND = str(Path(sys.executable).with_name("shop-streams"))
 NASTY = [
     "[/red]",
     "[bold]x",

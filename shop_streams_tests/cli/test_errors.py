@@ -14,9 +14,7 @@ import pytest
 from shop_streams.cli.status import COUNTED
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.jars import parse_java_version
-from shop_streams_tests.harness import PORTS, Stack, free_ports
-
-COMMAND = str(Path(sys.executable).with_name("shop-streams"))
+from shop_streams_tests.harness import COMMAND, PORTS, Stack, free_ports
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:

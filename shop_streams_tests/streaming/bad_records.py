@@ -1,20 +1,13 @@
 """The letters that broken records become, and the replays of those."""
 
 import json
-from typing import Any
 
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.lake import reader
-from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.drafts import Draft, Letter, origin_of
 from shop_streams.streaming.replay import Choice, Found, find, find_chosen
 from shop_streams_tests.defs.sales.events import SHOP
 from shop_streams_tests.harness import Stack, wait_for
-
-
-def exact(spec: Any, stack: Stack) -> bool:
-    per_partition = accounts(spec, stack.settings)
-    return all(account.exact for account in per_partition) and sum(account.in_flight for account in per_partition) == 0
 
 
 def rows_of(stack: Stack, item_id: str) -> int:

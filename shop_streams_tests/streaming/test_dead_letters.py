@@ -19,8 +19,7 @@ from shop_streams_tests.defs.promotions.campaigns import REFUSED as CAMPAIGNS_RE
 from shop_streams_tests.defs.promotions.campaigns import message
 from shop_streams_tests.defs.sales.events import GOOD_BUT_UNUSUAL, SHOP
 from shop_streams_tests.defs.sales.events import REFUSED as SALES_REFUSED
-from shop_streams_tests.harness import Stack, wait_for
-from shop_streams_tests.streaming.bad_records import exact
+from shop_streams_tests.harness import Stack, exact, wait_for
 
 REFUSED: list[tuple[Any, Any]] = [(SALES, SALES_REFUSED), (APP_EVENTS, EVENTS_REFUSED), (PROMOTIONS, CAMPAIGNS_REFUSED)]
 

@@ -19,8 +19,7 @@ from shop_streams.lake import reader
 from shop_streams.local.supervision import connect
 from shop_streams.runs import END_GRACE_SECONDS
 from shop_streams_tests.faults.inflict import on_another_host
-from shop_streams_tests.harness import Stack, wait_for
-from shop_streams_tests.streaming.bad_records import exact
+from shop_streams_tests.harness import Stack, exact, wait_for
 
 NAME = INGEST.name
 RUN_STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"

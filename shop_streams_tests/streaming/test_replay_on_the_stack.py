@@ -5,8 +5,8 @@ from shop_streams.kafka import offset_ranges
 from shop_streams.streaming.drafts import Draft, State, origin_of
 from shop_streams.streaming.replay import replay
 from shop_streams.streaming.replay_ledger import open_ledger
-from shop_streams_tests.harness import Stack, wait_for
-from shop_streams_tests.streaming.bad_records import chosen, exact, mended, open_places, rows_of, send_broken
+from shop_streams_tests.harness import Stack, exact, wait_for
+from shop_streams_tests.streaming.bad_records import chosen, mended, open_places, rows_of, send_broken
 
 
 def test_a_replay_that_was_cut_off_is_looked_for_in_the_topic(stack: Stack) -> None:

@@ -3,23 +3,12 @@
 import uuid
 from typing import Any
 
-import dagster as dg
-from dagster_graphql import DagsterGraphQLClient
-
 from shop_streams.defs.app_events.marts import MART
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
 from shop_streams_tests.harness import Stack, wait_for
-
-
-def materialize(stack: Stack, key: dg.AssetKey, partition: str) -> None:
-    client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
-    run = client.submit_job_execution("__ASSET_JOB", tags={"dagster/partition": partition}, asset_selection=[key])
-    ended = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-    status = wait_for("the mart's run", lambda: (now := client.get_run_status(run)) in ended and now)
-    assert status is dg.DagsterRunStatus.SUCCESS
 
 
 def test_enriched_events_count_each_event_once_and_find_the_favourite_action(stack: Stack) -> None:
@@ -43,7 +32,7 @@ def test_enriched_events_count_each_event_once_and_find_the_favourite_action(sta
 
     wait_for("the events to be in the lake", arrived)
     window = max(MART.versions(Lake(stack.settings)))
-    materialize(stack, asset_key(ENRICHED), window)
+    stack.run_job(key=asset_key(ENRICHED), partition=window)
     rows = [
         row
         for row in reader.scan(ENRICHED.uri(stack.settings), ["user_id", "u_count", "u_mp_ea"]).to_pylist()
@@ -53,7 +42,7 @@ def test_enriched_events_count_each_event_once_and_find_the_favourite_action(sta
     assert [(row["u_count"], row["u_mp_ea"]) for row in rows if row["user_id"] == user + 1] == [(1, None)]
 
     before = reader.row_counts(ENRICHED.uri(stack.settings), "window")[window]
-    materialize(stack, asset_key(ENRICHED), window)
+    stack.run_job(key=asset_key(ENRICHED), partition=window)
     assert (
         reader.row_counts(ENRICHED.uri(stack.settings), "window")[window] >= before
     )  # again changes nothing but new arrivals

@@ -9,8 +9,7 @@ from dagster_graphql import DagsterGraphQLClient
 
 from shop_streams.defs.app_events.streams import INGEST
 from shop_streams.defs.platform.accounting import hour_account, hour_ranges, settled, topic_hours
-from shop_streams_tests.harness import Stack, wait_for
-from shop_streams_tests.streaming.bad_records import exact
+from shop_streams_tests.harness import Stack, exact, wait_for
 
 KEY = ["accounting", "events_account"]
 NUMBERS = """query($key: AssetKeyInput!, $partition: [String!]) { assetOrError(assetKey: $key) { ... on Asset {

@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-from dagster_graphql import DagsterGraphQLClient
-
 from shop_streams.streaming.drafts import origin_of
 from shop_streams.streaming.replay import find
 from shop_streams_tests.defs.sales.events import NOW, SHOP
@@ -20,14 +18,11 @@ def test_the_replay_job_of_the_ui_is_a_dry_run_until_told_otherwise(stack: Stack
     late = json.dumps(SHOP | {"timestamp": NOW // 1000, "item_id": "by-job"}).encode()
     stack.produce("shop_events", [late])
     letter = wait_for("the letter", lambda: next((one for one in find(stack.settings) if one["raw"] == late), None))
-    client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
     config: dict[str, Any] = {"domain": "sales", "origins": [origin_of(letter)], "fix": "seconds_to_milliseconds"}
 
     def launch(**more: Any) -> str:
         run_config = {"ops": {"replay_open_dead_letters": {"config": config | more}}}
-        run_id: str = client.submit_job_execution("replay_dead_letters", run_config=run_config)
-        wait_for("the run", lambda: client.get_run_status(run_id).value in ("SUCCESS", "FAILURE"))
-        assert client.get_run_status(run_id).value == "SUCCESS"
+        run_id = stack.run_job("replay_dead_letters", run_config=run_config)
         events = stack.graphql(OUTPUT_METADATA, run=run_id)["logsForRun"]["events"]
         table, *_ = [
             entry["table"] for event in events for entry in event.get("metadataEntries", []) if "table" in entry

@@ -9,8 +9,7 @@ from shop_streams.lake.reader import Lake
 from shop_streams.postgres import transaction
 from shop_streams.spark import open_session
 from shop_streams_tests.defs.promotions.campaigns import clients_of, message, rows, send, sent, subscribe, wait_notified
-from shop_streams_tests.harness import Stack, wait_for
-from shop_streams_tests.streaming.bad_records import exact
+from shop_streams_tests.harness import Stack, exact, wait_for
 
 
 def test_the_extremes_of_a_campaign_are_taken_and_reported(stack: Stack) -> None:

@@ -1,20 +1,18 @@
 """A batch that is tried."""
 
 import json
-from datetime import UTC, datetime
-from typing import Any
 
 import psycopg2
 import pytest
+from pyspark.sql import DataFrame
 
 from shop_streams.defs.promotions import tables
 from shop_streams.defs.promotions.streams import STREAM
 from shop_streams.postgres import transaction
 from shop_streams.spark import open_session
-from shop_streams.streaming.records import RECORD_TYPES
 from shop_streams.streaming.spec import StreamContext
 from shop_streams_tests.defs.promotions.campaigns import Row, message
-from shop_streams_tests.harness import Stack
+from shop_streams_tests.harness import Stack, records
 
 
 def test_a_batch_is_tried_without_leaving_anything_behind(stack: Stack) -> None:
@@ -22,22 +20,17 @@ def test_a_batch_is_tried_without_leaving_anything_behind(stack: Stack) -> None:
     good, bad = message(), message(adv_campaign_content="poison")
     context = StreamContext(open_session(stack.settings), stack.settings, STREAM.name, STREAM.topic.name, "unused")
 
-    def records(*messages: Row) -> Any:
-        values = [
-            ("promotions", 0, number, datetime.now(UTC), json.dumps(one).encode())
-            for number, one in enumerate(messages)
-        ]
-        columns = ", ".join(f"{name} {kind}" for name, kind in RECORD_TYPES.items())
-        return context.spark.createDataFrame(values, columns)
+    def batch(*messages: Row) -> DataFrame:
+        return records(context.spark, [json.dumps(one).encode() for one in messages], STREAM.topic.name)
 
     tables.create_tables(stack.settings.postgres)
     check = "alter table promotion_campaigns add constraint odd check (adv_campaign_content <> 'poison')"
     with transaction(stack.settings.postgres) as cursor:
         cursor.execute(check)
     try:
-        STREAM.sink.attempt(records(good), context)
+        STREAM.sink.attempt(batch(good), context)
         with pytest.raises(psycopg2.IntegrityError, match="odd"):
-            STREAM.sink.attempt(records(good, bad), context)
+            STREAM.sink.attempt(batch(good, bad), context)
     finally:
         with transaction(stack.settings.postgres) as cursor:
             cursor.execute("alter table promotion_campaigns drop constraint odd")

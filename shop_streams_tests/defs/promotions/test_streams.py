@@ -14,8 +14,7 @@ from shop_streams.kafka import read_topic
 from shop_streams.lake import reader
 from shop_streams.postgres import transaction
 from shop_streams_tests.defs.promotions.campaigns import message, rows, send, sent, subscribe, wait_notified
-from shop_streams_tests.harness import Stack, wait_for
-from shop_streams_tests.streaming.bad_records import exact
+from shop_streams_tests.harness import Stack, exact, wait_for
 
 SAMPLE = (
     '{"restaurant_id": "123e4567-e89b-12d3-a456-426614174000","adv_campaign_id": "123e4567-e89b-12d3-a456-426614174003",'

@@ -1,4 +1,4 @@
-"""Shop events of the tests, and DuckDB over them."""
+"""Shop events of the tests, DuckDB over them, and what the mart says."""
 
 import json
 import random
@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+
+from shop_streams.defs.sales.schema import HOURLY
+from shop_streams.lake import reader
+from shop_streams_tests.harness import Stack
 
 NOW = int(time.time() * 1000)
 SHOP: dict[str, Any] = {
@@ -87,3 +91,10 @@ def without(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
 
 
 REPEATS = ("repeats", "repeats_revenue", "repeats_visitors", "repeats_purchases")
+
+
+def mart(stack: Stack, day: str) -> list[dict[str, Any]]:
+    """The mart's hours of one day, without what DuckDB does not know."""
+    rows = reader.scan(HOURLY.uri(stack.settings), [column.name for column in HOURLY.columns])
+    days = [row for row in (rows.to_pylist() if rows.num_columns else []) if str(row["event_date"]) == day]
+    return sorted(without(days, "event_date", "source_rows", *REPEATS), key=lambda row: row["start_ts"])

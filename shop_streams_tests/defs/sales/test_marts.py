@@ -7,17 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from shop_streams.defs.sales.marts import MART
-from shop_streams.defs.sales.schema import HOURLY
-from shop_streams.lake import reader
 from shop_streams.lake.reader import Lake
-from shop_streams_tests.defs.sales.events import REPEATS, make_events, oracle, without
+from shop_streams_tests.defs.sales.events import make_events, mart, oracle
 from shop_streams_tests.harness import Stack, wait_for
-
-
-def mart(stack: Stack, day: str) -> list[dict[str, Any]]:
-    rows = reader.scan(HOURLY.uri(stack.settings), [column.name for column in HOURLY.columns])
-    days = [row for row in (rows.to_pylist() if rows.num_columns else []) if str(row["event_date"]) == day]
-    return sorted(without(days, "event_date", "source_rows", *REPEATS), key=lambda row: row["start_ts"])
 
 
 def mart_runs(stack: Stack) -> list[dict[str, Any]]:
