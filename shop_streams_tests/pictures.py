@@ -21,10 +21,9 @@ from shop_streams.definitions import defs
 from shop_streams.defs.sales.schema import HOURLY
 from shop_streams.defs.sales.streams import INGEST
 from shop_streams.lake.asset import asset_key
-from shop_streams.local.stopping import STREAM_TAG
 from shop_streams.settings import REPOSITORY
 from shop_streams.simulate.sales import yesterday
-from shop_streams.streaming.spec import stream_key
+from shop_streams.streaming.spec import STREAM_TAG, stream_key
 from shop_streams_tests.harness import Stack, as_shipped, running_stack, wait_for
 
 FOLDER = REPOSITORY / "docs" / "img"

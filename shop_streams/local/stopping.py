@@ -23,12 +23,12 @@ from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.patience import DATABASE_ERRORS, wait_until_it_answers
 from shop_streams.streaming.rest import RestRequest
+from shop_streams.streaming.spec import STREAM_TAG
 
 ASK_SECONDS = 5.0  # a PostgreSQL that is just being restarted is back by then
 REST_SECONDS = 60.0  # a batch boundary, the sidecar, and the last words to Dagster
 CANCEL_SECONDS = 20.0
 POLL_SECONDS = 0.25
-STREAM_TAG = "shop_streams/stream"
 CANCELED = "canceled: its stack was stopped, and the run did not end in time"
 LEFT_OVER = "canceled: its process ended with the stack that it belonged to"
 

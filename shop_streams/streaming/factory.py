@@ -11,7 +11,7 @@ from shop_streams.spark import SparkConnect
 from shop_streams.streaming.checks import build_checks
 from shop_streams.streaming.keep_alive import build_sensor
 from shop_streams.streaming.run import run_stream
-from shop_streams.streaming.spec import StreamSpec, stream_key, topic_key
+from shop_streams.streaming.spec import STREAM_TAG, StreamSpec, stream_key, topic_key
 from shop_streams.streaming.switch import keep_alive_name
 from shop_streams.topics import Topic
 
@@ -44,7 +44,7 @@ def build_job(spec: StreamSpec) -> dg.JobDefinition:
         name=f"{spec.name}_stream",
         description=f"Long-lived: {spec.description} Terminate a run and it stops at a batch boundary.",
         executor_def=dg.in_process_executor,
-        tags={"shop_streams/stream": spec.name, "dagster/max_retries": "0"},
+        tags={STREAM_TAG: spec.name, "dagster/max_retries": "0"},
     )
     def stream_job() -> None:
         managed_stream()

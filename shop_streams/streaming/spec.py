@@ -148,6 +148,9 @@ def accounting_key(topic: Topic) -> dg.AssetKey:
     return dg.AssetKey(["accounting", f"{topic.name}_account"])
 
 
+STREAM_TAG = ".dagster/shop_streams_stream"  # on each run of a stream; Dagster's UI hides tags with this prefix
+
+
 def stream_key(spec: StreamSpec) -> dg.AssetKey:
     """The asset that stands for the stream itself, between its topic and its output."""
     return dg.AssetKey(["streams", f"{spec.name}_stream"])

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from uuid import uuid4
@@ -85,14 +86,18 @@ def reported_since(before: int, stack: Stack) -> bool:
     return reports(stack) > before + 2
 
 
+def succeeded(status: Callable[[], dg.DagsterRunStatus]) -> bool:
+    return status() == dg.DagsterRunStatus.SUCCESS
+
+
 def test_results_stay_shown_while_the_stream_reports(stack: Stack) -> None:
     run_id = stack.wait_running(INGEST.name)["run_id"]
     wait_for("the first results", lambda: shown(stack, INGEST.output)["accounting"][2] == run_id)
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
     for by_hand in (False, True):
         if by_hand:  # its results hide the stream's own, and are outdated by the next report
-            checks_run = client.submit_job_execution("all_checks")
-            wait_for("a person's results", lambda: client.get_run_status(checks_run) == dg.DagsterRunStatus.SUCCESS)
+            finished = partial(client.get_run_status, client.submit_job_execution("all_checks"))
+            wait_for("a person's results", partial(succeeded, finished))
         wait_for("three more reports", partial(reported_since, reports(stack), stack))
         for _ in range(10):
             now = shown(stack, INGEST.output)
