@@ -5,6 +5,7 @@ version.py   the version of a partition: what it is made of
 sources.py   sources: a lake table, PostgreSQL
 factory.py   the asset, the job, and all definitions of a mart
 repair.py    the sensor: what differs, whether a run may be asked for, and which
+history.py   what Dagster's event log knows of the partitions
 serve.py     a mart's copy in PostgreSQL
 metadata.py  what a materialization shows
 failures.py  partitions that can't be computed

@@ -24,31 +24,10 @@ class PartitionsFailed(dg.Failure):
     """Some partitions can't be computed; all others of the run are written."""
 
 
-class Only(dg.Config):
-    """Which partitions to compute."""
+class Also(dg.Config):
+    """Partitions beside the run's own."""
 
-    only: list[str] = Field(
-        default=[],
-        description="Partition keys. In a run for a range of partitions: these of the range, and no other. In a run without "
-        "partitions: these, with any gaps between them. Empty: all partitions of the run.",
-    )
-
-
-def selected(of_the_run: Sequence[str], only: Sequence[str]) -> list[str]:
-    """The partitions to compute: those `of_the_run`, or those of them that `only` names.
-
-    Raises:
-        dg.Failure: there is nothing to compute, or `only` names a partition that the run is not for.
-    """
-    outside = sorted(set(only) - set(of_the_run)) if of_the_run else []
-    keys = [key for key in of_the_run or only if not only or key in only]
-    if outside or not keys:
-        raise dg.Failure(
-            f"`only` names partitions that this run is not for: {', '.join(outside[:5])}" if outside
-            else "This run names no partition. Choose some when you materialize, or list them as `only` in the run's config.",
-            allow_retries=False,
-        )  # fmt: skip
-    return keys
+    also: list[str] = Field(default=[], description="Keys of more partitions to compute, with any gaps between them.")
 
 
 def compute(
@@ -82,12 +61,11 @@ def build_asset(mart: Mart, owners: Sequence[str]) -> dg.AssetsDefinition:
         metadata={"dagster/column_schema": column_schema(mart.table)},
     )
     def mart_asset(
-        context: dg.AssetExecutionContext, config: Only, spark: SparkConnect, lake: dg.ResourceParam[Lake]
+        context: dg.AssetExecutionContext, config: Also, spark: SparkConnect, lake: dg.ResourceParam[Lake]
     ) -> Iterator[None]:
         dsn = lake.settings.postgres
         claim(context.instance, context.run.run_id, mart, dsn)
-        with_partitions = context.has_partition_key or context.has_partition_key_range
-        keys = selected(context.partition_keys if with_partitions else [], config.only)
+        keys = list(dict.fromkeys([*context.partition_keys, *config.also]))
         snapshot = mart.source.snapshot(lake)
         versions = mart.versions(lake, snapshot)
         failures, failed = MartFailures(dsn, mart.name), dict[str, Exception]()
@@ -138,6 +116,6 @@ def build_mart(mart: Mart, owners: Sequence[str]) -> dg.Definitions:
     job = dg.define_asset_job(
         mart.name,
         selection=[asset_key(mart.table)],
-        description=f"Computes partitions of {mart.table.path}: a range, or those that `only` lists.",
+        description=f"Computes partitions of {mart.table.path}: a range, and those that `also` lists.",
     )
     return dg.Definitions(assets=[build_asset(mart, owners)], jobs=[job], sensors=[build_repair_sensor(mart)])

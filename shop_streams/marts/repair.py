@@ -5,7 +5,7 @@ to remember and nothing to lose. The decisions are pure functions; the sensor is
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from shop_streams.beats import ProcessBeats
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.failures import MartFailures
-from shop_streams.marts.metadata import ROW_COUNT, VERSION, VERSION_COLUMN
+from shop_streams.marts.history import computed_empty, recent_writes
 from shop_streams.marts.spec import LOOK_BACK_SECONDS, NOT_SERVED, Mart, SourceMissing
 from shop_streams.marts.version import rows_of
 from shop_streams.runs import UNFINISHED, backoff_seconds, is_gone, mark_failed
@@ -25,7 +25,6 @@ from shop_streams.streaming.priority import streams_first_now
 
 TICK_SECONDS = 15
 MAX_RUNTIME_SECONDS = 3600  # Dagster's monitoring ends a mart's run after this, should nobody else notice that it hangs
-WRITES_LOOKED_AT = 1000
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 # Dagster's UI hides tags with this prefix: they are ours to read, and made each row of the list of runs four lines high.
@@ -156,46 +155,27 @@ def _runs(instance: dg.DagsterInstance, mart: Mart) -> list[MartRun]:
     ]
 
 
-def computed_empty(instance: dg.DagsterInstance, mart: Mart, keys: Set[str]) -> dict[str, int]:
-    """Those of `keys` that were computed and have no row, such as a window of nothing but repeats: the version of each.
-
-    An empty partition has no Delta file, so its version comes from Dagster's event log.
-    """
-    found: dict[str, int] = {}
-    for key in sorted(keys & instance.get_materialized_partitions(asset_key(mart.table))):
-        wanted = dg.AssetRecordsFilter(asset_key(mart.table), asset_partitions=[key])
-        for record in instance.fetch_materializations(wanted, limit=1).records:
-            metadata = record.asset_materialization.metadata if record.asset_materialization else {}
-            version = metadata.get(VERSION) or metadata.get(VERSION_COLUMN)  # an earlier commit recorded rows alone
-            if version is not None and metadata[ROW_COUNT].value == 0:
-                found[key] = int(str(version.value))
-    return found
-
-
-def recent_writes(instance: dg.DagsterInstance, mart: Mart, since: float) -> dict[str, list[float]]:
-    """When each partition was computed since `since`, epoch seconds, out of Dagster's event log."""
-    found: dict[str, list[float]] = {}
-    wanted = dg.AssetRecordsFilter(asset_key(mart.table), after_timestamp=since)
-    for record in instance.fetch_materializations(wanted, limit=WRITES_LOOKED_AT).records:
-        if record.partition_key is not None:
-            found.setdefault(record.partition_key, []).append(record.timestamp)
-    return found
-
-
 # -- the sensor --------------------------------------------------------------------------------------------------------
 
 
 def request(mart: Mart, due: Sequence[str]) -> dg.RunRequest:
-    """One run for whatever is due: an unbroken range as Dagster's own range of partitions, scattered ones as `only`.
+    """One run for whatever is due, in order: it is a run for the first unbroken range, and the others are in its config.
 
-    A range with gaps in it would have Dagster plan each partition between, and show it as failed when the run fails.
+    A run for a range with gaps would have Dagster plan each partition between, and show it as failed when the run fails. Without
+    any partition Dagster can't map the run to the partitions of the source.
     """
-    tags = {MART_TAG: mart.name, "dagster/max_runtime": str(MAX_RUNTIME_SECONDS)}
-    ranges = mart.partitions.subset_with_partition_keys(due).get_partition_key_ranges(mart.partitions)
-    if len(ranges) == 1:
-        return dg.RunRequest(job_name=mart.name, tags=tags | {RANGE_START: ranges[0].start, RANGE_END: ranges[0].end})
-    op = asset_key(mart.table).to_python_identifier()
-    return dg.RunRequest(job_name=mart.name, tags=tags, run_config={"ops": {op: {"config": {"only": list(due)}}}})
+    first = mart.partitions.subset_with_partition_keys(due).get_partition_key_ranges(mart.partitions)[0]
+    also = list(due[due.index(first.end) + 1 :])
+    return dg.RunRequest(
+        job_name=mart.name,
+        tags={
+            MART_TAG: mart.name,
+            "dagster/max_runtime": str(MAX_RUNTIME_SECONDS),
+            RANGE_START: first.start,
+            RANGE_END: first.end,
+        },
+        run_config={"ops": {asset_key(mart.table).to_python_identifier(): {"config": {"also": also}}}},
+    )
 
 
 def tick_seconds(settings: Settings) -> int:

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import dagster as dg
@@ -15,9 +17,12 @@ from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
-from shop_streams.marts.factory import build_asset, selected
+from shop_streams.marts import factory
+from shop_streams.marts.factory import build_asset, build_mart
 from shop_streams.marts.failures import MartFailures, pause_after
-from shop_streams.marts.repair import FAILED_PARTITIONS_TAG, RANGE_END, RANGE_START
+from shop_streams.marts.repair import FAILED_PARTITIONS_TAG, RANGE_END, RANGE_START, request
+from shop_streams.marts.sources import LakeSource
+from shop_streams.marts.spec import Mart
 from shop_streams.settings import Settings
 from shop_streams.spark import SparkConnect
 from shop_streams_tests.harness import Stack, wait_for
@@ -55,8 +60,7 @@ def test_a_partition_that_fails_holds_up_no_other(stack: Stack) -> None:
     assert set(mart.recorded(lake)) == good
     assert instance.get_materialized_partitions(asset_key(table)) == good
     failures = MartFailures(stack.settings.postgres, mart.name)
-    pauses = failures.pauses()
-    assert pauses.keys() == set(BROKEN) and min(pauses.values()) > 0  # their backing off is their own
+    assert failures.pauses().keys() == set(BROKEN)  # their backing off is their own
     run = instance.get_run_by_id(result.run_id)
     assert run is not None and FAILED_PARTITIONS_TAG in run.tags  # which the mart as a whole does not share
     for key in BROKEN:
@@ -115,23 +119,47 @@ def test_a_backfill_and_a_single_run_of_the_ui_record_exactly_their_partitions(s
     assert (stats()["numFailed"], stats()["numMaterializing"]) == (before, 0)
 
 
-SELECTED: dict[str, tuple[list[str], list[str], list[str] | None]] = {
-    "a run for partitions": (["a", "b"], [], ["a", "b"]),
-    "some of them": (["a", "b", "c"], ["c", "a"], ["a", "c"]),
-    "a run without partitions": ([], ["c", "a"], ["c", "a"]),
-    "others than the run's": (["a", "b"], ["b", "c"], None),
-    "nothing at all": ([], [], None),
-}
+def test_a_run_for_scattered_partitions_records_each_and_shows_no_other_as_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As the sensor asks for it, with a source that Dagster knows the partitions of."""
+    due, broken = ["2016-03-01", "2016-03-02", "2016-03-09", "2016-06-01"], "2016-03-09"
 
+    def computed(
+        mart: Mart, _lake: Lake, _spark: object, key: str, _snapshot: int, version: int
+    ) -> dg.AssetMaterialization:
+        if key == broken:
+            raise ValueError("no such day")
+        return dg.AssetMaterialization(asset_key(mart.table), partition=key, metadata={"version": version})
 
-@pytest.mark.parametrize("case", SELECTED)
-def test_which_partitions_a_run_computes(case: str) -> None:
-    of_the_run, only, expected = SELECTED[case]
-    if expected is None:
-        with pytest.raises(dg.Failure, match="only"):
-            selected(of_the_run, only)
-    else:
-        assert selected(of_the_run, only) == expected
+    counted: list[str] = []
+    failures = SimpleNamespace(count=counted.append, forget=lambda _key: None)
+    monkeypatch.setattr(factory, "compute", computed)
+    monkeypatch.setattr(factory, "claim", lambda *_: None)
+    monkeypatch.setattr(factory, "probe_spark", lambda *_: None)
+    monkeypatch.setattr(factory, "MartFailures", lambda *_: failures)
+    monkeypatch.setattr(Lake, "version", lambda *_: 0)
+    monkeypatch.setattr(LakeSource, "versions", lambda *_: dict.fromkeys(due, 7))
+    source = dg.AssetSpec(asset_key(SHOP_EVENTS), partitions_def=MART.partitions)
+    lake = Lake(Settings(lake_uri=str(tmp_path)))
+    definitions = dg.Definitions.merge(
+        dg.Definitions(assets=[source], resources={"lake": lake, "spark": SparkConnect()}),
+        build_mart(MART, ["team:test"]),
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization(asset_key(SHOP_EVENTS), partition=due[0]))
+        asked = request(MART, due)
+        result = definitions.resolve_job_def(MART.name).execute_in_process(
+            instance=instance, tags=asked.tags, run_config=asked.run_config, raise_on_error=False
+        )
+        assert not result.success and counted == [broken]
+        assert instance.get_materialized_partitions(asset_key(MART.table)) == set(due) - {broken}
+        planned = instance.get_records_for_run(
+            result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+        ).records
+        assert sorted(str(one.partition_key) for one in planned) == due[:2], (
+            "what Dagster shows as failed if it is missing"
+        )
 
 
 @pytest.mark.parametrize(

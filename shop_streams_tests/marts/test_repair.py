@@ -18,17 +18,16 @@ from shop_streams.defs.sales.marts import MART as SALES_MART
 from shop_streams.defs.sales.partitions import FIRST_DAY
 from shop_streams.lake.asset import asset_key
 from shop_streams.marts import factory
+from shop_streams.marts.history import computed_empty, recent_writes
 from shop_streams.marts.repair import (
     PROCESS_TAG,
     RANGE_END,
     RANGE_START,
     MartRun,
     Readiness,
-    computed_empty,
     known,
     plan,
     readiness,
-    recent_writes,
     request,
 )
 from shop_streams.marts.spec import NOT_SERVED, Mart, agreed
@@ -126,12 +125,9 @@ def test_recomputing_the_plan_leaves_nothing_to_do(current: dict[str, int], reco
 @given(st.sets(st.sampled_from(DAYS), min_size=1))
 def test_a_run_is_for_exactly_what_is_due(keys: set[str]) -> None:
     asked = request(SALES_MART, sorted(keys))
-    if RANGE_START in asked.tags:
-        first, last = DAYS.index(asked.tags[RANGE_START]), DAYS.index(asked.tags[RANGE_END])
-        assert DAYS[first : last + 1] == sorted(keys) and asked.run_config == {}
-    else:
-        assert asked.run_config["ops"]["sales__hourly_metrics"]["config"]["only"] == sorted(keys)
-        assert len(keys) > 1
+    first, last = DAYS.index(asked.tags[RANGE_START]), DAYS.index(asked.tags[RANGE_END])
+    also = asked.run_config["ops"]["sales__hourly_metrics"]["config"]["also"]
+    assert [*DAYS[first : last + 1], *also] == sorted(keys)
 
 
 FAILED, STARTED, QUEUED, SUCCESS = "FAILURE", "STARTED", "QUEUED", "SUCCESS"

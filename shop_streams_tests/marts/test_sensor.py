@@ -43,7 +43,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tick(source: dict[str, int] | None, instance: dg.DagsterInstance, **changes: Any) -> Any:
     mart: Mart = replace(REPORT, source=cast(Source, Numbers(source)), **changes)
-    context = dg.build_sensor_context(instance=instance, resources={"lake": Lake(Settings())})
+    context = dg.build_sensor_context(instance=instance, resources={"lake": Lake(Settings(mart_repair_seconds=60))})
     return repair.build_repair_sensor(mart)(context)
 
 

@@ -1,0 +1,37 @@
+"""What Dagster's event log knows of a mart's partitions, and its Delta log does not."""
+
+from collections.abc import Set
+
+import dagster as dg
+
+from shop_streams.lake.asset import asset_key
+from shop_streams.marts.metadata import ROW_COUNT, VERSION, VERSION_COLUMN
+from shop_streams.marts.spec import Mart
+
+WRITES_LOOKED_AT = 1000
+
+
+def computed_empty(instance: dg.DagsterInstance, mart: Mart, keys: Set[str]) -> dict[str, int]:
+    """Those of `keys` that were computed and have no row, such as a window of nothing but repeats: the version of each.
+
+    An empty partition has no Delta file, so its version comes from Dagster's event log.
+    """
+    found: dict[str, int] = {}
+    for key in sorted(keys & instance.get_materialized_partitions(asset_key(mart.table))):
+        wanted = dg.AssetRecordsFilter(asset_key(mart.table), asset_partitions=[key])
+        for record in instance.fetch_materializations(wanted, limit=1).records:
+            metadata = record.asset_materialization.metadata if record.asset_materialization else {}
+            version = metadata.get(VERSION) or metadata.get(VERSION_COLUMN)  # an earlier commit recorded rows alone
+            if version is not None and metadata[ROW_COUNT].value == 0:
+                found[key] = int(str(version.value))
+    return found
+
+
+def recent_writes(instance: dg.DagsterInstance, mart: Mart, since: float) -> dict[str, list[float]]:
+    """When each partition was computed since `since`, epoch seconds, out of Dagster's event log."""
+    found: dict[str, list[float]] = {}
+    wanted = dg.AssetRecordsFilter(asset_key(mart.table), after_timestamp=since)
+    for record in instance.fetch_materializations(wanted, limit=WRITES_LOOKED_AT).records:
+        if record.partition_key is not None:
+            found.setdefault(record.partition_key, []).append(record.timestamp)
+    return found
