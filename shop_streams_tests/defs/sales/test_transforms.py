@@ -47,6 +47,13 @@ def test_a_record_is_a_row_or_has_a_reason(spark: SparkSession) -> None:
     assert {(row.event_date, row.kafka_partition) for row in found_rows} == {(date(2020, 9, 14), 0)}
 
 
+def test_what_is_refused_is_in_no_hour(spark: SparkSession) -> None:
+    values = [json.dumps(FULL | change).encode() for change in ({}, {"item_price": -1}, {"event_type": "look"})]
+    good = transforms.good_events(transforms.validate(records(spark, [*values, None]), "2015-01-01"))
+    found = good.withColumn("event_time", good.event_time.cast("string")).collect()
+    assert [tuple(row) for row in found] == [("view", 5, "u", "2020-09-14 00:00:00")]
+
+
 def events(spark: SparkSession, *rows: tuple[str, int, str | None, int]) -> DataFrame:
     """Good events of (event_type, item_price, uid, seconds after midnight)."""
     frame = spark.createDataFrame(list(rows), "event_type string, item_price bigint, uid string, second bigint")
