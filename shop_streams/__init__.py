@@ -2,5 +2,5 @@
 
 import warnings
 
-# Dagster warns of what it calls beta at each import; its version is pinned, and the suite runs on it.
+# Dagster warns at each import about parameters in beta. Its version is pinned, and the tests use it.
 warnings.filterwarnings("ignore", message=r"Parameter `(backfill_policy|owners)`")

@@ -1,4 +1,4 @@
-"""Folders and addresses that every part understands: what only some of them can read is refused with a sentence."""
+"""Validators of folders and addresses. They accept only what every component (Kafka, supervisord, delta-rs, Dagster) can read."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def absolute(path: Path) -> Path:
 
 
 def plain(path: Path) -> Path:
-    """A path without the characters that one of the parts can't write down.
+    """The path itself.
 
     Raises:
-        ValueError: it has some; names them.
+        ValueError: it contains characters that a component can't handle; names them.
     """
-    # Kafka splits its folders at commas; supervisord has no way to write the next ones down, delta-rs the last ones.
+    # Kafka splits its folders at commas. supervisord can't quote the next characters, delta-rs can't quote the last ones.
     wrong = sorted({one for one in str(path) if one in ',"\\[]^|' or not one.isprintable()})
-    # delta-rs takes such a percent sign for an encoded character, and looks for the table in another folder.
+    # delta-rs decodes `%41` to `A` and opens another folder.
     wrong += re.findall("%[0-9A-Fa-f]{2}", str(path))
     if wrong:
         raise ValueError(f"the path of a home or a lake can't have {' '.join(map(repr, wrong))}; choose another folder")
@@ -28,10 +28,10 @@ def plain(path: Path) -> Path:
 
 
 def lake_address(value: str) -> str:
-    """A plain absolute path, also of a `file:///` address; an empty value as it is.
+    """The lake's folder as an absolute path, from a path or a `file:///` address; an empty value stays empty.
 
     Raises:
-        ValueError: another address. Object stores were never tried, so they are refused.
+        ValueError: any other address. Object stores are not tested yet.
     """
     if not value:
         return value
@@ -42,7 +42,11 @@ def lake_address(value: str) -> str:
 
 
 def postgres_address(value: str) -> str:
-    """An address as Dagster reads it, with SQLAlchemy: `postgresql://` with one host."""
+    """The address in the form that SQLAlchemy, which Dagster uses, can read: `postgresql://` with one host.
+
+    Raises:
+        ValueError: another scheme, or several hosts.
+    """
     value = re.sub("^postgres://", "postgresql://", value)
     hosts = urlparse(value).netloc.rpartition("@")[2]
     if value and (not value.startswith("postgresql://") or "," in hosts):

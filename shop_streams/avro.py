@@ -1,4 +1,4 @@
-"""Naked Avro as the encoding of a record: one record of a fixed schema, with nothing before it and nothing behind it."""
+"""Avro as the encoding of a record: the bytes of one record of a fixed schema, without a header or a schema id."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def avro(schema: Mapping[str, Any]) -> Encoding:
         source = io.BytesIO(value)
         try:
             record = fastavro.schemaless_reader(source, parsed, None)
-        except Exception as error:  # fastavro raises what it stumbles over: EOFError, IndexError, struct.error …
+        except Exception as error:  # fastavro has no error class of its own: EOFError, IndexError, struct.error …
             raise ValueError(f"{type(error).__name__}: {error}") from error
-        if behind := len(value) - source.tell():
-            raise ValueError(f"{behind} bytes behind the record")
+        if extra := len(value) - source.tell():
+            raise ValueError(f"{extra} bytes after the record")
         return record
 
     return Encoding("Avro", parse)

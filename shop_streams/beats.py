@@ -1,4 +1,4 @@
-"""Runs that are not streams beat too, so that a run whose host is gone is found out from any other host."""
+"""Heartbeats of marts' runs in PostgreSQL. Any host can detect a run whose host is gone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BEAT = """
 insert into process_beats (process, beat_at) values (%s, clock_timestamp())
 on conflict (process) do update set beat_at = excluded.beat_at
 """
-# While the database was away nobody could beat: that time does not count.
+# No process can beat while the database is down, so that time does not count.
 SILENT = """
 select extract(epoch from clock_timestamp() - greatest(beat_at, pg_postmaster_start_time()))::float8 as seconds
   from process_beats where process = %s
@@ -34,12 +34,12 @@ select extract(epoch from clock_timestamp() - greatest(beat_at, pg_postmaster_st
 
 @dataclass(frozen=True)
 class ProcessBeats:
-    """The table of processes that compute something, in the database behind `dsn`."""
+    """The table `process_beats` in the database `dsn`."""
 
     dsn: str
 
     def create_table(self) -> None:
-        """Create the table where it is missing, and forget what has been silent for days."""
+        """Create the table if it is missing, and delete rows older than `KEEP_DAYS`."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute("select pg_advisory_xact_lock(hashtext('process_beats'))")  # DDL races are errors
             cursor.execute(DDL)
@@ -48,23 +48,23 @@ class ProcessBeats:
             )
 
     def beat(self, process: str) -> None:
-        """Say that `process` is alive."""
+        """Record that `process` is alive."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute(BEAT, (process,))
 
     def beat_until_the_end(self, process: str, every: float = BEAT_SECONDS) -> None:
-        """Beat from a thread, from now on and for as long as this process lives."""
+        """Beat from a thread until this process ends."""
 
-        def go_on() -> None:
+        def keep_beating() -> None:
             while True:
-                with suppress(psycopg2.Error):  # the next beat comes soon
+                with suppress(psycopg2.Error):  # the next beat tries again
                     self.beat(process)
                 time.sleep(every)
 
-        threading.Thread(target=go_on, name=f"beats of {process}", daemon=True).start()
+        threading.Thread(target=keep_beating, name=f"beats of {process}", daemon=True).start()
 
     def silent_for(self, process: str) -> float | None:
-        """Seconds without a beat while the database was up; None for a process that has never beaten."""
+        """Seconds since the last beat, or since the database's start if that is later; None if the process has never beaten."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute(SILENT, (process,))
             row = cursor.fetchone()

@@ -1,4 +1,4 @@
-"""The code location. Importing it reads and starts nothing: Dagster finds the definitions in the folder defs/."""
+"""The code location: Dagster loads the definitions from the folder defs/. The import connects to no server."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from shop_streams.spark import SparkConnect
 defs = dg.Definitions.merge(
     dg.load_from_defs_folder(path_within_project=Path(__file__)),
     dg.Definitions(
-        executor=dg.in_process_executor,  # a run is one process: a second one costs seconds and brings nothing
+        executor=dg.in_process_executor,  # a second process for each op would cost seconds
         resources={
             "spark": SparkConnect(),
             "settings": dg.ResourceDefinition(lambda _context: get_settings()),

@@ -1,4 +1,4 @@
-"""A domain is a folder of defs/ and one line in defs/domains.py: what the rest of the project knows of it is this."""
+"""A domain: a folder of defs/ and one line in defs/domains.py. `Domain` is all that the rest of the project uses of it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from shop_streams.topics import Topic
 
 @dataclass(frozen=True)
 class Domain:
-    """What one part of the shop's data is made of.
+    """The streams, marts, topics and tables of one domain.
 
     Attributes:
-        name: also the group of its assets, and the first part of its tables' paths.
+        name: the group of its assets, and the first part of its tables' paths.
         owners: as Dagster shows them, `team:…` or a mail address.
-        more_topics: topics that no stream reads or fills.
-        more_assets: what the lineage shows beside topics, streams, tables and marts.
+        more_topics: topics that no stream of the domain reads or fills.
+        more_assets: further assets for the lineage, beside topics, streams, tables and marts.
     """
 
     name: str
@@ -34,24 +34,24 @@ class Domain:
 
     @property
     def topics(self) -> tuple[Topic, ...]:
-        """Its topics, each once: those that its streams read, those that they fill, and more."""
+        """Topics that its streams read, topics that they fill, and `more_topics`; each once."""
         read = [stream.topic for stream in self.streams]
         filled = [stream.sink.output_topic for stream in self.streams if stream.sink.table is None]
         return tuple({topic.name: topic for topic in (*read, *filled, *self.more_topics)}.values())
 
     @property
     def lake_streams(self) -> tuple[StreamSpec, ...]:
-        """Its streams that fill a table."""
+        """Streams that fill a table."""
         return tuple(stream for stream in self.streams if stream.sink.table is not None)
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """Its tables in the lake, streamed ones first."""
+        """Tables in the lake, streamed tables first."""
         streamed = [stream.sink.table for stream in self.lake_streams if stream.sink.table is not None]
         return (*streamed, *(mart.table for mart in self.marts))
 
     def definitions(self) -> dg.Definitions:
-        """All that Dagster shows of it but for the checks of its checks.py, which Dagster finds there."""
+        """The domain's definitions, without the checks of its checks.py: Dagster loads those from the file."""
         sources = {stream.topic.name: stream.topic for stream in self.streams}.values()
         return dg.Definitions.merge(
             dg.Definitions(

@@ -1,4 +1,4 @@
-"""A process's environment variables in order: what a shell has set for other programs must not change what ours do."""
+"""The environment variables of our processes. A shell's variables for other programs must not change what ours do."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from shop_streams.settings import Settings
 
-DAGSTER_POSTGRES = "SHOP_STREAMS_DAGSTER_POSTGRES"  # what Dagster's own dagster.yaml reads; not a setting
+DAGSTER_POSTGRES = "SHOP_STREAMS_DAGSTER_POSTGRES"  # read by dagster.yaml; not a setting
 SUPERVISED_MARK = "SHOP_STREAMS_SUPERVISED_BY"  # tells a home's own processes from a developer's shell
 UNIFORM = {
-    # Dagster stores naive times, which PostgreSQL turns by its session's zone: every process and each session is in UTC.
+    # Dagster stores times without a zone, and PostgreSQL converts them with the session's zone. All of them must be UTC.
     "TZ": "UTC",
     "PGTZ": "UTC",
     "PGCLIENTENCODING": "UTF8",
-    # Java takes the encoding of file names from the locale, and initdb stops at one that this machine has not.
+    # Java reads the encoding of file names from the locale. initdb fails if the locale is not installed.
     "LC_ALL": "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8",
 }
-# gRPC, and Dagster's client, call this machine through a proxy where nobody tells them not to.
+# Without these variables, gRPC and Dagster's client call this machine through the proxy.
 NO_PROXY = ("no_proxy", "NO_PROXY")
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
-# Another Spark's, Hadoop's or Java's: spark-submit puts their folders on its class path, or refuses to start.
+# Variables of another Spark, Hadoop or Java. With them, spark-submit loads foreign jars or does not start.
 FOREIGN_SPARK = (
     "SPARK_REMOTE", "SPARK_HOME", "SPARK_CONF_DIR", "SPARK_DIST_CLASSPATH", "SPARK_SUBMIT_OPTS", "SPARK_LOCAL_DIRS",
     "SPARK_DAEMON_JAVA_OPTS", "PYSPARK_SUBMIT_ARGS", "PYSPARK_DRIVER_PYTHON", "HADOOP_CONF_DIR", "YARN_CONF_DIR", "HADOOP_HOME",
 )  # fmt: skip
-# The optimizing compiler stays on: without it Spark takes in less than half. On one or two cores Java's usual collector only
-# takes threads from the work; SerialGC has none of its own. And code is optimized after 40 times as many calls as usual: what
-# carries records gets there within a second, what only starts never does. A restart of Spark with four streams then takes
-# 6 core-seconds of the optimizing compiler instead of 19, and `aggregate` stays as fast (`make bench ARGS="restart aggregate"`).
+# Java options for one or two cores. SerialGC needs no threads beside the work. The optimizing compiler (C2) compiles a method after
+# 40 times as many calls as usual: code that processes records gets there within a second, code that only starts Spark does not.
+# A restart of Spark with four streams then costs 6 core-seconds of C2 instead of 19, and `aggregate` stays as fast
+# (`make bench ARGS="restart aggregate"`). Without C2, Spark ingests less than half.
 SMALL_MACHINE = (
     "-XX:+UseSerialGC -XX:+IgnoreUnrecognizedVMOptions -XX:Tier4InvocationThreshold=200000"
     " -XX:Tier4MinInvocationThreshold=24000 -XX:Tier4CompileThreshold=600000 -XX:Tier4BackEdgeThreshold=1600000"
@@ -39,21 +39,21 @@ SMALL_MACHINE = (
 
 
 def adapt(environment: MutableMapping[str, str], settings: Settings) -> None:
-    """Put a process's environment in order: UTC, UTF-8, no proxy to this machine, and no database's but our own address."""
-    if settings.embedded["postgres"]:  # libpq prefers its variables to the address and the passfile of a DSN
+    """Change `environment` in place: UTC, UTF-8, no proxy for this machine, no variables of another PostgreSQL or Java."""
+    if settings.embedded["postgres"]:  # libpq's variables may override the DSN
         for name in [name for name in environment if name.startswith("PG")]:
             del environment[name]
     if settings.embedded["spark"]:
-        # The Java that is checked is the one on the PATH, and must be the one that starts.
+        # The preflight checks the Java on the PATH, so Spark must start with that one.
         environment.pop("JAVA_HOME", None)
     environment.update(UNIFORM)
-    # Of the two spellings most programs read one: both name all that either did.
+    # Most programs read one of the two spellings only, so both get the hosts of both.
     named = [host.strip() for name in NO_PROXY for host in environment.get(name, "").split(",") if host.strip()]
     environment.update(dict.fromkeys(NO_PROXY, ",".join(dict.fromkeys([*named, *THIS_MACHINE]))))
 
 
 def process_environment(settings: Settings) -> dict[str, str]:
-    """The whole environment for a service's process: this process's own, the settings, and Dagster's home."""
+    """The whole environment of a service's process: this process's environment, the settings, and Dagster's home."""
     environment = {
         **os.environ,
         **settings.environment(),

@@ -1,6 +1,6 @@
-"""Reading a topic's offsets and records for people and checks; the streams themselves read through Spark.
+"""Kafka clients, and functions that read a topic's offsets and records for checks and the CLI. Streams read through Spark.
 
-Whoever reads here reads what is committed: a record of a transaction that was aborted, or is still open, does not count.
+Reads are read_committed: records of aborted and open transactions do not count, unless a function says so.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SILENCE_SECONDS = 30.0
 
 
 class TopicSilent(ShopStreamsError):
-    """The broker sends nothing of a topic, although its end was not reached."""
+    """The broker sends no records although the end of the topic is not reached."""
 
 
 class Record(NamedTuple):
@@ -44,8 +44,8 @@ class Record(NamedTuple):
 
 
 def admin(servers: str) -> AdminClient:
-    """A client that asks the brokers about topics and never makes one by asking."""
-    # Asking for a topic makes it, on a cluster with Kafka's default settings, unless told not to.
+    """A client for questions about topics and cluster."""
+    # By Kafka's defaults, a question about a missing topic creates it.
     return AdminClient({"bootstrap.servers": servers, "log_level": 0, "allow.auto.create.topics": False})
 
 
@@ -56,13 +56,13 @@ def producer(servers: str, options: Mapping[str, Any] | None = None) -> Producer
 
 @contextmanager
 def _consumer(servers: str, committed: bool = True) -> Iterator[Consumer]:
-    # The group is never committed to nor joined: assignments are made by hand.
+    # `assign` needs a group.id, but the consumer neither joins the group nor commits to it.
     consumer = Consumer(
         {
             "bootstrap.servers": servers,
             "group.id": "shop_streams_reader",
             "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",  # retention may take the first offset of a range just now
+            "auto.offset.reset": "earliest",  # retention may delete the first offset of a range meanwhile
             "isolation.level": "read_committed" if committed else "read_uncommitted",
             "log_level": 0,
         }
@@ -73,7 +73,7 @@ def _consumer(servers: str, committed: bool = True) -> Iterator[Consumer]:
         consumer.close()
 
 
-# A partition of a new topic, or of a broker that has just left, has no leader for a moment.
+# A partition has no leader for a moment when its topic is new or its broker has just left.
 NO_LEADER_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
@@ -88,7 +88,7 @@ def offset_ranges(
 ) -> dict[int, tuple[int, int]]:
     """The offsets [low, high) that each partition of the topic holds now.
 
-    The end lies before the first transaction that is still open; without `committed`, behind all that was ever written.
+    With `committed`, `high` is at most the first offset of the oldest open transaction; without it, the end of the log.
 
     Raises:
         KafkaException: the broker does not answer within `seconds`, or has no such topic.
@@ -97,7 +97,7 @@ def offset_ranges(
     found = client.list_topics(topic, timeout=seconds).topics[topic]
     if found.error is not None:
         raise KafkaException(found.error)
-    # All partitions in one request: one after the other, a slow broker with many would take longer than a lease lasts.
+    # One request for all partitions: with one for each, a slow broker could take longer than a lease lasts.
     partitions = [TopicPartition(topic, number) for number in sorted(found.partitions)]
     isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     low, high = (
@@ -108,9 +108,9 @@ def offset_ranges(
 
 
 def offsets_at(servers: str, topic: str, moments: Sequence[float]) -> list[dict[int, int]]:
-    """For each moment (epoch seconds) and partition, the first offset whose record is not older; the end when none is.
+    """For each moment (epoch seconds): partition -> first offset whose record is not older, or the partition's end.
 
-    Records of open transactions count too: an hour that ends in one is not over.
+    Records of open transactions count too.
     """
     ends = {number: high for number, (_, high) in offset_ranges(servers, topic, committed=False).items()}
     with _consumer(servers, committed=False) as consumer:
@@ -123,7 +123,7 @@ def offsets_at(servers: str, topic: str, moments: Sequence[float]) -> list[dict[
 
 
 def topic_identity(servers: str, topic: str, seconds: float = ANSWER_SECONDS) -> str | None:
-    """`cluster id/topic id`, which tell this topic from another one of the same name; None when there is no such topic.
+    """`cluster id/topic id`, which differs for another topic of the same name; None if the topic does not exist.
 
     Raises:
         KafkaException: the broker does not answer within `seconds`.
@@ -140,7 +140,7 @@ def topic_identity(servers: str, topic: str, seconds: float = ANSWER_SECONDS) ->
 
 
 def oldest_timestamp(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -> float | None:
-    """Epoch seconds of the oldest of the first records of `ranges`, offsets [first, end); None when none has a record."""
+    """Epoch seconds of the oldest record among the first ones of each of the `ranges` [first, end); None without a record."""
     times = []
     with _consumer(servers) as consumer:
         for number, offsets in ranges.items():
@@ -151,16 +151,15 @@ def oldest_timestamp(servers: str, topic: str, ranges: Mapping[int, tuple[int, i
 
 
 def read_topic(servers: str, topic: str, first: Mapping[int, int] | None = None) -> list[Record]:
-    """Every record that the topic holds now, each partition in its order; null keys and values as b"".
+    """Every record that the topic holds now, in order within a partition; null keys and values as b"".
 
-    `first` gives the offset to begin at for each partition; without it, the earliest that the topic holds.
+    `first` maps partitions to the offset where reading begins; the default is the earliest offset.
 
     Raises:
         TopicSilent: the broker sent nothing for 30 s before the end was reached.
     """
-    begins = first or {}
-    marks = offset_ranges(servers, topic)
-    ranges = {number: (max(low, begins.get(number, low)), high) for number, (low, high) in marks.items()}
+    begins, held = first or {}, offset_ranges(servers, topic)
+    ranges = {number: (max(low, begins.get(number, low)), high) for number, (low, high) in held.items()}
     return [
         Record(partition, offset, message.key() or b"", message.value() or b"", dict(message.headers() or []))
         for partition, offset, message in _messages(servers, topic, ranges)
@@ -168,7 +167,7 @@ def read_topic(servers: str, topic: str, first: Mapping[int, int] | None = None)
 
 
 def count_with_header(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]], header: str) -> int:
-    """How many records with this header the topic holds within `ranges`, offsets [first, end) for each partition."""
+    """The number of records with this header in `ranges`: partition -> offsets [first, end)."""
     return sum(header in dict(message.headers() or []) for _, _, message in _messages(servers, topic, ranges))
 
 
@@ -179,9 +178,9 @@ def record_at(servers: str, topic: str, partition: int, offset: int) -> tuple[in
 
 
 def held_offsets(servers: str, topic: str, ranges: Mapping[int, Sequence[tuple[int, int]]]) -> dict[int, Iterator[int]]:
-    """For each partition, the offsets within its `ranges` (ascending, each [first, end)) that hold a record.
+    """Partition -> offsets in its `ranges` (ascending, each [first, end)) that hold a record.
 
-    The transaction marker, what it aborted, and records that compaction or somebody deleted leave offsets without one.
+    Transaction markers, aborted records and records that were deleted or compacted leave offsets without a record.
     """
 
     def offsets(number: int, spans: Sequence[tuple[int, int]]) -> Iterator[int]:
@@ -198,29 +197,30 @@ def _messages(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -
 
 
 def _read(consumer: Consumer, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, int, Message]]:
-    """(partition, offset, message) of the ranges that hold something.
+    """(partition, offset, message) of the records in `ranges`.
 
-    A range may end in offsets that hold no message, such as the transaction marker: a message behind it, or the
-    partition's end, is its end too.
+    The last offsets of a range may hold no record (a transaction marker, for example). The range is then finished by a record
+    after it, or by the end of the partition.
     """
     left = {number: end for number, (first, end) in ranges.items() if end > first}
     consumer.assign([TopicPartition(topic, number, ranges[number][0]) for number in left])
-    heard = time.monotonic()
-    at_once = min(5000, sum(end - ranges[number][0] for number, end in left.items()))  # `consume` waits for so many
+    last_message = time.monotonic()
+    # `consume` waits until it has this many messages, or for its time-out.
+    at_once = min(5000, sum(end - ranges[number][0] for number, end in left.items()))
     while left:
         for message in consumer.consume(at_once, timeout=0.2):
             partition, offset, error = message.partition(), message.offset(), message.error()
             if partition not in left or offset is None:
                 continue
             if error is None:
-                heard = time.monotonic()
+                last_message = time.monotonic()
                 if offset < left[partition]:
                     yield partition, offset, message
             if (error is None and offset + 1 >= left[partition]) or _is_end(error):
                 del left[partition]
-        if left and time.monotonic() - heard > SILENCE_SECONDS:
+        if left and time.monotonic() - last_message > SILENCE_SECONDS:
             raise TopicSilent(
-                f"Kafka sent nothing of topic {topic} for {SILENCE_SECONDS:.0f} s. `shop-streams status` tells."
+                f"Kafka sent no record of topic {topic} for {SILENCE_SECONDS:.0f} s. `shop-streams status` tells whether it is up."
             )
 
 

@@ -1,4 +1,4 @@
-"""Values from outside as text that a terminal or a page can show: bounded, and without control characters."""
+"""Untrusted values as text for a terminal or a page: short, and without control characters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ BEFORE_DIFFERENCE = 15
 
 
 def visible(value: object, lines: bool = False) -> str:
-    """The text with its control characters written out, as `\\x1b`; `lines` lets line ends and tabs through."""
+    """The text with escapes such as `\\x1b` for what is not printable; `lines` keeps line ends and tabs."""
     kept = " \n\t" if lines else " "
     return "".join(
         character if character.isprintable() or character in kept else character.encode("unicode_escape").decode()
@@ -15,10 +15,10 @@ def visible(value: object, lines: bool = False) -> str:
 
 
 def plain(value: bytes | str | None, limit: int = 60) -> str:
-    """At most `limit` characters of the value; what can't be printed (controls, bad UTF-8, right-to-left marks) as escapes."""
+    """At most `limit` characters of the value, with escapes for control characters, bad UTF-8 and right-to-left marks."""
     if value is None:
         return "null"
-    head = value[: limit * 4]  # a character has at most 4 bytes: of a value of megabytes no more is looked at
+    head = value[: limit * 4]  # a character has at most 4 bytes; the value may have megabytes
     text = head.decode(errors="backslashreplace") if isinstance(head, bytes) else head
     shown = visible(text)
     if len(shown) <= limit and len(head) == len(value):
@@ -33,7 +33,7 @@ def plain_pair(before: bytes | None, after: bytes | None, limit: int = 60) -> tu
     length = min(len(before), len(after))
     differs = next((i for i in range(length) if before[i] != after[i]), length)
     start = max(0, differs - BEFORE_DIFFERENCE)
-    while start and (before[start] & 0xC0) == 0x80:  # not inside of a character
+    while start and (before[start] & 0xC0) == 0x80:  # to the first byte of a character
         start -= 1
     lead = "…" if start else ""
     return lead + plain(before[start:], limit - len(lead)), lead + plain(after[start:], limit - len(lead))

@@ -1,4 +1,4 @@
-"""How we connect to PostgreSQL: everybody's connections have the same limits. Light to import: Spark's worker does it."""
+"""Connections to PostgreSQL, all with the same limits. Keep the import light: Spark's worker imports this file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import psycopg2
 import psycopg2.extras
 
 CONNECT_SECONDS = 3
-SILENCE_MILLISECONDS = 10_000  # of a peer that acknowledges nothing
+SILENCE_MILLISECONDS = 10_000  # without a TCP acknowledgement
 SHORT_MILLISECONDS = 5_000
 
 
 def connect(dsn: str, **options: Any) -> Any:
-    """A connection; `options` are libpq's. It fails within seconds when no server answers.
+    """A connection with libpq's `options`. It fails within seconds when no server answers.
 
     Raises:
         psycopg2.OperationalError: no server answers, or it refuses.
@@ -26,7 +26,7 @@ def connect(dsn: str, **options: Any) -> Any:
 
 @contextmanager
 def transaction(dsn: str) -> Iterator[Any]:
-    """A cursor in a transaction of its own, on a connection of its own; its rows are tuples."""
+    """A cursor in a new transaction on a new connection; rows are tuples."""
     connection = connect(dsn)
     try:
         with connection, connection.cursor() as cursor:
@@ -37,11 +37,11 @@ def transaction(dsn: str) -> Iterator[Any]:
 
 @contextmanager
 def short_transaction(dsn: str) -> Iterator[Any]:
-    """As `transaction`, but each statement fails after 5 s, and rows are dictionaries: a beat must not hang on a database that went away."""
+    """As `transaction`, but each statement fails after 5 s, so that a heartbeat can't hang; rows are dictionaries."""
     connection = connect(dsn, tcp_user_timeout=SHORT_MILLISECONDS)
     try:
         with connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
-            # As `options=` it would replace those of the DSN.
+            # As a connection parameter, it would replace the DSN's own `options`.
             cursor.execute("set local statement_timeout = %s", (SHORT_MILLISECONDS,))
             yield cursor
     finally:
@@ -50,7 +50,7 @@ def short_transaction(dsn: str) -> Iterator[Any]:
 
 @contextmanager
 def listening(dsn: str, channel: str) -> Iterator[Any]:
-    """A connection that receives the notices of `channel`."""
+    """A connection that receives the notifications of `channel`."""
     connection = connect(dsn, keepalives_idle=5, keepalives_interval=2, keepalives_count=3)
     try:
         connection.autocommit = True

@@ -1,7 +1,7 @@
-"""The rules for a record, written once: the collector validates a body with them, and the streams what Kafka brings.
+"""The rules for a record. The collector validates request bodies with them, the streams validate Kafka records.
 
-A domain says what its record is (a msgspec Struct, which never turns one type into another) and what types can't say.
-Needs msgspec and nothing else: Spark's workers import this, and plain `spark-submit` too.
+A domain gives a msgspec Struct, validated in strict mode, and checks for what types can't express.
+Import msgspec and nothing else here: Spark's workers and plain `spark-submit` import this file.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import msgspec
 
 from shop_streams.plain import visible
 
-MAX_VALUE_BYTES = 1_048_576  # no event is that large; Kafka's own default is 12 bytes more
-MAX_DEPTH = 100  # of braces and brackets; Python's own limit depends on who calls
-MAX_AHEAD = timedelta(hours=1)  # one event from the future would make everybody late
-MAX_REASON = 500  # characters: a reason is read by people
+MAX_VALUE_BYTES = 1_048_576  # Kafka's default limit is 12 bytes more
+MAX_DEPTH = 100  # of braces and brackets; Python's own limit depends on the caller's stack
+MAX_AHEAD = timedelta(hours=1)  # an event from the future would move the watermark, and make later events late
+MAX_REASON = 500  # characters
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
@@ -36,18 +36,18 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]"))
 
 @dataclass(frozen=True)
 class Times:
-    """Between which times an event may lie, both in microseconds since 1970."""
+    """The earliest and the latest allowed event time, in microseconds since 1970."""
 
     first: int
     latest: int
 
 
 Check = Callable[[Any, Times], str | None]
-"""(value, times) -> what is wrong with it, in words that follow the field's name; None when nothing is."""
+"""(value, times) -> the problem as words that follow the field's name, or None."""
 
 
 class Refused(Exception):
-    """A record that breaks rules; `problems` are (field, words), the field `body` when it is about the whole."""
+    """A record breaks rules. `problems` are (field, words); the field is `body` if the problem concerns the whole record."""
 
     def __init__(self, problems: list[tuple[str, str]]) -> None:
         self.problems = problems
@@ -61,7 +61,7 @@ def _nothing(_event: Any) -> tuple[str, str] | None:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How bytes become plain objects: its name, and `parse`, which raises ValueError or a msgspec error for wrong bytes."""
+    """An encoding's name and its `parse`: bytes -> plain objects. It raises ValueError or a msgspec error for wrong bytes."""
 
     name: str
     parse: Callable[[bytes], Any]
@@ -73,14 +73,14 @@ JSON = Encoding("JSON", msgspec.json.decode, is_text=True)
 
 @dataclass(frozen=True)
 class Rules:
-    """What a record of one kind must be.
+    """The rules for one kind of record.
 
     Attributes:
-        model: its fields and their types.
-        checks: what a type can't say of a field; null fields are not checked.
-        whole: what can't be said of one field: (record) -> (field, words) or None.
-        whole_reads: the fields that `whole` looks at.
-        ids: UUIDs, which are kept in lower case (RFC 9562).
+        model: the fields and their types.
+        checks: a check for each field that needs more than its type; null fields are not checked.
+        whole: a check over several fields: (record) -> (field, words) or None.
+        whole_reads: the fields that `whole` reads.
+        ids: fields with UUIDs; they are stored in lower case (RFC 9562).
     """
 
     model: type[msgspec.Struct]
@@ -91,16 +91,16 @@ class Rules:
     encoding: Encoding = JSON
 
     def decoder(self) -> Callable[[bytes], Any]:
-        """From bytes to the model, for who validates many records."""
+        """A function from bytes to the model. Reuse it for many records."""
         if self.encoding == JSON:
             return msgspec.json.Decoder(self.model).decode
         return lambda value: msgspec.convert(self.encoding.parse(value), self.model)
 
     def validate(self, value: bytes | None, times: Times, decode: Callable[[bytes], Any] | None = None) -> Any:
-        """The record in `value`; `decode` is a `decoder`, made once.
+        """Validate the bytes and return the record; pass a `decoder` as `decode` to validate many.
 
         Raises:
-            Refused: with every rule that the value breaks.
+            Refused: the value breaks rules; lists all of them.
         """
         _check_body(value, self.encoding.is_text)
         assert value is not None
@@ -123,7 +123,7 @@ class Rules:
         return record
 
     def _explain(self, value: bytes, times: Times, error: Exception) -> list[tuple[str, str]]:
-        """All that is wrong with a value that the decoder refused at the first mistake."""
+        """All problems of a value; the decoder itself stops at the first one."""
         try:
             raw = self.encoding.parse(value)
         except (msgspec.MsgspecError, ValueError, RecursionError) as broken:
@@ -150,12 +150,12 @@ class Rules:
             and (problem := self.whole(SimpleNamespace(**sound)))
         ):
             problems.append(problem)
-        # A field that is there twice is validated twice, and only the second is in `raw`.
+        # With a repeated key, the decoder validates both values, and `raw` has only the second.
         return problems or [("body", str(error)[:200])]
 
 
 def _words(message: str, kind: Any) -> str:
-    """msgspec's message without the value, which may be anything and of any length."""
+    """msgspec's message in our words, without the value."""
     if message.startswith("Invalid enum value"):
         return f"is none of {', '.join(map(str, typing.get_args(kind)))}"
     if "regex" in message:
@@ -183,25 +183,25 @@ def _check_body(value: bytes | None, is_text: bool) -> None:
 
 def _too_deep(value: bytes) -> bool:
     brackets = _STRINGS.sub(b"", value).translate(_BRACES_AS_BRACKETS).translate(None, _NO_BRACKETS)
-    # Each opening one is 1 below the byte between the two, each closing one 1 above: the sums tell the depth.
+    # `[` is one less than `between`, `]` one more. So `between * count - total` is the number of open brackets.
     between = ord(b"[") + 1
     depths = (between * count - total for count, total in enumerate(accumulate(brackets), 1))
     return max(depths, default=0) > MAX_DEPTH
 
 
 def microseconds(moment: datetime) -> int:
-    """Since 1970. A time without a zone is taken for UTC."""
+    """Microseconds since 1970. A time without a zone is UTC."""
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // timedelta(microseconds=1)
 
 
 def times_at(first_day: date | str, now: datetime) -> Times:
-    """The times that are right at `now`: the clock of the endpoint, or the broker's time of a record."""
+    """The allowed event times at `now`: the clock of the endpoint, or the broker's time of a record."""
     day = date.fromisoformat(first_day) if isinstance(first_day, str) else first_day
     return Times(microseconds(datetime(day.year, day.month, day.day)), microseconds(now + MAX_AHEAD))
 
 
 def check_time(moment: int, times: Times) -> str | None:
-    """The check of a time in microseconds since 1970."""
+    """Check an event time in microseconds since 1970."""
     if moment < times.first:
         first_day = (EPOCH + timedelta(microseconds=times.first)).date()
         return f"is before {first_day}, the setting FIRST_DAY; are the units right?"

@@ -1,9 +1,9 @@
-"""Serve an application on Granian, HTTP/1.1 only, inside this one process: a killed service leaves no worker behind.
+"""Serve an application on Granian, HTTP/1.1 only, in one process, so that a killed service leaves no workers.
 
-What clients can't do, whoever they are:
-    say nothing        a connection without a whole head of a request for HEAD_SECONDS is closed
-    open all sockets   CONNECTIONS at once, and a limit for each peer address
-    hold up the end    after SIGTERM, what is not answered within STOP_SECONDS is cut off
+Limits for clients:
+    HEAD_SECONDS                    a connection that has not sent a complete request head by then is closed
+    CONNECTIONS, PEER_CONNECTIONS   connections at the same time, in total and for each peer address
+    STOP_SECONDS                    after SIGTERM, requests that are not answered by then are cut off
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from granian.server.embed import Server
 
 CONNECTIONS = 8192
 PEER_CONNECTIONS = 512
-HEAD_SECONDS = 20  # for idle connections too; aiohttp closes its own after 15, so that the client is first
+HEAD_SECONDS = 20  # for idle connections too; aiohttp's clients close theirs first, after 15 s
 STOP_SECONDS = 9.0
 GUARD_SECONDS = 0.5
-_SPARE_FILES = 256  # for Kafka, the log, and those that are just being closed
+_SPARE_FILES = 256  # for Kafka, the log, and sockets that are being closed
 
 
 def serve(
@@ -39,7 +39,7 @@ def serve(
     lifespan: AbstractAsyncContextManager[Any] | None = None,
     peer_connections: int = PEER_CONNECTIONS,
 ) -> None:
-    """Serve `app` on `host`:`port` until SIGTERM or SIGINT, inside of `lifespan`."""
+    """Serve `app` on `host`:`port` until SIGTERM or SIGINT, inside `lifespan`."""
     backpressure = min(CONNECTIONS, max(64, raise_file_limit() - _SPARE_FILES))
 
     async def run() -> None:
@@ -60,14 +60,14 @@ def serve(
             _, late = await asyncio.wait({serving}, timeout=STOP_SECONDS)
             guard.cancel()
         if late or not stopping.is_set():
-            # Granian waits for its clients without limit. And a server that ended by itself must be started again.
+            # Granian waits for its clients without limit. If the server ended by itself, exit code 1 has it restarted.
             os._exit(0 if stopping.is_set() else 1)
 
     uvloop.run(run())
 
 
 def raise_file_limit() -> int:
-    """Raise the limit of open files as far as the system lets us; returns it."""
+    """Raise the limit of open files as far as the system allows, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = hard if hard != resource.RLIM_INFINITY else 2 * CONNECTIONS
     with suppress(ValueError, OSError):  # macOS has a second, lower limit
@@ -84,9 +84,9 @@ async def _limit_peers(port: int, limit: int) -> None:
 
 
 def close_excess(port: int, limit: int, seen: dict[tuple[str, int], None]) -> dict[tuple[str, int], None]:
-    """Close the newest connections of each peer that has more than `limit`; returns those that stay, oldest first.
+    """Close the newest connections of each peer with more than `limit`; return the remaining (host, port), oldest first.
 
-    Granian has no such limit and does not show its sockets; but they are files of this process.
+    Granian has no limit for a peer and does not expose its sockets, so they are found among this process's open files.
     """
     files = os.listdir("/dev/fd")  # noqa: PTH208 (thousands of names, twice a second)
     if len(files) <= limit:
@@ -105,7 +105,7 @@ def close_excess(port: int, limit: int, seen: dict[tuple[str, int], None]) -> di
         if count[peer[0]] <= limit:
             stay[peer] = None
             continue
-        # The duplicate is looked at again: the file's number may be another's by now.
+        # Check the peer again: the file number may belong to another connection by now.
         with suppress(OSError), socket.socket(fileno=os.dup(found[peer])) as one:
             if one.getpeername()[:2] == peer:
                 one.shutdown(socket.SHUT_RDWR)

@@ -1,8 +1,7 @@
 """Typed settings, each an environment variable `SHOP_STREAMS_…`; the only reader of the environment.
 
-Defaults serve the embedded stack. Naming an address (Kafka, PostgreSQL, Spark) means that the embedded
-service of that kind is not started. A running stack leaves its settings in `<home>/stack.env`, so that
-`SHOP_STREAMS_HOME` alone is enough to talk to it from another shell.
+The defaults fit the embedded stack. If an address is set (Kafka, PostgreSQL, Spark), the embedded service of that kind
+is not started. A running stack writes its settings to `<home>/stack.env`, so another shell needs `SHOP_STREAMS_HOME` only.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 class Settings(BaseSettings):
-    """Everything that a person can set. Ports are TCP ports on 127.0.0.1, durations are seconds."""
+    """All settings. Ports are TCP ports on 127.0.0.1, durations are seconds."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", validate_default=True)
 
@@ -57,10 +56,10 @@ class Settings(BaseSettings):
     track_token: str = "shop-streams-dev-token"
     body_limit_bytes: int = Field(1_048_576, ge=1024)
     collector_workers: int = Field(1, ge=1)
-    collector_peer_connections: int = Field(512, ge=1)  # of one address, for each worker; a proxy needs more
+    collector_peer_connections: int = Field(512, ge=1)  # of one client address, for each worker; a proxy needs more
 
     topic_partitions: int = Field(2, ge=1)
-    topic_replication: int = Field(3, ge=1)  # copies of a new topic, where the cluster has as many brokers
+    topic_replication: int = Field(3, ge=1)  # copies of a new topic, at most the number of brokers
     max_offsets_per_trigger: int = Field(3_000_000, ge=1)
     state_partitions: int = Field(2, ge=1)
     ingest_interval_seconds: int = Field(60, ge=1)
@@ -68,7 +67,7 @@ class Settings(BaseSettings):
     promotion_sweep_seconds: float = Field(30, gt=0)
 
     lease_seconds: float = Field(15, gt=2)
-    stall_seconds: float = 600  # a stream whose records wait and that commits no batch for so long is not alive
+    stall_seconds: float = 600  # a stream fails if records wait and no batch commits for so long
     beat_seconds: float = Field(2, gt=0)
     report_seconds: float = Field(60, ge=1)
     restart_unhealthy_seconds: float = Field(180, ge=1)
@@ -77,7 +76,7 @@ class Settings(BaseSettings):
     dead_letter_days: int = Field(90, ge=1)
     history_days: int = Field(30, ge=1)
     lag_alarm_seconds: float = Field(300, gt=0)
-    lag_alarm_offsets: int = Field(0, ge=0)  # a second limit; 0 is none
+    lag_alarm_offsets: int = Field(0, ge=0)  # a second limit; 0 means none
     first_day: date = Field(date(2015, 1, 1), ge=date(1970, 1, 1))
     sales_window_anchor: Literal["hour", "first_event"] = "hour"
 
@@ -95,7 +94,7 @@ class Settings(BaseSettings):
 
     @property
     def local_host(self) -> str:
-        """Where the collector and the API answer on this machine, as a part of a URL."""
+        """The host of the collector and the API for clients on this machine, as in a URL."""
         if self.bind_host in ("0.0.0.0", "::", "localhost"):
             return "127.0.0.1"
         return f"[{self.bind_host}]" if ":" in self.bind_host else self.bind_host
@@ -119,28 +118,28 @@ class Settings(BaseSettings):
 
     @property
     def postgres(self) -> str:
-        """libpq connection URI of the database in use. The embedded one's holds no secret: libpq reads it from a file."""
+        """libpq connection URI of the database in use. For the embedded one it has no secret: libpq reads it from a file."""
         passfile = quote(str(self.postgres_passfile), safe="")
         return self.postgres_dsn or f"postgresql://postgres@127.0.0.1:{self.postgres_port}/postgres?passfile={passfile}"
 
     @property
     def postgres_passfile(self) -> Path:
-        """The embedded database's secret, as libpq reads it."""
+        """libpq's password file with the embedded database's secret."""
         return self.home / "postgres.pass"
 
     @property
     def spark(self) -> str:
-        """Spark Connect address in use. Its client sends a token without TLS to `localhost` only, by this name."""
+        """Spark Connect address in use. Without TLS, its client sends a token only to the name `localhost`."""
         return self.spark_remote or f"sc://localhost:{self.spark_port}"
 
     @property
     def spark_token_file(self) -> Path:
-        """The embedded server's secret; clients read `SPARK_CONNECT_AUTHENTICATE_TOKEN` where the address has none."""
+        """The file with the embedded server's token."""
         return self.home / "spark.token"
 
     @property
     def spark_with_token(self) -> str:
-        """`spark` with the secret of the embedded server: for a session, never for the screen."""
+        """`spark` with the embedded server's token. Never print it."""
         if not self.embedded["spark"] or not self.spark_token_file.exists():
             return self.spark
         return f"{self.spark}/;token={self.spark_token_file.read_text().strip()}"
@@ -153,12 +152,12 @@ class Settings(BaseSettings):
 
     @property
     def lake(self) -> str:
-        """The folder of the lake, without a last slash."""
+        """The folder of the lake, without a trailing slash."""
         return (self.lake_uri or str(self.home / "lake")).rstrip("/")
 
     @property
     def checkpoints(self) -> str:
-        """Root of the streams' checkpoints: beside the lake's tables, so that both live and die together."""
+        """Root of the streams' checkpoints. It is in the lake, so that tables and checkpoints are moved and deleted together."""
         return f"{self.lake}/_checkpoints"
 
     @property
@@ -167,7 +166,7 @@ class Settings(BaseSettings):
 
     @property
     def embedded(self) -> dict[str, bool]:
-        """Which of the three replaceable services this home starts by itself."""
+        """For each of the three replaceable services, whether this home starts it."""
         return {
             "kafka": not self.kafka_bootstrap_servers,
             "postgres": not self.postgres_dsn,
@@ -180,18 +179,18 @@ class Settings(BaseSettings):
 
 
 def get_settings() -> Settings:
-    """Read the settings: real environment first, then `.env` in this folder, the running stack's own, what the home remembers.
+    """Read the settings. Precedence: environment, `.env` in this folder, `<home>/stack.env`, `<home>/home.env`.
 
-    Puts this process's environment in order, too (`environment.adapt`): UTC, UTF-8, no proxy to this machine.
+    Also changes this process's environment (`environment.adapt`).
 
     Raises:
-        ShopStreamsError: a name that is no setting, or a value that does not fit; one line for all of them.
+        ShopStreamsError: a name is no setting, or a value is invalid; one line for all problems.
     """
     written = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     check_names([*os.environ, *written])
     home = Path(os.environ.get(f"{PREFIX}HOME") or written.get(f"{PREFIX}HOME") or ".shop_streams").expanduser()
     try:
-        # An older stack.env may have names that are gone: nobody wrote them by hand.
+        # `extra="ignore"`: a stack.env of an earlier version may have settings that no longer exist.
         settings = Settings(_env_file=(home / "home.env", home / "stack.env", ".env"))
     except ValidationError as error:
         raise ShopStreamsError("; ".join(_problem(problem) for problem in error.errors())) from None
@@ -201,10 +200,10 @@ def get_settings() -> Settings:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Refuse variables with our prefix that nobody reads.
+    """Refuse variables with our prefix that are no setting.
 
     Raises:
-        ShopStreamsError: names each of them, with the nearest setting.
+        ShopStreamsError: names each such variable, with the nearest setting.
     """
     known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields} | {SUPERVISED_MARK, DAGSTER_POSTGRES}
     problems = []
@@ -217,7 +216,7 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def _problem(error: Mapping[str, Any]) -> str:
-    """One line for one of pydantic's errors; without the value where it may be a secret."""
+    """One line for an error of pydantic; without the value if it may be a secret."""
     field = str(error["loc"][0]) if error["loc"] else "settings"
     message = str(error["msg"]).removeprefix("Value error, ")
     value = "" if field in SECRET_SETTINGS else f"={str(error['input'])!r}"

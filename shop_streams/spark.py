@@ -1,4 +1,4 @@
-"""The Spark Connect session, as a Dagster resource and for the command line."""
+"""The Spark Connect session, for the command line and as a Dagster resource."""
 
 from __future__ import annotations
 
@@ -16,37 +16,39 @@ STOP_TIMEOUT = "10s"
 
 
 def open_session(settings: Settings) -> SparkSession:
-    """A session on the server that the settings name.
+    """A session on the server in the settings.
 
-    What a stateful query's checkpoint depends on is set here too, so that it is right on a foreign server.
+    It sets the options that a stateful query's checkpoint depends on, because a foreign server may have others.
     """
-    from pyspark.sql.connect.client.retries import DefaultPolicy  # brings pandas; the graph is loaded without it
+    from pyspark.sql.connect.client.retries import (
+        DefaultPolicy,
+    )  # imports pandas, so not at the top  # imports pandas, which the code location does not need to load
 
     session: SparkSession = LazyPySparkResource(
         spark_config={
             "spark.remote": settings.spark_with_token,
             "spark.sql.session.timeZone": "UTC",
             "spark.sql.shuffle.partitions": str(settings.state_partitions),
-            # By default Spark waits without limit for a batch to be interrupted, and so never stops the worker that it waits for.
+            # By default, `stop` waits without limit for the interrupted batch.
             "spark.sql.streaming.stopTimeout": STOP_TIMEOUT,
             "spark.sql.streaming.stateStore.providerClass": (
                 "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
             ),
         }
     ).spark_session
-    # The default keeps calling a server that died for 10 minutes; a call that waits for 5 s has told enough.
+    # By default, a call is repeated for 10 minutes when the server is dead.
     session.client.set_retry_policies([DefaultPolicy(max_retries=CALL_RETRIES)])
     return session
 
 
 class SparkConnect(dg.ConfigurableResource):
-    """dagster-pyspark's session on the address of the settings, opened when it is first used."""
+    """The Spark session, opened at the first use."""
 
     _session: Any = PrivateAttr(default=None)
 
     @property
     def spark_session(self) -> SparkSession:
-        """The session; the first call connects."""
+        """The session; the first access connects."""
         if self._session is None:
             self._session = open_session(get_settings())
         return self._session

@@ -1,4 +1,4 @@
-"""What a Kafka topic is, how one is created, and what the broker says of it. Existing topics are left as they are."""
+"""Kafka topics: their specification, their creation, and what the broker reports about them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from shop_streams.settings import Settings
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic: its name, who writes it, its settings on the broker, and its partitions where they are not the usual."""
+    """A topic: name, description, broker settings, and number of partitions (None: the setting `topic_partitions`)."""
 
     name: str
     description: str
@@ -32,27 +32,24 @@ class Topic:
     partitions: int | None = None
 
 
-VIA_COLLECTOR = (
-    "via_collector"  # a header on each of the collector's records, so that the topic itself tells how many there are
-)
-REPLAY_OF = "replay_of"  # a header on each replayed record: the origin of its dead letter
+VIA_COLLECTOR = "via_collector"  # a header on each of the collector's records, to count them in the topic
+REPLAY_OF = "replay_of"  # a header on each replayed record, with the origin of its dead letter
 
-# The broker's time, not the producer's: retention, the accounts' hours and the rules about the future go by it, and a
-# producer's clock may be days off.
+# Retention, the accounts' hours and the rule about future events use the record's time. A producer's clock may be days off.
 APPEND_TIME = {"message.timestamp.type": "LogAppendTime"}
 
 
 def durability(brokers: int, wished: int) -> tuple[int, int]:
-    """(copies, copies that must be there before a record counts as acknowledged) of a new topic."""
+    """(replication factor, min.insync.replicas) of a new topic."""
     count = max(1, min(brokers, wished))
     return count, max(1, count - 1)  # one broker may be away
 
 
 def create_topics(settings: Settings, topics: Sequence[Topic]) -> None:
-    """Create those of `topics` that the broker does not have; the embedded broker's are given the broker's time too.
+    """Create the topics that do not exist. On the embedded broker, existing topics get the broker's time too.
 
     Raises:
-        KafkaException: the broker refused, for another reason than that the topic exists.
+        KafkaException: the broker refused to create one.
     """
     client = admin(settings.kafka)
     known = client.list_topics(timeout=20)
@@ -78,7 +75,7 @@ def create_topics(settings: Settings, topics: Sequence[Topic]) -> None:
 
 
 def _give_broker_time(client: AdminClient, existing: list[Topic]) -> None:
-    """Topics of an earlier version take the producer's time; records that they hold keep theirs."""
+    """Set the broker's time on topics of earlier versions. The records in them keep their times."""
     entries = [
         ConfigResource(
             ResourceType.TOPIC,
@@ -94,7 +91,7 @@ def _give_broker_time(client: AdminClient, existing: list[Topic]) -> None:
 
 
 def broker_time_problem(topic: str, found: dict[str, str], servers: str) -> str | None:
-    """Why a topic that we read has not the broker's time, with the command that changes it; None when it has."""
+    """What is wrong with a topic that keeps the producer's time, with the command that changes it; None if it keeps the broker's."""
     kind = found.get("message.timestamp.type")
     if kind == "LogAppendTime":
         return None
@@ -108,15 +105,15 @@ def broker_time_problem(topic: str, found: dict[str, str], servers: str) -> str 
 def topic_settings(servers: str, topic: str) -> dict[str, str]:
     """The topic's settings on the broker, defaults included."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    client = admin(servers)  # must outlive its answer
+    client = admin(servers)  # it must exist until the answer is there
     found = client.describe_configs([resource], request_timeout=ANSWER_SECONDS)[resource].result()
     return {name: entry.value for name, entry in found.items()}
 
 
 def copies(servers: str, topics: Sequence[str], seconds: float = ANSWER_SECONDS) -> dict[str, int]:
-    """On how many brokers an acknowledged record is at least, for each of those topics that exist.
+    """Topic -> the number of brokers that have each acknowledged record, at least; topics that do not exist are left out.
 
-    0 where the broker does not say (it may be forbidden to ask for a topic's settings).
+    0 if the broker does not allow us to read the topic's settings.
     """
     client = admin(servers)
     known = client.list_topics(timeout=seconds).topics
@@ -132,15 +129,15 @@ def copies(servers: str, topics: Sequence[str], seconds: float = ANSWER_SECONDS)
 
 
 def retention_seconds(servers: str, topic: str) -> float | None:
-    """How long the topic keeps a record; None when for ever."""
+    """How long the topic keeps a record; None without a limit."""
     milliseconds = int(topic_settings(servers, topic)["retention.ms"])
     return None if milliseconds < 0 else milliseconds / 1000
 
 
 class TopicExtent(NamedTuple):
-    """What a topic holds: its partitions and offsets, and the times (epoch seconds) of its oldest and newest record, if any.
+    """What a topic holds: numbers of partitions and offsets, and the times (epoch seconds) of its oldest and newest record.
 
-    There may be more offsets than records: a transaction's marker has an offset too.
+    There may be more offsets than records: a transaction marker has an offset too.
     """
 
     partitions: int
@@ -150,7 +147,7 @@ class TopicExtent(NamedTuple):
 
 
 def topic_extent(servers: str, topic: str) -> TopicExtent:
-    """What the topic holds now, from its offsets alone.
+    """What the topic holds now, without reading records.
 
     Raises:
         KafkaException: the broker does not answer, or has no such topic.

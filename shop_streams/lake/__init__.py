@@ -1,1 +1,1 @@
-"""Delta tables: what they are, how Spark writes them, and what their log says without a JVM."""
+"""Delta tables: specification, idempotent writes, reading without a JVM, maintenance."""

@@ -1,4 +1,4 @@
-"""How Dagster shows a lake table."""
+"""A lake table as a Dagster asset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shop_streams.lake.table import Table
 
 
 def asset_key(table: Table) -> dg.AssetKey:
-    """The asset's key: the table's path."""
+    """The asset key: the table's path."""
     return dg.AssetKey(table.path.split("/"))
 
 

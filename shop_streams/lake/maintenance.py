@@ -1,6 +1,6 @@
-"""Maintenance of tables, without a JVM: fewer and larger files, no files that nobody can read any more.
+"""Maintenance of Delta tables, without a JVM: compaction, vacuum, and deletion of expired rows.
 
-Streams only append, so nothing here is in their way: a compaction that meets an append wins or loses by itself.
+Streams only append, and appends do not conflict with a compaction.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from deltalake.exceptions import CommitFailedError
 
 from shop_streams.lake import reader
 
-# Spark writes the checkpoints of these logs, with all that its streams keep in them.
+# Spark writes the checkpoints of the Delta log, with its streams' transaction ids.
 _COMMIT_ONLY = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
 @dataclass(frozen=True)
 class Maintained:
-    """A table's files before and after, and how many files without a reader were deleted."""
+    """The number of files in the table before and after, and of the unneeded files that were deleted."""
 
     files_before: int = 0
     files_after: int = 0
@@ -28,7 +28,7 @@ class Maintained:
 
 
 def compact(table: DeltaTable, partition_column: str, partitions: Sequence[str]) -> None:
-    """Merge the files of each partition; another writer's commit in the way leaves it for the next time."""
+    """Merge the files of each partition. After a conflict with another commit, the partition waits for the next maintenance."""
     for partition in partitions:
         try:
             table.optimize.compact([(partition_column, "=", partition)], post_commithook_properties=_COMMIT_ONLY)
@@ -37,11 +37,11 @@ def compact(table: DeltaTable, partition_column: str, partitions: Sequence[str])
 
 
 def maintain(uri: str, partition_column: str, closed: Sequence[str], readers_hours: int) -> Maintained:
-    """Compact the `closed` partitions that have more than one file, and delete files that nobody needs.
+    """Compact the `closed` partitions that have more than one file, and delete files that the table no longer needs.
 
-    `readers_hours` is how long a reader may stay on an old version of the table, and a writer may take for a commit. Files
-    that the log does not name are deleted too once they are older: those of writes that were killed, and those whose
-    removal a checkpoint has dropped from the log (Spark's do so after a week).
+    `readers_hours`: a reader may use an old version of the table for so long, and a commit may take so long. Older files
+    that the log does not name are deleted too: files of killed writes, and files whose removal is no longer in the log
+    (Spark's checkpoints drop it after a week).
     """
     table = reader.open_table(uri)
     if table is None:
@@ -60,10 +60,7 @@ def maintain(uri: str, partition_column: str, closed: Sequence[str], readers_hou
 
 
 def expire(uri: str, time_column: str, days: int, condition: str) -> int:
-    """Delete rows older than `days` for which `condition` (SQL) holds, and return how many there were.
-
-    Their files go with a later `maintain`.
-    """
+    """Delete rows older than `days` for which `condition` (SQL) holds, and return their number. `maintain` deletes their files."""
     table = reader.open_table(uri)
     if table is None:
         return 0

@@ -1,4 +1,4 @@
-"""What a Delta table's log says, read without a JVM: row counts a partition, commits since a version, first rows."""
+"""Delta tables read without a JVM: statistics of each partition from the log, rows, schema, version."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def _actions(table: DeltaTable) -> pa.Table:
 
 
 def row_counts(uri: str, partition_column: str, version: int | None = None) -> dict[str, int]:
-    """Rows of each partition, from the statistics of the files; {} for a table that does not exist."""
+    """Partition -> number of rows, from the files' statistics; {} if there is no table."""
     return _per_partition(uri, partition_column, "num_records", "sum", version)
 
 
 def value_counts(uri: str, partition_column: str, column: str, version: int | None = None) -> dict[str, int]:
-    """Rows of each partition in which `column` is not null; files from before the column have none."""
+    """Partition -> number of rows in which `column` is not null. Files older than the column count as null."""
     table = open_table(uri, version)
     actions = _actions(table) if table is not None else pa.table({})
     nulls = f"null_count.{column}"
@@ -48,17 +48,17 @@ def value_counts(uri: str, partition_column: str, column: str, version: int | No
 
 
 def source_versions(uri: str, partition_column: str, version: int | None = None) -> dict[str, int]:
-    """The version of its source (`source_rows`) that each partition of a mart was computed with, from the files' statistics."""
+    """Partition of a mart -> source version (`source_rows`) that it was computed from, from the files' statistics."""
     return _per_partition(uri, partition_column, "max.source_rows", "max", version)
 
 
 def modified_at(uri: str, partition_column: str, version: int | None = None) -> dict[str, int]:
-    """When each partition was last written, epoch milliseconds; {} for a table that does not exist."""
+    """Partition -> time of its last write, epoch milliseconds; {} if there is no table."""
     return _per_partition(uri, partition_column, "modification_time", "max", version)
 
 
 def file_counts(uri: str, partition_column: str) -> dict[str, int]:
-    """Files of each partition; {} for a table that does not exist."""
+    """Partition -> number of files; {} if there is no table."""
     return _per_partition(uri, partition_column, "path", "count")
 
 
@@ -79,7 +79,7 @@ def _per_partition(
 
 @dataclass(frozen=True)
 class Head:
-    """A table's first rows, with the number of all rows, the schema as (name, type), and the version read."""
+    """A table's first rows, the number of all rows, the schema as (name, type), and the version."""
 
     rows: list[dict[str, Any]]
     row_count: int
@@ -88,7 +88,7 @@ class Head:
 
 
 def head(uri: str, limit: int) -> Head | None:
-    """The first `limit` rows of the table, in the order of its files; None when there is no table."""
+    """The first `limit` rows of the table, in the order of its files; None if there is no table."""
     table = open_table(uri)
     if table is None:
         return None
@@ -100,12 +100,12 @@ def head(uri: str, limit: int) -> Head | None:
 
 
 def _plain(value: Any) -> Any:
-    """A whole decimal as the number that it is."""
+    """An int for a decimal without a fraction."""
     return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
 
 
 def schema(table: DeltaTable) -> list[tuple[str, str]]:
-    """The table's columns as (name, type), the type in the words of Delta's log."""
+    """The table's columns as (name, Delta type)."""
     return [(field.name, str(getattr(field.type, "type", field.type))) for field in table.schema().fields]
 
 
@@ -116,13 +116,13 @@ def version(uri: str) -> int | None:
 
 
 def scan(uri: str, columns: list[str], where: Any = None, version: int | None = None) -> pa.Table:
-    """Some columns of the table, filtered by a pyarrow expression; an empty table without columns when there is none."""
+    """Columns of the table, filtered by a pyarrow expression; a table without columns and rows if there is none."""
     table = open_table(uri, version)
     return table.to_pyarrow_dataset().to_table(columns=columns, filter=where) if table else pa.table({})
 
 
 def batches(uri: str, columns: list[str], where: Any = None) -> Iterator[pa.RecordBatch]:
-    """As `scan`, piece by piece: for a table that may be larger than memory."""
+    """As `scan`, in batches: for a table that may be larger than memory."""
     table = open_table(uri)
     if table is not None:
         yield from table.to_pyarrow_dataset().to_batches(columns=columns, filter=where)
@@ -130,24 +130,24 @@ def batches(uri: str, columns: list[str], where: Any = None) -> Iterator[pa.Reco
 
 @dataclass(frozen=True)
 class Lake:
-    """The lake as definitions get it, as a resource: its tables by name, whatever folder or store they are in."""
+    """The lake as a Dagster resource. Its methods are this module's functions for a `Table` of the lake."""
 
     settings: Settings
 
     def row_counts(self, table: Table, version: int | None = None) -> dict[str, int]:
-        """Rows of each partition, without reading them; {} for a table that does not exist yet."""
+        """Partition -> number of rows, without reading them; {} if there is no table."""
         return row_counts(table.uri(self.settings), table.partition_by[0], version)
 
     def value_counts(self, table: Table, column: str, version: int | None = None) -> dict[str, int]:
-        """Rows of each partition in which `column` is not null."""
+        """Partition -> number of rows in which `column` is not null."""
         return value_counts(table.uri(self.settings), table.partition_by[0], column, version)
 
     def source_versions(self, table: Table, version: int | None = None) -> dict[str, int]:
-        """The version of its source that each partition of a mart was computed from."""
+        """Partition of a mart -> source version that it was computed from."""
         return source_versions(table.uri(self.settings), table.partition_by[0], version)
 
     def modified_at(self, table: Table, version: int | None = None) -> dict[str, int]:
-        """When each partition was last written, epoch milliseconds."""
+        """Partition -> time of its last write, epoch milliseconds."""
         return modified_at(table.uri(self.settings), table.partition_by[0], version)
 
     def version(self, table: Table) -> int | None:
@@ -155,5 +155,5 @@ class Lake:
         return version(table.uri(self.settings))
 
     def scan(self, table: Table, columns: list[str], where: Any = None, version: int | None = None) -> pa.Table:
-        """Some columns, filtered by a pyarrow expression; an empty table without columns when there is none."""
+        """Columns, filtered by a pyarrow expression; a table without columns and rows if there is none."""
         return scan(table.uri(self.settings), columns, where, version)

@@ -1,4 +1,4 @@
-"""What a lake table is. Importing this starts no JVM, reads nothing and is light: Spark's workers do it too."""
+"""The specification of a lake table, and its creation. Keep the import light: Spark's workers import this file."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
     from shop_streams.settings import Settings
 
-_DELTA_TYPES = {"int": "integer", "bigint": "long"}  # the other names are the same in Spark and in Delta's log
+_DELTA_TYPES = {"int": "integer", "bigint": "long"}  # other types have the same name in Spark and Delta
 
-_NARROWER = {("long", "decimal(38,0)")}  # an earlier version's column, which is written on as it is
+_NARROWER = {("long", "decimal(38,0)")}  # (on disk, in this version): a column of an earlier version keeps its type
 
 
 class SchemaMismatch(ShopStreamsError):
-    """The table on disk has not the columns that this version writes."""
+    """A column of the table on disk has another type than this version writes."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its name, its type in Spark's words, and what the name does not say."""
+    """A column: name, Spark SQL type, and a comment for what the name does not say."""
 
     name: str
     type: str
@@ -43,9 +43,9 @@ ORIGIN_COLUMNS = (
 
 @dataclass(frozen=True)
 class Table:
-    """A Delta table: `path` below the lake's root, its columns, and those that partition it.
+    """A Delta table at `path` in the lake.
 
-    `rows_are` says what one row is; `identity` is the column by which a repeated event is known, if there is one.
+    `rows_are` says what one row is. `identity` is the column that identifies an event, to find repeated ones; "" if there is none.
     """
 
     path: str
@@ -55,17 +55,21 @@ class Table:
     identity: str = ""
 
     def uri(self, settings: Settings) -> str:
-        """Where the table is."""
+        """The table's folder."""
         return f"{settings.lake}/{self.path}"
 
     @retry(
-        retry=retry_if_exception_type(PySparkException),  # two streams that create the same table at once: one wins
+        retry=retry_if_exception_type(PySparkException),  # two streams may create the same table at once
         stop=stop_after_attempt(4),
         wait=wait_random(0.2, 1),
         reraise=True,
     )
     def create(self, spark: SparkSession, settings: Settings) -> None:
-        """Create the table, empty, where it is missing."""
+        """Create the table if it is missing, or add the columns that an older table lacks.
+
+        Raises:
+            SchemaMismatch: a column has another type on disk.
+        """
         if (existing := reader.open_table(self.uri(settings))) is not None:
             missing = self._check_schema(dict(reader.schema(existing)))
             if missing:
@@ -76,29 +80,26 @@ class Table:
         partitioned = f"PARTITIONED BY ({', '.join(self.partition_by)})" if self.partition_by else ""
         spark.sql(
             f"CREATE TABLE IF NOT EXISTS delta.`{self.uri(settings)}` ({columns}) USING delta {partitioned} "
-            # Readers without a JVM take row counts from the log: a deletion vector would make them wrong.
+            # Readers without a JVM count rows by the log. Deletion vectors would make these counts wrong.
             "TBLPROPERTIES ('delta.enableDeletionVectors' = 'false')"
         )
 
     def _check_schema(self, existing: Mapping[str, str]) -> list[Column]:
-        """The columns that a table of an earlier version has not: they are added, null for the rows of the past."""
+        """The columns that the existing table lacks."""
         missing = []
         for column in self.columns:
             found = existing.get(column.name)
             if found is None:
                 missing.append(column)
-                continue
-            if (found, column.type) in _NARROWER:
-                continue
-            if found != _DELTA_TYPES.get(column.type, column.type):
+            elif found != _DELTA_TYPES.get(column.type, column.type) and (found, column.type) not in _NARROWER:
                 raise SchemaMismatch(
                     f"Column {column.name} of {self.path} is {found}, and this version writes {column.type}. Move the table "
-                    "away together with its stream's checkpoint, and let the stream read its topic again."
+                    "and its stream's checkpoint away. The stream then reads its topic again."
                 )
         return missing
 
     def read(self, spark: SparkSession, settings: Settings, version: int | None = None) -> DataFrame:
-        """The table's rows, at a version or now."""
+        """The table's rows, at a version or at the newest one."""
         reader = spark.read.format("delta")
         if version is not None:
             reader = reader.option("versionAsOf", version)

@@ -1,4 +1,4 @@
-"""Idempotent writes: doing one twice leaves the table as it was."""
+"""Idempotent writes to Delta tables: a repeated write changes nothing."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def _lost_a_race(error: BaseException) -> bool:
 def append_batch(rows: DataFrame, uri: str, partition_by: Sequence[str], writer_id: str, batch_id: int) -> None:
     """Append a stream's batch exactly once: Delta skips a (writer_id, batch_id) that it has already committed.
 
-    A query that was stopped leaves its write to the server, where it may meet the same batch of its successor. Delta
-    lets one of the two in; the other finds at its next try that there is nothing left to do.
+    The write of a stopped query may still run on the server when the next query repeats the batch. Delta accepts one of the
+    two commits. The other is retried, finds its batch committed, and writes nothing.
     """
     (
         rows.write.format("delta")
@@ -49,7 +49,7 @@ def append_batch(rows: DataFrame, uri: str, partition_by: Sequence[str], writer_
     reraise=True,
 )
 def append_small_batch(rows: pa.Table, uri: str, writer_id: str, batch_id: int) -> None:
-    """`append_batch` without Spark, for a table that Spark itself does not write: tens of milliseconds instead of a second."""
+    """`append_batch` without Spark: tens of milliseconds instead of a second. `writer_id` must not be one of Spark's writers."""
     table = DeltaTable(uri)
     done = table.transaction_version(writer_id)
     if done is not None and done >= batch_id:
@@ -60,15 +60,15 @@ def append_small_batch(rows: pa.Table, uri: str, writer_id: str, batch_id: int) 
 
 @retry(retry=retry_if_exception(_lost_a_race), stop=stop_after_attempt(4), wait=wait_random(0.2, 1), reraise=True)
 def overwrite_partition(rows: DataFrame, table: Table, settings: Settings, condition: str) -> None:
-    """Replace the rows for which `condition` (SQL) holds, in one commit; a reader sees all of it or none.
+    """Replace the rows for which `condition` (SQL) holds with `rows`, in one commit.
 
     Raises:
-        AnalysisException: a row of `rows` lies outside of `condition`.
+        AnalysisException: a row of `rows` does not fulfil `condition`.
     """
     table.create(rows.sparkSession, settings)
     existing = reader.open_table(table.uri(settings))
     types = dict(reader.schema(existing)) if existing else {}
-    # A table of an earlier version may have a narrower type than this one makes.
+    # A column of an earlier version keeps its narrower type.
     columns = [F.col(one.name).cast(types.get(one.name, one.type)) for one in table.columns]
     (
         rows.select(*columns)

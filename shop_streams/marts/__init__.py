@@ -1,12 +1,12 @@
-"""Marts: partitioned tables that are computed from a source, and follow it.
+"""Marts: partitioned tables that are computed from a source, and computed again when it changes.
 
 spec.py      Mart, Source, and how long a partition waits
-version.py   the version of a partition: what it is made of
+version.py   the version of a partition: how it is computed
 sources.py   sources: a lake table, PostgreSQL
 factory.py   the asset, the job, and all definitions of a mart
 repair.py    the sensor: what differs, whether a run may be asked for, and which
 history.py   what Dagster's event log knows of the partitions
 serve.py     a mart's copy in PostgreSQL
-metadata.py  what a materialization shows
-failures.py  partitions that can't be computed
+metadata.py  metadata of a materialization
+failures.py  failures in a row of each partition
 """

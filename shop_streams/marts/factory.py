@@ -1,4 +1,4 @@
-"""Mart -> everything that Dagster shows of it: one asset, one job, one sensor."""
+"""Mart -> its Dagster definitions: one asset, one job, one sensor."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,7 +21,7 @@ from shop_streams.streaming.query import probe_spark
 
 
 class PartitionsFailed(dg.Failure):
-    """Some partitions can't be computed; all others of the run are written."""
+    """Some partitions can't be computed; all other partitions of the run are written."""
 
 
 class Also(dg.Config):
@@ -33,7 +33,7 @@ class Also(dg.Config):
 def compute(
     mart: Mart, lake: Lake, spark: SparkConnect, key: str, snapshot: int, version: int
 ) -> dg.AssetMaterialization:
-    """Compute one partition and replace it, in the lake and where it is served."""
+    """Compute one partition and replace it, in the lake and in PostgreSQL if the mart is served there."""
     source = mart.source.read(spark.spark_session, lake, key, snapshot)
     rows = mart.rows(source, key, lake.settings).withColumn(VERSION_COLUMN, F.lit(version).cast("bigint"))
     overwrite_partition(rows, mart.table, lake.settings, f"{mart.partition_column} = '{key}'")
@@ -45,14 +45,14 @@ def compute(
 
 
 def build_asset(mart: Mart, owners: Sequence[str]) -> dg.AssetsDefinition:
-    """The mart as an asset. A person, a backfill and the repair sensor compute its partitions in the same way."""
+    """The mart as an asset. All runs (by hand, backfill, repair sensor) compute partitions in the same way."""
 
     @dg.asset(
         key=asset_key(mart.table),
         deps=list(mart.source.assets),
         partitions_def=mart.partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        output_required=False,  # each partition is recorded by itself, as soon as it is written
+        output_required=False,  # each partition logs its materialization as soon as it is written
         group_name=mart.domain,
         kinds={"spark", "deltalake"},
         owners=list(owners),
@@ -72,9 +72,9 @@ def build_asset(mart: Mart, owners: Sequence[str]) -> dg.AssetsDefinition:
         for key in keys:
             try:
                 done = compute(mart, lake, spark, key, snapshot, versions.get(key, 0))
-            except psycopg2.OperationalError:  # without a server there is no use in trying the others
+            except psycopg2.OperationalError:  # without PostgreSQL, all other partitions fail too
                 raise
-            except Exception as error:  # whatever it is, it is this partition's
+            except Exception as error:  # any error here concerns this partition only
                 probe_spark(lake.settings)
                 failed[key] = error
                 failures.count(key)
@@ -90,14 +90,14 @@ def build_asset(mart: Mart, owners: Sequence[str]) -> dg.AssetsDefinition:
 
 
 def partitions_failed(mart: Mart, failed: dict[str, Exception]) -> PartitionsFailed:
-    """The failure of a run, out of its partitions' errors."""
+    """The failure of a run whose partitions have these errors."""
     first, reason = next(iter(failed.items()))
     failure = PartitionsFailed(
         f"{len(failed)} partitions of {mart.table.path} can't be computed, the first: {first}: {reason}",
         metadata={
             "partitions": ", ".join(failed),
-            "next_step": "All others of this run are written. Mend the cause; the repair sensor tries these again, each with "
-            "growing pauses of its own.",
+            "next_step": "All other partitions of this run are written. Mend the cause. The repair sensor computes these again, "
+            "each after its own growing pauses.",
         },
         allow_retries=False,
     )
@@ -106,9 +106,9 @@ def partitions_failed(mart: Mart, failed: dict[str, Exception]) -> PartitionsFai
 
 
 def claim(instance: dg.DagsterInstance, run_id: str, mart: Mart, dsn: str) -> None:
-    """Write into the run's tags which mart it computes and in which process, so that the sensor can tell when it is dead."""
+    """Write the mart and this process into the run's tags, and beat: the sensor can then detect a dead run."""
     instance.add_run_tags(run_id, {MART_TAG: mart.name, PROCESS_TAG: this_process()})
-    ProcessBeats(dsn).beat_until_the_end(this_process())  # a run is a process
+    ProcessBeats(dsn).beat_until_the_end(this_process())
 
 
 def build_mart(mart: Mart, owners: Sequence[str]) -> dg.Definitions:

@@ -1,4 +1,4 @@
-"""Partitions of marts that can't be computed: each backs off by itself, and holds up no other."""
+"""Failures in a row of each mart partition. A failing partition backs off and does not delay others."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ on conflict (mart, partition) do update set failures = known.failures + 1, faile
 
 @dataclass(frozen=True)
 class MartFailures:
-    """The failures in a row of one mart's partitions, in the database behind `dsn`."""
+    """The failures in a row of one mart's partitions, in the database `dsn`."""
 
     dsn: str
     mart: str
 
     def create_table(self) -> None:
-        """Create the table where it is missing."""
+        """Create the table if it is missing."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute("select pg_advisory_xact_lock(hashtext('mart_failures'))")  # DDL races are errors
             cursor.execute(DDL)
 
     def count(self, partition: str) -> None:
-        """The partition could not be computed."""
+        """Count a failure of the partition."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute(COUNT, (self.mart, partition))
 
     def forget(self, partition: str) -> None:
-        """The partition was computed."""
+        """Delete the failures of a partition that was computed."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute("delete from mart_failures where mart = %s and partition = %s", (self.mart, partition))
 
     def pauses(self) -> dict[str, float]:
-        """Seconds that each partition whose last computation failed still has to wait, 0 for none."""
+        """Partition whose last computation failed -> seconds that it still has to wait, 0 for none."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute(
                 "select partition, failures, extract(epoch from clock_timestamp() - failed_at)::float8 as age"
@@ -59,6 +59,6 @@ class MartFailures:
 def pause_after(failures: int, age: float) -> float:
     """Seconds that a partition still has to wait, `age` seconds after the last of `failures` in a row.
 
-    One more failure than of a run: even the first one is waited after, since nothing has changed meanwhile.
+    Unlike a run, a partition waits after its first failure too: nothing has changed since.
     """
     return max(0.0, backoff_seconds(failures + 1) - age)

@@ -1,4 +1,4 @@
-"""What a mart's materialization shows: numbers that plot themselves, and a preview."""
+"""Metadata of a mart's materialization: numbers that Dagster plots, and a preview."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ VERSION_COLUMN = "source_rows"
 
 def partition_of(lake: Lake, table: Table, key: str) -> pa.Table:
     """All rows of a partition, read without a JVM."""
-    # All of the partition, not its `head`: that leaves threads behind which read ahead, and may crash the run's end.
+    # Not `head`: its threads go on reading ahead, and may crash the process when the run ends.
     names = [column.name for column in table.columns]
     return lake.scan(table, names, pc.field(table.partition_by[0]).cast("string") == key)
 
 
 def partition_metadata(table: Table, rows: pa.Table, version: int) -> dict[str, Any]:
-    """Row count, version and first rows of a partition. What means nothing over time is text, which does not plot."""
+    """Row count, version and first rows of a partition. Dagster plots every number over time, so versions are text."""
     shown = [column for column in column_schema(table).columns if column.name != VERSION_COLUMN]
     names = [column.name for column in shown]
     preview = [

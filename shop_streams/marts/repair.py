@@ -1,7 +1,7 @@
-"""Marts that repair themselves: a sensor compares versions and recomputes exactly the partitions that differ.
+"""The repair sensor of a mart: it compares source versions and recomputes exactly the partitions that differ.
 
-Level-triggered: what is out of date is found by comparing two logs, however it became so. There is nothing
-to remember and nothing to lose. The decisions are pure functions; the sensor is a thin shell around them.
+It compares states (level-triggered) and keeps none itself, so it needs no event: any partition that differs is found.
+The decisions are pure functions.
 """
 
 import time
@@ -27,12 +27,10 @@ TICK_SECONDS = 15
 MAX_RUNTIME_SECONDS = 3600  # Dagster's monitoring ends a mart's run after this, should nobody else notice that it hangs
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
-# Dagster's UI hides tags with this prefix: they are ours to read, and made each row of the list of runs four lines high.
+# Dagster's UI hides tags with this prefix. Visible, they made each row of the list of runs four lines high.
 MART_TAG = ".dagster/shop_streams_mart"
 PROCESS_TAG = ".dagster/shop_streams_process"
-FAILED_PARTITIONS_TAG = (
-    ".dagster/shop_streams_failed_partitions"  # on a run that failed for some of its partitions only
-)
+FAILED_PARTITIONS_TAG = ".dagster/shop_streams_failed_partitions"  # on a run in which only some partitions failed
 
 
 # -- what differs ----------------------------------------------------------------------------------------------------
@@ -40,7 +38,7 @@ FAILED_PARTITIONS_TAG = (
 
 @dataclass(frozen=True)
 class Plan:
-    """Partitions to recompute now, those that wait, and the comparison in words."""
+    """The partitions to recompute now, the partitions that wait, and the comparison in words."""
 
     partitions: list[str]
     waiting: list[str]
@@ -54,10 +52,14 @@ def plan(
     exists: Callable[[str], bool] = lambda _key: True,
     failed: Mapping[str, float] = MappingProxyType({}),
 ) -> Plan:
-    """Compare the source's versions with those recorded; a partition with a `pause`, in seconds, waits.
+    """Compare the `current` source versions with the ones that the mart's partitions were computed from (`recorded`).
 
-    A partition that either side lacks has version 0 there: one that vanished from the source is recomputed to no rows.
-    `failed` gives the seconds that partitions which could not be computed have to wait: each by itself.
+    Args:
+        pause: partition -> seconds that it has to wait.
+        exists: whether Dagster has the partition.
+        failed: partition that could not be computed -> seconds that it has to wait.
+
+    A missing partition has version 0, so a partition without source rows is recomputed to no rows.
     """
     keys = current.keys() | recorded.keys()
     differing = sorted(key for key in keys if current.get(key, 0) != recorded.get(key, 0) and exists(key))
@@ -80,29 +82,31 @@ def plan(
 
 
 def difference(recorded: int, current: int) -> str:
-    """Two versions of a partition that differ, in words."""
+    """The difference between two versions of a partition, in words."""
     if recorded == NOT_SERVED:
         return "PostgreSQL and the lake have different versions"
     before, now = rows_of(recorded), rows_of(current)
-    return f"{before} -> {now} rows" if before != now else f"{now} rows, other data that it reads or its code changed"
+    return (
+        f"{before} -> {now} rows" if before != now else f"{now} rows, but its code or other data that it reads changed"
+    )
 
 
 def known(partitions: dg.TimeWindowPartitionsDefinition) -> Callable[[str], bool]:
-    """Whether Dagster has a partition by now. Its own `has_partition_key`, and the list of all keys, take long."""
+    """A function that tells whether Dagster has a partition by now. `has_partition_key` is slow."""
     first, last = partitions.get_first_partition_window(), partitions.get_last_partition_window()
     if first is None or last is None:
         return lambda _key: False
     return lambda key: first.start <= partitions.time_window_for_partition_key(key).start <= last.start
 
 
-# -- whether a run may be asked for ------------------------------------------------------------------------------------
+# -- whether a run may be requested ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class MartRun:
-    """A run of the mart: its status, the process that it claimed, and seconds since it ended (None while it has not).
+    """A run of the mart: its status, its process, and seconds since its end (None while unfinished).
 
-    `partial`: it failed for some partitions only, which back off by themselves.
+    `partial`: only some partitions failed, and each of them backs off.
     """
 
     run_id: str
@@ -114,14 +118,14 @@ class MartRun:
 
 @dataclass(frozen=True)
 class Readiness:
-    """Why no run may be asked for now, or None; and runs whose process is gone, to be marked as failed."""
+    """Why no run may be requested now, or None; and the runs whose process is gone, to be marked as failed."""
 
     wait: str | None
     dead: tuple[str, ...] = ()
 
 
 def readiness(runs: Sequence[MartRun], gone: Callable[[str], bool]) -> Readiness:
-    """Look at the mart's runs, newest first. A run of its own waits for the one before; failures in a row back off."""
+    """Decide by the mart's runs, newest first: one run at a time, and a backoff after failed runs in a row."""
     unfinished = {status.value for status in UNFINISHED}
     dead = tuple(run.run_id for run in runs if run.status in unfinished and run.process and gone(run.process))
     busy = [run for run in runs if run.status in unfinished and run.run_id not in dead]
@@ -179,20 +183,20 @@ def request(mart: Mart, due: Sequence[str]) -> dg.RunRequest:
 
 
 def tick_seconds(settings: Settings) -> int:
-    """Seconds from one comparison to the next: as often as a partition may be recomputed, and every 15 s at least."""
+    """Seconds between two comparisons: `mart_repair_seconds`, at most 15."""
     return min(TICK_SECONDS, max(1, round(settings.mart_repair_seconds)))
 
 
 def build_repair_sensor(mart: Mart) -> dg.SensorDefinition:
-    """The mart's switch: on, its partitions follow their source; off, only a person recomputes them."""
+    """The mart's repair sensor. While it is off, only a person recomputes partitions."""
 
     @dg.sensor(
         name=f"repair_{mart.name}",
         job_name=mart.name,
         minimum_interval_seconds=tick_seconds(get_settings()),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Recomputes exactly those partitions of {mart.table.path} whose source has another version than they were "
-        "computed from. Each tick says what it compared. Switch it off, and only a person recomputes them.",
+        description=f"Recomputes exactly the partitions of {mart.table.path} whose source has changed since they were computed. "
+        "Each tick says what it compared. While the sensor is off, only a person recomputes partitions.",
     )
     def repair(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.SensorResult:
         settings, instance, now = lake.settings, context.instance, time.time()
@@ -211,7 +215,7 @@ def build_repair_sensor(mart: Mart) -> dg.SensorDefinition:
         in_lake = lake.source_versions(mart.table)
         in_lake |= computed_empty(instance, mart, current.keys() - in_lake.keys())
         look_back = max(LOOK_BACK_SECONDS, settings.mart_refresh_seconds, settings.mart_repair_seconds)
-        writes = cache(lambda: recent_writes(instance, mart, now - look_back))  # asked for only if something differs
+        writes = cache(lambda: recent_writes(instance, mart, now - look_back))  # read only if something differs
         todo = plan(
             current,
             mart.recorded(lake, in_lake),

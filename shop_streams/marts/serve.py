@@ -1,4 +1,4 @@
-"""A mart's copy in PostgreSQL, for readers that need an answer in milliseconds."""
+"""A mart's copy in PostgreSQL, for readers that need answers within milliseconds."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ on conflict (name, partition) do update set version = excluded.version
 
 @dataclass(frozen=True)
 class PostgresTable:
-    """The table `name`, with some `columns` of a mart; their types in PostgreSQL's words.
+    """The table `name` with some `columns` of a mart, with PostgreSQL's types.
 
-    A partition and its version are replaced in one transaction: a reader sees all of a partition's rows or none.
+    A partition and its version are replaced in one transaction.
     """
 
     name: str
@@ -38,7 +38,7 @@ class PostgresTable:
     partition_column: str
 
     def replace(self, dsn: str, key: str, version: int, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Replace the partition `key` by `rows`, which may have more columns. To do it twice changes nothing."""
+        """Replace the partition `key` with `rows`, which may have more columns; idempotent."""
         names = [column.name for column in self.columns]
         self._create(dsn)
         with transaction(dsn) as cursor:
@@ -49,7 +49,7 @@ class PostgresTable:
             cursor.execute(RECORD_VERSION, (self.name, key, version))
 
     def versions(self, dsn: str) -> dict[str, int]:
-        """The version of each partition that was replaced; {} before the first."""
+        """Partition -> version; {} before the first `replace`."""
         try:
             with transaction(dsn) as cursor:
                 cursor.execute("select partition, version from served_versions where name = %s", (self.name,))

@@ -24,9 +24,9 @@ def _rows(table: Table) -> VersionsOf:
 
 
 def newest_commit(table: Table) -> VersionsOf:
-    """The versions of a table whose partitions are rewritten: the number of rows does not tell there.
+    """Versions of a table whose partitions are rewritten: number of rows and time of the last write.
 
-    Whoever merges the partition's files makes a version too.
+    A compaction changes the version too.
     """
 
     def versions(lake: Lake, snapshot: int) -> Mapping[str, int]:
@@ -38,10 +38,10 @@ def newest_commit(table: Table) -> VersionsOf:
 
 @dataclass(frozen=True)
 class LakeSource:
-    """A lake table; `read` gives all of its rows, at one version of the table.
+    """A lake table. `read` returns all rows at one version of the table.
 
-    `versions_of(lake, version of the table)` -> the version of each partition of the mart. Without it, a partition's version
-    is its number of rows: right for a streamed table, which only grows, with the same partitions as the mart.
+    `versions_of`: (lake, version of the table) -> version of each partition of the mart. By default, a partition's version is its
+    number of rows. This is right for a table that only grows and has the same partitions as the mart.
     """
 
     table: Table
@@ -55,8 +55,8 @@ class LakeSource:
         version = lake.version(self.table)
         if version is None:
             raise SourceMissing(
-                f"{self.table.path} does not exist yet: its stream has not written a batch. See the Automation page: the "
-                "stream's switch must be on."
+                f"{self.table.path} does not exist yet: its stream has not written a batch. Is the stream's keep-alive sensor on? "
+                "See the Automation page."
             )
         return version
 
@@ -69,11 +69,11 @@ class LakeSource:
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresSource:
-    """Rows that PostgreSQL computes; small ones, since they pass through this process.
+    """Rows that PostgreSQL computes. They pass through this process, so they must be few.
 
     Attributes:
-        versions_sql: selects partition key, number of rows, and more numbers that the version depends on.
-        rows_sql: selects `columns` of the partition `%(key)s`.
+        versions_sql: selects partition key, number of rows, and further numbers for the version.
+        rows_sql: selects `columns` for the partition `%(key)s`.
     """
 
     assets: tuple[dg.AssetKey, ...]
@@ -91,7 +91,7 @@ class PostgresSource:
                 return {str(key): version_of(*numbers) for key, *numbers in cursor.fetchall()}
         except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as error:
             raise SourceMissing(
-                f"PostgreSQL has no tables of this version yet: {error.diag.message_primary}. The stream makes them at its start."
+                f"PostgreSQL lacks a table or column of this version: {error.diag.message_primary}. The stream creates it at its start."
             ) from error
 
     def read(self, spark: SparkSession, lake: Lake, key: str, snapshot: int) -> DataFrame:

@@ -1,7 +1,7 @@
-"""What a mart is: a partitioned table that is computed from a source. A domain writes one `Mart`; the factory makes the rest.
+"""The specification of a mart: a partitioned table that is computed from a source. factory.py builds its definitions.
 
-Each row of a mart carries `source_rows`, the version of the source that its partition was computed from (see version.py).
-So two logs tell which partitions are out of date, however they became so: there is nothing to remember, and nothing to lose.
+Each row of a mart carries `source_rows`, the source version that its partition was computed from (see version.py). The
+repair sensor compares it with the source's version now.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from shop_streams.marts.serve import PostgresTable
 from shop_streams.marts.version import stamped
 from shop_streams.settings import Settings
 
-CLOSING_GRACE_SECONDS = 120.0  # the stream's interval and a batch: a window's last events are in the table by then
-REPAIR_LIMIT_SECONDS = 900.0  # a closed partition whose source keeps changing waits so long at most
-LOOK_BACK_SECONDS = 3600.0  # repairs of the last hour count
-NOT_SERVED = -1  # the version of a partition that is not the same in PostgreSQL as in the lake
+CLOSING_GRACE_SECONDS = 120.0  # the stream's interval and one batch: then a window's last events are in the table
+REPAIR_LIMIT_SECONDS = 900.0  # the longest pause of a closed partition whose source keeps changing
+LOOK_BACK_SECONDS = 3600.0  # repairs within this time count
+NOT_SERVED = -1  # stands for the version of a partition that differs between PostgreSQL and the lake
 
 
 class SourceMissing(ShopStreamsError):
@@ -31,7 +31,7 @@ class SourceMissing(ShopStreamsError):
 
 
 class Source(Protocol):
-    """What a mart is computed from: the twin of a stream's `Sink`."""
+    """What a mart is computed from."""
 
     @property
     def assets(self) -> tuple[dg.AssetKey, ...]:
@@ -39,61 +39,53 @@ class Source(Protocol):
         ...
 
     def snapshot(self, lake: Lake) -> int:
-        """The state of the whole source now, for `versions` and `read`; 0 where the source keeps no earlier states.
+        """The source's state now, as an argument for `versions` and `read`; 0 if the source keeps no earlier states.
 
         Raises:
-            SourceMissing: it does not exist yet.
+            SourceMissing: the source does not exist yet.
         """
         ...
 
     def versions(self, lake: Lake, snapshot: int) -> Mapping[str, int]:
-        """The version of each partition (see version.py), without those that are empty.
+        """Partition -> version (see version.py), without empty partitions.
 
-        It covers everything that `read` and `Mart.rows` read for the partition. Without earlier states it is called
-        before `read`: a row that comes in between makes the partition due once more, and is never missed.
+        The version covers everything that `read` and `Mart.rows` read for the partition. `versions` is called before
+        `read`. If a row arrives in between, the partition is computed once more.
 
         Raises:
-            SourceMissing: it does not exist yet.
+            SourceMissing: the source does not exist yet.
         """
         ...
 
     def read(self, spark: SparkSession, lake: Lake, key: str, snapshot: int) -> DataFrame:
-        """What `Mart.rows` makes the partition `key` of; it may hold rows of other partitions too."""
+        """The input of `Mart.rows` for the partition `key`; it may contain rows of other partitions."""
         ...
-
-
-def _as_read(rows: DataFrame, _key: str, _settings: Settings) -> DataFrame:
-    return rows
-
-
-def _nothing_more(_lake: Lake, _key: str) -> dict[str, Any]:
-    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mart:
-    """What a domain says of its mart.
+    """One mart.
 
     Attributes:
-        rows: (what the source reads, partition key, settings) -> the partition's rows, without `source_rows`.
-        code_version: a higher one computes every partition again.
-        wait_until_closed: a live partition is computed when it has closed, not every `mart_refresh_seconds`.
-        totals: (lake, partition key) -> more metadata for the UI, such as numbers that plot themselves.
+        rows: (`Source.read`, partition key, settings) -> the partition's rows, without `source_rows`.
+        code_version: raise it to compute every partition again.
+        wait_until_closed: compute a partition only after its window has closed, not every `mart_refresh_seconds`.
+        totals: (lake, partition key) -> more metadata for the UI, such as numbers to plot.
         serve: the table in PostgreSQL that gets a copy of each partition.
     """
 
     table: Table
     source: Source
     partitions: dg.TimeWindowPartitionsDefinition
-    rows: Callable[[DataFrame, str, Settings], DataFrame] = _as_read
+    rows: Callable[[DataFrame, str, Settings], DataFrame] = lambda rows, _key, _settings: rows
     code_version: int = 1
     wait_until_closed: bool = False
-    totals: Callable[[Lake, str], dict[str, Any]] = _nothing_more
+    totals: Callable[[Lake, str], dict[str, Any]] = lambda _lake, _key: {}
     serve: PostgresTable | None = None
 
     @property
     def name(self) -> str:
-        """A name for the job, the sensor and the pool: the table's path with underscores."""
+        """The name of the job and the pool: the table's path with underscores."""
         return self.table.path.replace("/", "_")
 
     @property
@@ -107,7 +99,7 @@ class Mart:
         return self.table.partition_by[0]
 
     def versions(self, lake: Lake, snapshot: int | None = None) -> dict[str, int]:
-        """The version of each partition of the source, at a snapshot or now.
+        """Partition -> version of the source, at a snapshot or now.
 
         Raises:
             SourceMissing: the source does not exist yet.
@@ -116,19 +108,19 @@ class Mart:
         return {key: stamped(version, self.code_version) for key, version in found.items()}
 
     def recorded(self, lake: Lake, in_lake: dict[str, int] | None = None) -> dict[str, int]:
-        """The version that each partition was computed from; `NOT_SERVED` where PostgreSQL has another one than the lake.
+        """Partition -> source version that it was computed from; `NOT_SERVED` if PostgreSQL and the lake differ.
 
-        `in_lake` are the lake's versions; without it, those of the Delta log, which has no partition without rows.
+        `in_lake` are the lake's versions. The default is the Delta log's, which lack partitions without rows.
         """
         found = lake.source_versions(self.table) if in_lake is None else in_lake
         return found if self.serve is None else agreed(found, self.serve.versions(lake.settings.postgres))
 
     def pause(self, settings: Settings, key: str, writes: Sequence[float], now: float) -> float:
-        """Seconds that a partition has to wait at `now` to be computed; 0 for none. Times are epoch seconds.
+        """Seconds that a partition has to wait at `now` before it is computed; 0 for none. Times are epoch seconds.
 
-        `writes` are the times of its computations, those of the last hour at least. One that still receives its ordinary
-        traffic waits `mart_refresh_seconds` from one computation to the next, or until it has closed. A closed one waits
-        `mart_repair_seconds`; for each computation more in the last hour, twice as long, up to 15 minutes.
+        `writes` are the times of its computations, at least of the last hour. A live partition waits `mart_refresh_seconds`
+        after its last computation, or until it has closed (`wait_until_closed`). A closed partition waits
+        `mart_repair_seconds`, doubled for each further computation in the last hour, up to 15 minutes.
         """
         closes = self.partitions.time_window_for_partition_key(key).end.timestamp() + CLOSING_GRACE_SECONDS
         live = now < closes
@@ -142,12 +134,12 @@ class Mart:
 
 
 def repair_interval(first: float, repairs: int) -> float:
-    """Seconds from the last of `repairs` in the last hour to the next one: `first`, doubled for each after the first."""
+    """Seconds to wait after the last of `repairs` in the last hour: `first`, doubled for each repair after the first."""
     return min(first * 2.0 ** min(max(repairs - 1, 0), 30), max(first, REPAIR_LIMIT_SECONDS))
 
 
 def agreed(in_lake: Mapping[str, int], in_postgres: Mapping[str, int]) -> dict[str, int]:
-    """The version of each partition where lake and PostgreSQL have the same one, and `NOT_SERVED` where they differ."""
+    """Partition -> version if the lake and PostgreSQL agree, `NOT_SERVED` if they differ."""
     return {
         key: in_lake.get(key, 0) if in_lake.get(key, 0) == in_postgres.get(key, 0) else NOT_SERVED
         for key in in_lake.keys() | in_postgres.keys()

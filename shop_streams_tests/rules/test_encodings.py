@@ -63,7 +63,7 @@ def test_a_good_record_is_read() -> None:
         (None, "empty value"),
         (b"", "empty value"),
         (written(GOOD)[:-1], "not Avro: "),
-        (written(GOOD) + b"\x00", "not Avro: 1 bytes behind the record"),
+        (written(GOOD) + b"\x00", "not Avro: 1 bytes after the record"),
         (b"\x00\x00\x00\x00\x07" + written(GOOD), "not Avro: "),  # Confluent's frame
         (b'{"item": "A-1"}', "not Avro: "),
         (written(GOOD | {"count": -1}), "count is wrong: Expected int >= 0"),
