@@ -20,9 +20,8 @@ def open_session(settings: Settings) -> SparkSession:
 
     It sets the options that a stateful query's checkpoint depends on, because a foreign server may have others.
     """
-    from pyspark.sql.connect.client.retries import (
-        DefaultPolicy,
-    )  # imports pandas, so not at the top  # imports pandas, which the code location does not need to load
+    # pyspark's client imports pandas, so it is not imported at the top.
+    from pyspark.sql.connect.client.retries import DefaultPolicy
 
     session: SparkSession = LazyPySparkResource(
         spark_config={

@@ -34,29 +34,6 @@ def row_counts(uri: str, partition_column: str, version: int | None = None) -> d
     return _per_partition(uri, partition_column, "num_records", "sum", version)
 
 
-def value_counts(uri: str, partition_column: str, column: str, version: int | None = None) -> dict[str, int]:
-    """Partition -> number of rows in which `column` is not null. Files older than the column count as null."""
-    table = open_table(uri, version)
-    actions = _actions(table) if table is not None else pa.table({})
-    nulls = f"null_count.{column}"
-    if actions.num_rows == 0 or nulls not in actions.column_names:
-        return {}
-    filled = pc.fill_null(pc.subtract(actions["num_records"], actions[nulls]), 0)
-    grouped = actions.append_column("filled", filled).group_by(f"partition.{partition_column}")
-    rows = grouped.aggregate([("filled", "sum")]).to_pylist()
-    return {str(row[f"partition.{partition_column}"]): int(row["filled_sum"]) for row in rows}
-
-
-def source_versions(uri: str, partition_column: str, version: int | None = None) -> dict[str, int]:
-    """Partition of a mart -> source version (`source_rows`) that it was computed from, from the files' statistics."""
-    return _per_partition(uri, partition_column, "max.source_rows", "max", version)
-
-
-def modified_at(uri: str, partition_column: str, version: int | None = None) -> dict[str, int]:
-    """Partition -> time of its last write, epoch milliseconds; {} if there is no table."""
-    return _per_partition(uri, partition_column, "modification_time", "max", version)
-
-
 def file_counts(uri: str, partition_column: str) -> dict[str, int]:
     """Partition -> number of files; {} if there is no table."""
     return _per_partition(uri, partition_column, "path", "count")
@@ -109,12 +86,6 @@ def schema(table: DeltaTable) -> list[tuple[str, str]]:
     return [(field.name, str(getattr(field.type, "type", field.type))) for field in table.schema().fields]
 
 
-def version(uri: str) -> int | None:
-    """The table's newest version, or None when there is no table."""
-    table = open_table(uri)
-    return table.version() if table else None
-
-
 def scan(uri: str, columns: list[str], where: Any = None, version: int | None = None) -> pa.Table:
     """Columns of the table, filtered by a pyarrow expression; a table without columns and rows if there is none."""
     table = open_table(uri, version)
@@ -139,20 +110,30 @@ class Lake:
         return row_counts(table.uri(self.settings), table.partition_by[0], version)
 
     def value_counts(self, table: Table, column: str, version: int | None = None) -> dict[str, int]:
-        """Partition -> number of rows in which `column` is not null."""
-        return value_counts(table.uri(self.settings), table.partition_by[0], column, version)
+        """Partition -> number of rows in which `column` is not null. Files older than the column count as null."""
+        found = open_table(table.uri(self.settings), version)
+        actions = _actions(found) if found is not None else pa.table({})
+        nulls, key = f"null_count.{column}", f"partition.{table.partition_by[0]}"
+        if actions.num_rows == 0 or nulls not in actions.column_names:
+            return {}
+        filled = pc.fill_null(pc.subtract(actions["num_records"], actions[nulls]), 0)
+        rows = actions.append_column("filled", filled).group_by(key).aggregate([("filled", "sum")]).to_pylist()
+        return {str(row[key]): int(row["filled_sum"]) for row in rows}
 
     def source_versions(self, table: Table, version: int | None = None) -> dict[str, int]:
-        """Partition of a mart -> source version that it was computed from."""
-        return source_versions(table.uri(self.settings), table.partition_by[0], version)
+        """Partition of a mart -> source version (`source_rows`) that it was computed from."""
+        uri, column = table.uri(self.settings), table.partition_by[0]
+        return _per_partition(uri, column, "max.source_rows", "max", version)
 
     def modified_at(self, table: Table, version: int | None = None) -> dict[str, int]:
         """Partition -> time of its last write, epoch milliseconds."""
-        return modified_at(table.uri(self.settings), table.partition_by[0], version)
+        uri, column = table.uri(self.settings), table.partition_by[0]
+        return _per_partition(uri, column, "modification_time", "max", version)
 
     def version(self, table: Table) -> int | None:
         """The table's newest version, or None when there is no table."""
-        return version(table.uri(self.settings))
+        found = open_table(table.uri(self.settings))
+        return found.version() if found else None
 
     def scan(self, table: Table, columns: list[str], where: Any = None, version: int | None = None) -> pa.Table:
         """Columns, filtered by a pyarrow expression; a table without columns and rows if there is none."""

@@ -49,7 +49,7 @@ def append_batch(rows: DataFrame, uri: str, partition_by: Sequence[str], writer_
     reraise=True,
 )
 def append_small_batch(rows: pa.Table, uri: str, writer_id: str, batch_id: int) -> None:
-    """`append_batch` without Spark: tens of milliseconds instead of a second. `writer_id` must not be one of Spark's writers."""
+    """`append_batch` without Spark: tens of milliseconds instead of a second."""
     table = DeltaTable(uri)
     done = table.transaction_version(writer_id)
     if done is not None and done >= batch_id:

@@ -1,8 +1,7 @@
-"""The accounting of a topic: every record that it holds is a row, a dead letter, or still in flight, and each of it once.
+"""The accounting of a topic: each record is exactly one row or one dead letter, or it is in flight.
 
-Offsets are counted first, since that costs no reading: where each has arrived, each record has. Only where some have not,
-the topic itself is asked whether they hold a record. transaction markers, aborted records, and what compaction or
-retention took away do not.
+Offsets are compared first, without reading the topic: if every offset arrived, every record arrived. For offsets that did
+not arrive, the topic is read, because not every offset holds a record (transaction markers, aborted, compacted or expired records).
 """
 
 from __future__ import annotations
@@ -23,24 +22,24 @@ from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
 from shop_streams.streaming.checkpoint import committed_offsets, metadata_without_spark
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, POISONED, poisoned_in
-from shop_streams.streaming.identity import NOTE, require_same
+from shop_streams.streaming.identity import TOPIC_IDENTITY, require_same
 from shop_streams.streaming.spec import StreamSpec
 
 Ranges = Mapping[int, tuple[int, int]]
 """Kafka partition -> offsets [first, end)."""
 
 RECENT_HOURS = 24  # a check every quarter of an hour must not read the whole table
-REPEAT_HORIZON = timedelta(days=7)  # a client retries within minutes; a week costs one column of a few partitions
-COUNTED_IN_FLIGHT = 100_000  # of more, what is in flight is counted in offsets: no need to read them
-NEAR = 2_000  # gaps with fewer offsets between them are read in one go: that is faster than to seek
+REPEAT_HORIZON = timedelta(days=7)  # clients retry within minutes; reading a week costs one column of a few partitions
+COUNTED_IN_FLIGHT = 100_000  # if more offsets are in flight, they are not read, and count as records
+NEAR = 2_000  # gaps with fewer offsets between them are read as one range: faster than seeking
 
 
 @dataclass(frozen=True)
 class PartitionAccount:
-    """One Kafka partition's offsets [low, high), and what the lake holds of them.
+    """The account of one Kafka partition's offsets [low, high).
 
-    `distinct` counts the offsets that arrived; `missing` the records that did not although the stream has passed them;
-    `in_flight` the records that it has not come to yet (offsets, where they are many or not decided yet).
+    `distinct`: offsets in the lake. `missing`: records not in the lake although the stream has read past them. `in_flight`:
+    records that the stream has not read yet (offsets, if they are many or in an open transaction).
     """
 
     partition: int
@@ -54,36 +53,36 @@ class PartitionAccount:
 
     @property
     def exact(self) -> bool:
-        """Every record that the stream has come to arrived, and arrived once."""
+        """Every record that the stream has read is in the lake exactly once."""
         return self.rows + self.dead_letters == self.distinct and self.missing == 0
 
     @property
     def records(self) -> int:
-        """Records that the topic holds, or held, in these offsets."""
+        """Records in these offsets."""
         return self.distinct + self.missing + self.in_flight
 
 
 @dataclass(frozen=True)
 class TopicAccount:
-    """The account of some offsets of a topic: the sums over its partitions."""
+    """The accounts of a topic's partitions."""
 
     partitions: list[PartitionAccount]
 
     @property
     def exact(self) -> bool:
-        """Every record that the stream has come to arrived, and arrived once."""
+        """Every record that the stream has read is in the lake exactly once."""
         return all(one.exact for one in self.partitions)
 
     @property
     def sums(self) -> dict[str, int]:
-        """records = rows + dead_letters + in_flight + missing, where nothing arrived twice."""
+        """The sums. records = rows + dead_letters + in_flight + missing, unless a record arrived twice."""
         names = ("records", "rows", "dead_letters", "in_flight", "missing")
         return {name: sum(getattr(one, name) for one in self.partitions) for name in names}
 
 
 @dataclass(frozen=True)
 class Arrivals:
-    """How often each of the offsets [low, high) arrived, and the first offset that the stream has not come to yet."""
+    """How often each offset of [low, high) is a row or a dead letter; `reached` is the first offset not read by the stream."""
 
     low: int
     high: int
@@ -93,14 +92,14 @@ class Arrivals:
 
     @property
     def gaps(self) -> list[tuple[int, int]]:
-        """Where to look for records that have not arrived, [first, end) each; what is in flight only if it is not too much."""
+        """Offset ranges [first, end) to search for records that did not arrive; without those in flight if they are too many."""
         empty = np.flatnonzero((self.rows == 0) & (self.letters == 0)) + self.low
         if np.count_nonzero(empty >= self.reached) > COUNTED_IN_FLIGHT:
             empty = empty[empty < self.reached]
         return merged(empty)
 
     def account(self, partition: int, held: Iterable[int], stable: int) -> PartitionAccount:
-        """The account, given which offsets within the gaps hold a record. From `stable` on, transactions are open."""
+        """The account. `held`: the offsets in the gaps that hold a record. Offsets from `stable` on are in open transactions."""
         offsets = np.fromiter(held, np.int64)
         arrived = (self.rows > 0) | (self.letters > 0)
         absent = offsets[~arrived[offsets - self.low]]
@@ -117,7 +116,7 @@ class Arrivals:
 
 
 def merged(offsets: np.ndarray) -> list[tuple[int, int]]:
-    """Ranges [first, end) that cover the ascending offsets; those that are near each other lie in one range."""
+    """Offset ranges [first, end) that cover the ascending offsets; offsets near each other share a range."""
     if not len(offsets):
         return []
     cuts = np.flatnonzero(np.diff(offsets) > NEAR)
@@ -126,38 +125,37 @@ def merged(offsets: np.ndarray) -> list[tuple[int, int]]:
 
 
 def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None) -> list[PartitionAccount]:
-    """The account of each partition of the stream's topic, for those of some offsets, or of all, that the topic holds now.
+    """The account of each partition of the stream's topic, for `ranges` (by default, all offsets that the topic holds).
 
-    What the stream has committed counts as reached even if it never arrived. What retention took from the topic is no part
-    of any account: its dead letters expire.
+    Offsets that retention has deleted are left out, because their dead letters expire too.
 
     Raises:
-        TopicChanged: the lake's rows belong to another topic than the one that is there now.
+        TopicChanged: the lake's rows belong to an earlier topic of this name.
     """
     table = spec.sink.table
     if table is None:
         raise ValueError(f"{spec.name} has no lake table to account for")
     servers, topic, checkpoint = settings.kafka, spec.topic.name, spec.checkpoint(settings)
-    pinned = metadata_without_spark(checkpoint, NOTE)
-    if pinned is not None:
-        require_same(topic, pinned, topic_identity(servers, topic))
-    marks = offset_ranges(servers, topic)
-    ranges = marks if ranges is None else _held(ranges, marks)
+    known = metadata_without_spark(checkpoint, TOPIC_IDENTITY)
+    if known is not None:
+        require_same(topic, known, topic_identity(servers, topic))
+    topic_ranges = offset_ranges(servers, topic)
+    ranges = topic_ranges if ranges is None else _held(ranges, topic_ranges)
     if not ranges:
         return []
-    # The checkpoint first: what it calls committed is in the tables by then.
+    # Read the checkpoint before the tables: then the tables contain everything that it calls committed.
     committed = committed_offsets(checkpoint, topic)
     inside = _inside(ranges)
     rows = _arrivals(table, settings, ranges, inside)
-    # Another stream of the topic may have stumbled over a record that is a row here.
+    # A record that another stream of the topic left out may be a row here.
     reason = pc.field("reason")
-    ours = ~pc.starts_with(reason, POISONED) | pc.starts_with(reason, poisoned_in(spec.name))
-    letters = _arrivals(DEAD_LETTERS, settings, ranges, inside & (pc.field("topic") == topic) & ours)
+    of_this_stream = ~pc.starts_with(reason, POISONED) | pc.starts_with(reason, poisoned_in(spec.name))
+    letters = _arrivals(DEAD_LETTERS, settings, ranges, inside & (pc.field("topic") == topic) & of_this_stream)
     arrived = {
         number: arrivals(low, high, rows[number], letters[number], committed.get(number))
         for number, (low, high) in sorted(ranges.items())
     }
-    stable = {number: marks.get(number, (0, 0))[1] for number in arrived}
+    stable = {number: topic_ranges.get(number, (0, 0))[1] for number in arrived}
     gaps = {
         number: [(first, min(end, stable[number])) for first, end in one.gaps if first < stable[number]]
         for number, one in arrived.items()
@@ -166,34 +164,36 @@ def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None)
     return [one.account(number, held.get(number, iter(())), stable[number]) for number, one in arrived.items()]
 
 
-def _held(ranges: Ranges, marks: Ranges) -> Ranges:
+def _held(ranges: Ranges, topic_ranges: Ranges) -> Ranges:
     return {
-        number: (min(end, max(first, marks.get(number, (0, 0))[0])), end) for number, (first, end) in ranges.items()
+        number: (min(end, max(first, topic_ranges.get(number, (0, 0))[0])), end)
+        for number, (first, end) in ranges.items()
     }
 
 
 def topic_account(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None) -> TopicAccount:
-    """`accounts` with their sums: what `status`, the checks and the hourly accounts say."""
+    """`accounts` with their sums, for `status`, the checks and the hourly accounts."""
     return TopicAccount(accounts(spec, settings, ranges))
 
 
 def recent_account(spec: StreamSpec, settings: Settings) -> TopicAccount:
-    """The account of the last 24 hours, and of all before them that the stream has not come to yet."""
+    """The account of the last 24 hours, and of all older offsets that the stream has not committed."""
     servers, topic = settings.kafka, spec.topic.name
-    marks = offset_ranges(servers, topic)
+    topic_ranges = offset_ranges(servers, topic)
     (firsts,) = offsets_at(servers, topic, [time.time() - RECENT_HOURS * 3600])
     unread = committed_offsets(spec.checkpoint(settings), topic)
     ranges = {
         number: (max(low, min(firsts.get(number, high), unread.get(number, low), high)), high)
-        for number, (low, high) in marks.items()
+        for number, (low, high) in topic_ranges.items()
     }
     return topic_account(spec, settings, ranges)
 
 
 def arrivals(low: int, high: int, rows: np.ndarray, letters: np.ndarray, committed: int | None) -> Arrivals:
-    """Counts for each offset of [low, high) as `Arrivals`. Without `committed`, the last that arrived tells how far the stream is.
+    """`Arrivals` from the counts of each offset of [low, high).
 
-    With it, what lies behind may be a batch that is just being written, rows before dead letters.
+    Offsets from `committed` on may belong to a batch that is being written. If `committed` is None, the stream has read up to the
+    last offset that arrived.
     """
     if committed is None:
         last = np.flatnonzero((rows > 0) | (letters > 0))
@@ -202,7 +202,7 @@ def arrivals(low: int, high: int, rows: np.ndarray, letters: np.ndarray, committ
 
 
 def _arrivals(table: Table, settings: Settings, ranges: Ranges, where: pc.Expression) -> dict[int, np.ndarray]:
-    """For each partition, how often the table has each offset of its range. Two bytes an offset: a topic may hold many."""
+    """Partition -> how often the table has each offset of its range; two bytes an offset, because they may be many."""
     counts = {number: np.zeros(max(0, high - low), np.uint16) for number, (low, high) in ranges.items()}
     for batch in reader.batches(table.uri(settings), ["kafka_partition", "kafka_offset"], where):
         partitions = batch.column("kafka_partition").to_numpy()
@@ -215,19 +215,19 @@ def _arrivals(table: Table, settings: Settings, ranges: Ranges, where: pc.Expres
 
 
 def duplicates(table: Table, settings: Settings, ranges: Ranges) -> int:
-    """Rows within `ranges` whose event had arrived before them, of a day of the week before: a client's repeats."""
+    """The number of rows in `ranges` that repeat an event of an earlier offset, up to `REPEAT_HORIZON` before its day."""
     known_table = reader.open_table(table.uri(settings))
     if not table.identity or known_table is None or table.identity not in dict(reader.schema(known_table)):
-        return 0  # a table of an earlier version has its id's column from its stream's next start on
+        return 0  # a table of an earlier version gets its `identity` column at the stream's next start
     columns = ["kafka_partition", "kafka_offset", table.identity]
-    known_by = pc.is_valid(pc.field(table.identity))  # who has no id is nobody's repeat
-    inside = reader.scan(table.uri(settings), [*columns, "event_date"], _inside(ranges) & known_by)
+    has_id = pc.is_valid(pc.field(table.identity))
+    inside = reader.scan(table.uri(settings), [*columns, "event_date"], _inside(ranges) & has_id)
     if inside.num_rows == 0:
         return 0
     days = pc.unique(inside["event_date"]).to_pylist()
     week = sorted({day - timedelta(days=number) for day in days for number in range(REPEAT_HORIZON.days + 1)})
     before = {number: (0, low) for number, (low, _) in ranges.items()}
-    earlier = reader.scan(table.uri(settings), columns, _inside(before) & known_by & pc.field("event_date").isin(week))
+    earlier = reader.scan(table.uri(settings), columns, _inside(before) & has_id & pc.field("event_date").isin(week))
     known = pc.is_in(inside[table.identity], value_set=pc.unique(earlier[table.identity]))
     new = inside.filter(pc.invert(known))
     return int(inside.num_rows - pc.count_distinct(new[table.identity]).as_py())

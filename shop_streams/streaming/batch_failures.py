@@ -1,4 +1,4 @@
-"""What is known of batches that fail again and again, and of the records that their streams leave out."""
+"""Tables in PostgreSQL: failures in a row of a stream's batch, and poisoned records that a stream leaves out."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ returning failures
 
 @dataclass(frozen=True)
 class BatchFailures:
-    """What is known of failing batches and poisoned records, in the database behind `dsn`."""
+    """Failing batches and poisoned records, in the database `dsn`."""
 
     dsn: str
 
     def create_tables(self) -> None:
-        """Create the tables where they are missing."""
+        """Create the tables if they are missing."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute("select pg_advisory_xact_lock(hashtext('poisoned_records'))")  # DDL races are errors
             cursor.execute(DDL)
 
     def count(self, stream: str, batch_id: int) -> int:
-        """Count a failure of a stream's batch; how often in a row this batch has failed."""
+        """Count a failure of the batch and return its number of failures in a row."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute(COUNT, {"stream": stream, "batch_id": batch_id})
             return int(cursor.fetchone()["failures"])
 
     def failures(self, stream: str, batch_id: int) -> int:
-        """How often in a row this batch has failed."""
+        """The batch's number of failures in a row."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute(
                 "select failures from batch_failures where stream = %s and batch_id = %s", (stream, batch_id)
@@ -59,13 +59,13 @@ class BatchFailures:
             return int(row["failures"]) if row else 0
 
     def poisoned(self, stream: str) -> list[tuple[int, int]]:
-        """(partition, offset) of the records of its topic that a stream leaves out."""
+        """(partition, offset) of the records that the stream leaves out."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute("select kafka_partition, kafka_offset from poisoned_records where stream = %s", (stream,))
             return [(row["kafka_partition"], row["kafka_offset"]) for row in cursor.fetchall()]
 
-    def note(self, stream: str, found: Sequence[tuple[int, int, str]]) -> None:
-        """Write down records that a stream leaves out from now on."""
+    def record_poisoned(self, stream: str, found: Sequence[tuple[int, int, str]]) -> None:
+        """Store (partition, offset, reason) of records that the stream leaves out from its next start on."""
         with short_transaction(self.dsn) as cursor:
             for partition, offset, reason in found:
                 cursor.execute(
@@ -74,7 +74,7 @@ class BatchFailures:
                 )
 
     def forget(self, stream: str) -> None:
-        """Forget all of a stream that begins anew: the offsets may be another topic's."""
+        """Delete everything about a stream with a new checkpoint: the offsets may belong to another topic."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute("delete from poisoned_records where stream = %s", (stream,))
             cursor.execute("delete from batch_failures where stream = %s", (stream,))

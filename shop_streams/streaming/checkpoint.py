@@ -1,6 +1,6 @@
-"""Facts that must stay as they were at a stream's first start, kept as small files inside its checkpoint folder.
+"""Checkpoint metadata: values of a stream's first start, as small files in the checkpoint's folder notes/.
 
-They live wherever the checkpoint does, and vanish with it; what is no folder of this machine is written through Spark.
+They are moved and deleted with the checkpoint. In a checkpoint on an object store, Spark reads and writes them.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from shop_streams.errors import ShopStreamsError
 
 
 class CheckpointMismatch(ShopStreamsError):
-    """A setting that the checkpoint can't follow has changed since it was made."""
+    """A setting that the checkpoint can't follow has changed since the checkpoint was created."""
 
-    next_step = "Read the two ways out above; the sensor tries again."
+    next_step = "Follow one of the two ways in the message; the sensor tries again."
 
 
 @dataclass(frozen=True)
 class CheckpointMetadata:
-    """The notes of the checkpoint in `folder`."""
+    """The metadata of the checkpoint in `folder`."""
 
     spark: SparkSession
     folder: str
 
     def find(self, name: str) -> str | None:
-        """The note, or None when it was never taken."""
-        if self._local:  # a job of Spark for each note would take longer than all else of a start
+        """The value, or None if it was never written."""
+        if self._local:  # a Spark job for each value would take longer than the rest of a start
             parts = [path for path in self._local.joinpath(name).glob("part-*.txt") if path.is_file()]
             return parts[0].read_text().rstrip("\n") if parts else None
         try:
@@ -46,7 +46,7 @@ class CheckpointMetadata:
         return rows[0].value if rows else None
 
     def get(self, name: str, first: Callable[[], str]) -> str:
-        """The note; `first()` gives it at the first start."""
+        """The value; if there is none, write `first()`."""
         value = self.find(name)
         if value is None:
             value = first()
@@ -69,30 +69,30 @@ class CheckpointMetadata:
         part.with_suffix(".unfinished").replace(part)
 
     def writer_id(self) -> str:
-        """Who the stream's writes say that they are.
+        """The id that the stream's Delta commits carry.
 
-        Tied to the checkpoint: a new checkpoint counts its batches from 0 again, and must not be taken for the old.
+        Each checkpoint has another id, because a new checkpoint numbers its batches from 0 again.
         """
         return self.get("writer_id", lambda: uuid.uuid4().hex)
 
-    def require_unchanged(self, facts: Mapping[str, str]) -> None:
-        """Note each fact at the first start, and refuse another value later: Spark would quietly go on with the old one.
+    def require_unchanged(self, settings: Mapping[str, str]) -> None:
+        """Store each setting at the first start, and refuse another value later: Spark would keep the first one silently.
 
         Raises:
-            CheckpointMismatch: says which fact, both values, and the two ways out.
+            CheckpointMismatch: names the setting, both values, and the two ways to continue.
         """
-        for name, value in facts.items():
-            noted = self.get(name, lambda value=value: value)  # type: ignore[misc]
-            if noted != value:
+        for name, value in settings.items():
+            stored = self.get(name, lambda value=value: value)  # type: ignore[misc]
+            if stored != value:
                 raise CheckpointMismatch(
-                    f"{name} was {noted} when the checkpoint {self.folder} was made, and is {value} now. "
-                    f"Set SHOP_STREAMS_{name.upper()}={noted} again; or let the stream begin anew: switch it off, move "
-                    "the checkpoint away together with what the stream wrote, and switch it on."
+                    f"{name} was {stored} when the checkpoint {self.folder} was created, and is {value} now. Set "
+                    f"SHOP_STREAMS_{name.upper()}={stored} again. Or start from the earliest record: switch the stream off, "
+                    "move the checkpoint and the stream's output away, and switch it on."
                 )
 
 
 def metadata_without_spark(folder: str, name: str) -> str | None:
-    """The note `name` of the checkpoint in `folder`, or None when it was never taken; for checks and the command line."""
+    """The metadata `name` of the checkpoint in `folder`, or None; for checks and the command line."""
     part = next((one for one in sorted(_names(folder, "notes", name)) if one.endswith(".txt")), None)
     lines = _text(folder, "notes", name, part).splitlines() if part else []
     return lines[0] if lines else None
@@ -100,9 +100,9 @@ def metadata_without_spark(folder: str, name: str) -> str | None:
 
 @dataclass(frozen=True)
 class PlannedBatch:
-    """A batch that Spark has planned and not committed: its offsets [start, end) for each partition.
+    """A batch that Spark has planned and not committed: partition -> offsets [start, end).
 
-    A partition that no earlier batch has read has no `start`.
+    `start` lacks partitions that no earlier batch has read.
     """
 
     batch_id: int
@@ -111,19 +111,19 @@ class PlannedBatch:
 
 
 def committed_offsets(folder: str, topic: str) -> dict[int, int]:
-    """For each partition, the first offset that the checkpoint has not committed; {} before its first batch."""
+    """Partition -> first offset that is not committed; {} before the first batch."""
     last = _last_batch(folder, "commits")
     return {} if last is None else _offsets(folder, last, topic)
 
 
 def topic_read(folder: str) -> str | None:
-    """The topic that the checkpoint's last batch has read; None before its first one."""
+    """The topic of the checkpoint's last batch; None before the first batch."""
     last = _last_batch(folder, "offsets")
     return None if last is None else next(iter(_source(folder, last)), None)
 
 
 def planned_batch(folder: str, topic: str) -> PlannedBatch | None:
-    """The batch that the checkpoint's next start repeats; None when its last one is committed."""
+    """The batch that the next start repeats; None if the last batch is committed."""
     planned, committed = _last_batch(folder, "offsets"), _last_batch(folder, "commits")
     if planned is None or planned == committed:
         return None
@@ -136,12 +136,11 @@ def _last_batch(folder: str, kind: str) -> int | None:
 
 
 def _offsets(folder: str, batch_id: int, topic: str) -> dict[int, int]:
-    """Spark's offset log: a version, the batch's settings, and a line of offsets for each source; ours have one."""
     return {int(number): offset for number, offset in _source(folder, batch_id).get(topic, {}).items()}
 
 
 def _source(folder: str, batch_id: int) -> dict[str, dict[str, int]]:
-    """Topic -> partition -> offset, of one planned batch."""
+    """Topic -> partition -> end offset of a batch. Line 3 of Spark's offset log; our streams have one source."""
     source: dict[str, dict[str, int]] = json.loads(_text(folder, "offsets", str(batch_id)).splitlines()[2])
     return source
 

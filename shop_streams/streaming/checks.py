@@ -1,4 +1,4 @@
-"""Checks that every stream has: a schedule evaluates them while it rests, and its own run while it runs (run_checks.py)."""
+"""The checks of every stream. The stream's run evaluates them (run_checks.py), and a schedule while the stream rests."""
 
 import time
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from shop_streams.streaming.spec import StreamSpec, stream_key
 from shop_streams.streaming.switch import keep_alive_name, switched_off
 from shop_streams.topics import broker_time_problem, retention_seconds, topic_settings
 
-RETENTION_ALARM = 0.5  # of the retention: half of it is left to act
-SELDOM_SECONDS = 900.0  # between two evaluations of what changes slowly, or reads the lake
+RETENTION_ALARM = 0.5  # of the retention time
+SELDOM_SECONDS = 900.0  # between two evaluations of a check that changes slowly or reads the lake
 
 
 @dataclass(frozen=True)
 class Look:
-    """One look at a stream. Its checks share what is read of the topic."""
+    """One observation of a stream. Its checks share one read of the topic."""
 
     spec: StreamSpec
     settings: Settings
@@ -42,7 +42,7 @@ class Look:
 
     @property
     def unread(self) -> Unread:
-        """What the stream has not committed of its topic.
+        """The records of the topic that the stream has not committed.
 
         Raises:
             KafkaException, ShopStreamsError: the topic or the checkpoint can't be read.
@@ -52,14 +52,14 @@ class Look:
         return self._answer
 
     def condition(self) -> Condition:
-        """How the stream is; also while Kafka does not answer."""
+        """The stream's condition, also while Kafka does not answer."""
         lease = Leases(self.settings.postgres).read().get(self.spec.name)
         on = keep_alive_name(self.spec.name) not in switched_off(self.instance)
         unread = self._answer if isinstance(self._answer, Unread) else None
         return condition(lease, self.settings.lease_seconds, on, unread, self._starting(lease))
 
     def _starting(self, lease: Lease | None) -> float | None:
-        """Seconds since a run was requested that has not taken the lease."""
+        """Seconds since the request of a run that does not hold the lease yet; None without one."""
         if lease is not None and lease.fresh(self.settings.lease_seconds):
             return None
         unfinished = dg.RunsFilter(job_name=f"{self.spec.name}_stream", statuses=UNFINISHED)
@@ -74,7 +74,7 @@ class Look:
 
 
 def alive_result(found: Condition) -> dg.AssetCheckResult:
-    """The condition as a result: a stream that a person switched off is worth a warning only."""
+    """The result of `alive`: a warning only if a person switched the stream off."""
     severity = dg.AssetCheckSeverity.ERROR if found.wanted else dg.AssetCheckSeverity.WARN
     return dg.AssetCheckResult(passed=found.alive, description=found.says, severity=severity)
 
@@ -85,7 +85,7 @@ def alive(look: Look) -> dg.AssetCheckResult:
 
 
 def lag(look: Look) -> dg.AssetCheckResult:
-    """The oldest unread record is young enough, and there are not too many."""
+    """The oldest unread record is younger than the limit, and the number of unread records is within the limit."""
     unread, settings = look.unread, look.settings
     most = settings.lag_alarm_offsets
     return dg.AssetCheckResult(
@@ -101,7 +101,7 @@ def lag(look: Look) -> dg.AssetCheckResult:
 
 
 def retention(look: Look) -> dg.AssetCheckResult:
-    """The topic's retention is far from what the stream has not read."""
+    """The oldest unread record is younger than half of the topic's retention."""
     unread = look.unread
     limit = retention_seconds(look.settings.kafka, look.spec.topic.name)
     passed = not unread.lost and (limit is None or unread.age < RETENTION_ALARM * limit)
@@ -109,7 +109,7 @@ def retention(look: Look) -> dg.AssetCheckResult:
         passed=passed,
         description=None
         if passed
-        else f"Start the stream, or raise the topic's retention.ms: {unread.lost} offsets are lost already.",
+        else f"Start the stream, or raise the topic's retention.ms. {unread.lost} offsets are already lost.",
         metadata={
             "oldest_unread_hours": round(unread.age / 3600, 2),
             "retention_hours": "unlimited" if limit is None else round(limit / 3600, 1),
@@ -142,7 +142,7 @@ def broker_time(look: Look) -> dg.AssetCheckResult:
 
 @dataclass(frozen=True)
 class StreamCheck:
-    """A check of a stream. Its running stream evaluates it with each report, or only every `every` seconds."""
+    """A check of a stream. The stream's run evaluates it with each report, but at most every `every` seconds."""
 
     key: dg.AssetCheckKey
     description: str
@@ -150,7 +150,7 @@ class StreamCheck:
     every: float = 0.0
 
     def result(self, look: Look) -> dg.AssetCheckResult:
-        """What it finds; what keeps it from looking is a failure with words."""
+        """The result; an error of Kafka or the checkpoint is a failure with a description."""
         try:
             return self.look(look)
         except (KafkaException, ShopStreamsError) as problem:
@@ -158,15 +158,15 @@ class StreamCheck:
 
 
 def alive_key(spec: StreamSpec) -> dg.AssetCheckKey:
-    """The check that says how the stream is."""
+    """The key of the check `alive`."""
     return dg.AssetCheckKey(stream_key(spec), "alive")
 
 
 def stream_checks(spec: StreamSpec) -> list[StreamCheck]:
-    """`alive` on the stream's own asset, the others on its output; the accounting is a table's alone."""
+    """`alive` on the stream's asset, the other checks on its output; `accounting` only for tables."""
     output, topic = spec.output, spec.topic.name
     found = [
-        StreamCheck(alive_key(spec), f"{spec.name} runs, and says in words how it is.", alive),
+        StreamCheck(alive_key(spec), f"{spec.name} runs or starts; the description says its condition.", alive),
         StreamCheck(
             dg.AssetCheckKey(output, "lag"),
             f"The oldest record of {topic} that {spec.name} has not read is younger than LAG_ALARM_SECONDS.",
@@ -174,7 +174,7 @@ def stream_checks(spec: StreamSpec) -> list[StreamCheck]:
         ),
         StreamCheck(
             dg.AssetCheckKey(output, "retention"),
-            f"{spec.name} reads its records long before the topic's retention takes them.",
+            f"{spec.name} reads its records long before the topic's retention deletes them.",
             retention,
             SELDOM_SECONDS,
         ),
@@ -187,7 +187,7 @@ def stream_checks(spec: StreamSpec) -> list[StreamCheck]:
         StreamCheck(
             dg.AssetCheckKey(output, "accounting"),
             f"Records read = rows + dead letters, for each partition of the topic, of the last {RECENT_HOURS} hours: none "
-            "missing, none twice. The accounting of the topic has the hours before.",
+            "missing, none twice. The topic's account has the earlier hours.",
             accounting,
             SELDOM_SECONDS,
         ),
@@ -196,7 +196,7 @@ def stream_checks(spec: StreamSpec) -> list[StreamCheck]:
 
 
 def build_check(spec: StreamSpec, check: StreamCheck) -> dg.AssetChecksDefinition:
-    """The check as Dagster's schedule and a person run it."""
+    """The check as Dagster's schedule or a person runs it."""
 
     @dg.asset_check(asset=check.key.asset_key, name=check.key.name, description=check.description)
     def evaluate(context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:

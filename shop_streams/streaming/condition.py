@@ -1,4 +1,4 @@
-"""How a stream is, in words: its check `alive` and `shop-streams status` say the same."""
+"""The condition of a stream in words, for its check `alive` and `shop-streams status`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ CAUSE_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class Unread:
-    """What a stream has not committed of its topic: offsets, seconds since the oldest record arrived (by the broker's time).
+    """What a stream has not committed: the number of offsets in its topic, and the oldest record's age in seconds (broker's time).
 
-    `lost` counts the offsets among them that retention has taken already.
+    `lost` is the number of uncommitted offsets that retention has deleted.
     """
 
     records: int
@@ -29,11 +29,11 @@ class Unread:
 
 
 def read_unread(spec: StreamSpec, settings: Settings) -> Unread:
-    """Ask the checkpoint and the topic, whether the stream runs or not.
+    """Read the checkpoint and the topic.
 
     Raises:
         KafkaException: the broker does not answer, or has no such topic.
-        TopicSilent: it sends no record.
+        TopicSilent: the broker sends no record.
     """
     committed = committed_offsets(spec.checkpoint(settings), spec.topic.name)
     ranges = offset_ranges(settings.kafka, spec.topic.name)
@@ -49,7 +49,7 @@ def read_unread(spec: StreamSpec, settings: Settings) -> Unread:
 
 @dataclass(frozen=True)
 class Condition:
-    """`says` in words; `alive`: it runs or starts; `wanted`: a person has not switched it off."""
+    """A stream's condition. `alive`: it runs or starts. `wanted`: no person has switched it off."""
 
     says: str
     alive: bool
@@ -64,7 +64,7 @@ def condition(
     Args:
         ttl: seconds for which a beat keeps the lease fresh.
         on: whether the stream's switch is on.
-        unread: None when Kafka does not answer, or was not asked.
+        unread: None if Kafka does not answer, or was not asked.
         starting: seconds since a run was requested that has no lease yet.
     """
     waits = f", {_records(unread)} wait" if unread and unread.records else ""
@@ -92,14 +92,14 @@ def condition(
 
 
 def behind(unread: Unread | None) -> str:
-    """How far behind its topic a running stream is: records, and the age of the oldest."""
+    """How far a running stream is behind its topic: number of records, and age of the oldest."""
     if unread is None:
         return "Kafka does not answer"
     return f"{_records(unread)} = {duration(unread.age)} behind" if unread.records else "nothing waits"
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `14 min`, `30 h` or `3 days`: two digits tell enough."""
+    """`45 s`, `14 min`, `30 h` or `3 days`: about two digits."""
     for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
@@ -111,6 +111,6 @@ def _records(unread: Unread) -> str:
 
 
 def _cause(problem: str) -> str:
-    """The first sentence of a problem's text: `status` and the run have all of it."""
+    """The first sentence of a problem's text."""
     sentence = re.split(r"(?<=[.!?])\s+(?=[A-Z])", problem.strip().splitlines()[0])[0]
     return sentence.rstrip(".")[:CAUSE_CHARACTERS]

@@ -1,4 +1,4 @@
-"""The table of what was refused, and why."""
+"""The table of dead letters: records that a stream refused, with the reason."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ DEAD_LETTERS = Table(
     path="dead_letters",
     columns=(
         Column("domain", "string", "the domain whose stream refused the record"),
-        Column("topic", "string", "Kafka's topic of the record"),
+        Column("topic", "string", "the record's topic"),
         *ORIGIN_COLUMNS,
         Column("raw", "binary", "the record's value, byte by byte; null when it had none"),
-        Column("reason", "string", "every rule that it breaks, with the field"),
+        Column("reason", "string", "every rule that the record breaks, with the field"),
         Column("at", "timestamp", "the broker's time of the record"),
     ),
     partition_by=("domain",),
-    rows_are="One row is one Kafka record that a stream refused, with the reason. Nothing vanishes: fix and replay.",
+    rows_are="One row is one Kafka record that a stream refused, with the reason. It can be fixed and replayed.",
 )
 
 
@@ -28,12 +28,12 @@ POISONED = "poisoned in "
 
 
 def poisoned_in(stream: str) -> str:
-    """How the reason begins of a record that no rule refused, but that `stream` could not get past."""
+    """The first words of the reason of a poisoned record: no rule refused it, but `stream` failed on it."""
     return f"{POISONED}{stream}: "
 
 
 def poisoned_elsewhere(reason: str, streams: Sequence[str]) -> str | None:
-    """The stream that could not get past a record, unless it is one of `streams`; None for every other reason."""
+    """The stream that failed on a poisoned record, if it is none of `streams`; otherwise None."""
     if not streams or not reason.startswith(POISONED):
         return None
     stream = reason.removeprefix(POISONED).split(":")[0]
@@ -41,7 +41,7 @@ def poisoned_elsewhere(reason: str, streams: Sequence[str]) -> str | None:
 
 
 def as_dead_letters(refused: DataFrame, domain: str) -> DataFrame:
-    """Rows of the dead letters' table out of validated records whose `reason` is not null."""
+    """Rows of `DEAD_LETTERS` from validated records with a `reason`."""
     return refused.select(
         F.lit(domain).alias("domain"),
         "topic",

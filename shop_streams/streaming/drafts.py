@@ -1,11 +1,10 @@
-"""What a replay would send: each letter's value before and after the fix, and the verdict of its domain's rules.
+"""Drafts of a replay: each letter's value before and after the fix, and the verdict of its domain's rules.
 
-The rules are the stream's own. They run on Spark, as in the stream, over a DataFrame of the mended values.
+The stream's own rules validate the fixed values on Spark.
 """
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from pyspark.sql import functions as F
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import poisoned_elsewhere
+from shop_streams.streaming.query import SparkGone, probe_spark
 from shop_streams.streaming.records import RECORD_COLUMNS, RECORD_TYPES
 from shop_streams.streaming.spec import StreamSpec
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 CHUNK = 500
 CHUNK_BYTES = 16_000_000  # Spark Connect and Kafka's client hold a chunk in memory
-PROBE_SECONDS = 2.0
 
 Letter = dict[str, Any]
 Fix = Callable[[bytes], bytes]
@@ -35,11 +34,11 @@ Item = TypeVar("Item")
 
 
 class FixFailed(Exception):
-    """A fix could not mend a value; the text says why."""
+    """A fix failed on a value; the text says why."""
 
 
 class State(StrEnum):
-    """What becomes of a letter in a replay."""
+    """The state of a letter in a replay."""
 
     READY = "would be sent"
     SENT = "sent"
@@ -53,13 +52,13 @@ DONE = (State.READY, State.SENT, State.ALREADY)
 
 
 def origin_of(letter: Letter) -> str:
-    """Where the letter came from: topic:partition:offset."""
+    """The origin of a letter: topic:partition:offset."""
     return f"{letter['topic']}:{letter['kafka_partition']}:{letter['kafka_offset']}"
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A letter with what the fix made of its value. `refused`: why the rules would refuse that; `failed`: why there is no fix."""
+    """A letter, and its value after the fix. `refused`: why the rules refuse this value. `failed`: why the fix failed."""
 
     letter: Letter
     before: bytes | None
@@ -69,11 +68,11 @@ class Draft:
 
     @property
     def origin(self) -> str:
-        """Where the letter came from: topic:partition:offset."""
+        """The origin of the letter: topic:partition:offset."""
         return origin_of(self.letter)
 
     def state(self, send_refused: bool = False) -> State:
-        """What a replay would do with it."""
+        """What a replay would do with the letter."""
         if self.failed is not None:
             return State.FIX_FAILED
         return State.REFUSED if self.refused is not None and not send_refused else State.READY
@@ -93,13 +92,13 @@ def make_drafts(
     firsts: Mapping[str, bytes | None] | None = None,
     lake_streams: Sequence[str] = (),
 ) -> Iterator[Draft]:
-    """Mend and validate each letter; one that can't be mended holds up no other.
+    """Fix and validate each letter. A fix that fails does not stop the others.
 
-    `firsts` gives the values to start from, by the letter's origin, instead of the letters' own. `lake_streams` are the
-    streams that fill the lake: a letter that only another stream could not get past is a row there already.
+    `firsts` maps origins to the values to fix, instead of the letters' own values. `lake_streams` are the streams that fill a
+    table: a record that only another stream failed on is already a row there.
     """
     for chunk in chunks(letters, lambda letter: len(letter["raw"] or b"")):
-        drafts = [_mended(letter, fix, firsts) for letter in chunk]
+        drafts = [_fixed(letter, fix, firsts) for letter in chunk]
         for domain in {draft.letter["domain"] for draft in drafts if draft.failed is None}:
             asked = [i for i, draft in enumerate(drafts) if draft.failed is None and draft.letter["domain"] == domain]
             reasons = validate(domain, [(drafts[i].letter["topic"], drafts[i].after) for i in asked])
@@ -112,14 +111,16 @@ def _row_already(letter: Letter, lake_streams: Sequence[str]) -> str | None:
     stream = poisoned_elsewhere(letter["reason"], lake_streams)
     if stream is None:
         return None
-    return f"it is a row of the lake already, only {stream} left it out: sent again, it would count twice"
+    return f"it is already a row of the lake, only {stream} left it out: sent again, it would count twice"
 
 
-def _mended(letter: Letter, fix: Fix, firsts: Mapping[str, bytes | None] | None) -> Draft:
+def _fixed(letter: Letter, fix: Fix, firsts: Mapping[str, bytes | None] | None) -> Draft:
     origin, before = origin_of(letter), letter["raw"]
     if firsts is not None:
         if origin not in firsts:
-            return Draft(letter, before, failed="the letter that it came from is not kept any more; use its own value")
+            return Draft(
+                letter, before, failed="the first letter of this record no longer exists; use the letter's own value"
+            )
         before = firsts[origin]
     try:
         return Draft(letter, before, after=None if before is None else fix(before))
@@ -142,26 +143,25 @@ def chunks(items: Sequence[Item], size: Callable[[Item], int]) -> Iterator[list[
 
 
 def validate_with(specs: Sequence[StreamSpec], settings: Settings, spark_of: Callable[[], SparkSession]) -> Validate:
-    """The rules of the streams' domains, as a function from values to reasons; `spark_of()` opens the session.
+    """A function (domain, values) -> reasons, None for a good value; `spark_of()` opens the session.
 
-    Raises:
-        ShopStreamsError: Spark does not answer, or a domain has no stream.
+    The function raises ShopStreamsError if Spark does not answer, or the domain has no stream.
     """
     by_domain = {spec.domain: spec for spec in specs}
 
     def validate(domain: str, values: Sequence[tuple[str, bytes | None]]) -> list[str | None]:
         if domain not in by_domain:
             raise ShopStreamsError(
-                f"No stream has the domain {domain!r}, so nobody can validate its letters; name one of {', '.join(by_domain)}."
+                f"No stream has the domain {domain!r}, so its letters can't be validated. Domains: {', '.join(by_domain)}."
             )
-        _probe(settings)
         try:
+            probe_spark(settings)
             records = records_of(spark_of(), values, datetime.now(UTC))
             rows = _validated(by_domain[domain], records, settings).select("offset", "reason").collect()
-        except PySparkException as error:
+        except (PySparkException, SparkGone) as error:
             raise ShopStreamsError(
-                f"Spark at {settings.spark} could not validate letters of {domain}: {str(error)[:300]}. Nothing of them was "
-                "sent. `shop-streams status` tells whether it is up."
+                f"Spark at {settings.spark} could not validate letters of {domain}: {str(error)[:300]}. None of them was sent. "
+                "`shop-streams status` tells whether Spark is up."
             ) from error
         reasons = {row.offset: row.reason for row in rows}
         return [reasons[number] for number in range(len(values))]
@@ -175,7 +175,7 @@ def _validated(spec: StreamSpec, records: DataFrame, settings: Settings) -> Data
 
 
 def records_of(spark: SparkSession, values: Sequence[tuple[str, bytes | None]], now: datetime) -> DataFrame:
-    """Values as if they came from Kafka `now`, columns as `RECORD_COLUMNS`; the offset is the number of the value."""
+    """(topic, value) pairs as Kafka records of the time `now`, with all `RECORD_TYPES`; the offset is the pair's number."""
     import pyarrow as pa
 
     columns = [
@@ -186,18 +186,6 @@ def records_of(spark: SparkSession, values: Sequence[tuple[str, bytes | None]], 
         pa.array([value for _, value in values], pa.binary()),
     ]
     records = spark.createDataFrame(pa.table(columns, names=list(RECORD_COLUMNS)))
-    # A letter has kept its value alone.
+    # A dead letter has neither key nor headers.
     more = {name: F.lit(None).cast(kind) for name, kind in RECORD_TYPES.items() if name not in RECORD_COLUMNS}
     return records.withColumns(more)
-
-
-def _probe(settings: Settings) -> None:
-    """Fail within seconds when the server is down: Spark Connect's own client takes its time."""
-    host, port = settings.spark_address
-    try:
-        socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
-    except OSError as error:
-        raise ShopStreamsError(
-            f"Spark runs the rules, and no server answers at {host}:{port} ({error}). Nothing was sent. `shop-streams up` "
-            "starts it, `shop-streams status` tells more."
-        ) from error

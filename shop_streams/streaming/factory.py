@@ -1,4 +1,4 @@
-"""StreamSpec -> everything that Dagster shows of a stream: job with one op, topic and output assets, checks, sensor."""
+"""StreamSpec -> its Dagster definitions: job with one op, assets, checks, sensor."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -16,11 +16,11 @@ from shop_streams.streaming.switch import keep_alive_name
 from shop_streams.topics import Topic
 
 CODE_LOCATION = "shop_streams"
-SILENT = timedelta(minutes=5)  # a running stream reports each minute
+SILENT = timedelta(minutes=5)  # a running stream reports every minute
 
 
 def topic_asset(topic: Topic, group: str, owners: Sequence[str]) -> dg.AssetSpec:
-    """A topic in the lineage graph."""
+    """The asset of a topic."""
     return dg.AssetSpec(
         topic_key(topic),
         description=topic.description,
@@ -32,7 +32,7 @@ def topic_asset(topic: Topic, group: str, owners: Sequence[str]) -> dg.AssetSpec
 
 
 def build_job(spec: StreamSpec) -> dg.JobDefinition:
-    """The stream's job: one op, in the run's own process, never retried, one run at a time."""
+    """The stream's job: one op in the run's process, without retries."""
 
     @dg.op(name=spec.name, description=spec.description, tags={"dagster/compute_kind": "spark"})
     def managed_stream(
@@ -42,7 +42,7 @@ def build_job(spec: StreamSpec) -> dg.JobDefinition:
 
     @dg.job(
         name=f"{spec.name}_stream",
-        description=f"Long-lived: {spec.description} Terminate a run and it stops at a batch boundary.",
+        description=f"Long-lived: {spec.description} A terminated run stops at a batch boundary.",
         executor_def=dg.in_process_executor,
         tags={STREAM_TAG: spec.name, "dagster/max_retries": "0"},
     )
@@ -53,11 +53,11 @@ def build_job(spec: StreamSpec) -> dg.JobDefinition:
 
 
 def stream_asset(spec: StreamSpec, owners: Sequence[str]) -> dg.AssetSpec:
-    """The stream itself, so that the lineage shows it and its speed is plotted over time."""
+    """The asset of the stream itself: its place in the lineage, and plots of its speed."""
     return dg.AssetSpec(
         stream_key(spec),
-        description=f"One row of the plots is one report of the running stream: its speed, its lag, its dead letters. "
-        f"It carries topic {spec.topic.name} to {spec.output.to_user_string()}; its switch is {keep_alive_name(spec.name)}.",
+        description=f"One row is one report of the running stream: speed, lag, dead letters. It reads topic {spec.topic.name} and "
+        f"writes {spec.output.to_user_string()}. Its switch is {keep_alive_name(spec.name)}.",
         group_name=spec.domain,
         kinds={"spark"},
         owners=list(owners),
@@ -73,7 +73,7 @@ def stream_asset(spec: StreamSpec, owners: Sequence[str]) -> dg.AssetSpec:
 
 
 def output_asset(spec: StreamSpec, owners: Sequence[str]) -> dg.AssetSpec:
-    """The stream's output, external to Dagster's own runs: the op reports its materializations."""
+    """The asset of the stream's output, an external asset: the stream's run reports its materializations."""
     table = spec.sink.table
     return dg.AssetSpec(
         spec.output,
@@ -90,7 +90,7 @@ def output_asset(spec: StreamSpec, owners: Sequence[str]) -> dg.AssetSpec:
 
 
 def build_stream(spec: StreamSpec, owners: Sequence[str]) -> dg.Definitions:
-    """All definitions of one stream, but for its source topic's: several streams may read it."""
+    """All definitions of a stream. Its topic's asset is not among them, because several streams may read the topic."""
     job = build_job(spec)
     return dg.Definitions(
         assets=[stream_asset(spec, owners), output_asset(spec, owners)],

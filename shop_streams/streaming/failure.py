@@ -1,4 +1,4 @@
-"""How a stream's run fails: with what happened in plain words, and what to do next."""
+"""The failure of a stream's run: a description of the error, and the next step."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from shop_streams.streaming.patience import DATABASE_ERRORS, wait_until_it_answe
 from shop_streams.streaming.query import in_plain_words
 from shop_streams.streaming.spec import StreamSpec
 
-TOLD_SECONDS = 600.0
+STORAGE_WAIT_SECONDS = 600.0
 PROBLEM_CHARACTERS = 2000
-TERMINATED = "terminated: the stream has stopped, and given its lease back"
+TERMINATED = "terminated: the stream has stopped and released its lease"
 
-# Of errors that are not ours; ours carry their own next step.
+# For errors of other libraries. A ShopStreamsError has its own next step.
 NEXT_STEPS: dict[type[Exception], str] = {
-    PySparkException: "Read the cause above; see logs/spark.log in the home folder. The sensor tries again.",
-    KafkaException: "The broker did not answer, or refused: see logs/kafka.log in the home folder. The sensor tries again.",
+    PySparkException: "Read the cause above. See logs/spark.log in the home folder. The sensor tries again.",
+    KafkaException: "The broker did not answer, or refused. See logs/kafka.log in the home folder. The sensor tries again.",
     **dict.fromkeys(
         DATABASE_ERRORS,
-        "PostgreSQL did not answer, or refused: see logs/postgres.log in the home folder. The sensor tries again.",
+        "PostgreSQL did not answer, or refused. See logs/postgres.log in the home folder. The sensor tries again.",
     ),
-    Exception: "Nobody has foreseen this. Read the cause above and logs/dagster_code_server.log in the home folder; "
-    "the sensor tries again.",
+    Exception: "An unexpected error. Read the cause above and logs/dagster_code_server.log in the home folder. "
+    "The sensor tries again.",
 }
 
 
 def next_step(error: Exception) -> str:
-    """What to do about an error."""
+    """The next step for a person after this error."""
     if isinstance(error, ShopStreamsError):
         return error.next_step
     return next(text for kind, text in NEXT_STEPS.items() if isinstance(error, kind))
@@ -43,9 +43,9 @@ def next_step(error: Exception) -> str:
 
 @contextmanager
 def failing_with_advice(context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings) -> Iterator[None]:
-    """Turn what can go wrong into a `dg.Failure` that says what happened and what to do next.
+    """Turn every error into a `dg.Failure` with a description and the next step.
 
-    Dagster writes a termination down as an error, too: it gets words, and no stack trace.
+    Dagster logs a termination as an error too. It gets a message, and no stack trace.
     """
     try:
         yield
@@ -54,12 +54,12 @@ def failing_with_advice(context: dg.OpExecutionContext, spec: StreamSpec, settin
     except dg.DagsterExecutionInterruptedError as interrupt:
         sys.tracebacklimit = 0  # the process ends with its run
         raise dg.DagsterExecutionInterruptedError(str(interrupt) or TERMINATED) from None
-    except Exception as caught:  # whatever it is: a run that ends without advice leaves its reader alone
+    except Exception as caught:  # every failed run must say the next step
         error = in_plain_words(caught, settings)
-        # Dagster writes the failure down, so it must be there again: otherwise the run would end without a word.
-        wait_until_it_answers(lambda: context.instance.get_run_by_id(context.run_id), TOLD_SECONDS)
+        # Dagster stores the failure in PostgreSQL. Without PostgreSQL, the run would end without a message.
+        wait_until_it_answers(lambda: context.instance.get_run_by_id(context.run_id), STORAGE_WAIT_SECONDS)
         with suppress(*DATABASE_ERRORS):
-            Leases(settings.postgres).note_problem(
+            Leases(settings.postgres).record_problem(
                 spec.name, context.run_id, f"{str(error).rstrip('.')}. {next_step(error)}"[:PROBLEM_CHARACTERS]
             )
         raise dg.Failure(
@@ -71,4 +71,4 @@ def failing_with_advice(context: dg.OpExecutionContext, spec: StreamSpec, settin
                 "checkpoint": spec.checkpoint(settings),
             },
             allow_retries=False,
-        ) from (None if isinstance(error, ShopStreamsError) else error)  # its words are enough
+        ) from (None if isinstance(error, ShopStreamsError) else error)  # its message needs no stack trace

@@ -1,7 +1,7 @@
-"""The keep-alive sensor: the only thing that starts a stream again.
+"""The keep-alive sensor: the only part that starts a stream.
 
-`decide` is the decision table, a pure function; the sensor around it reads the lease and the runs, marks dead
-runs as failed, and says why it does what it does.
+`decide` is the decision table, a pure function. The sensor reads the lease and the runs, marks dead runs as failed, and
+explains each tick.
 """
 
 import json
@@ -20,13 +20,13 @@ from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.switch import keep_alive_name
 
 TICK_SECONDS = 5
-START_GRACE_SECONDS = 75.0  # a run may take this long from its request to its lease, waiting for Spark included
+START_GRACE_SECONDS = 75.0  # from a run's request to its lease
 SOUND_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the stream's job: seconds since it was created, and since it ended (None while it has not)."""
+    """A run of the stream's job: seconds since its creation, and since its end (None while unfinished)."""
 
     run_id: str
     status: str
@@ -36,7 +36,7 @@ class Run:
 
 @dataclass(frozen=True)
 class CursorState:
-    """What the sensor's cursor keeps: runs in a row that failed before they had run soundly, the last run counted, requests."""
+    """The sensor's cursor: failed runs in a row (see `decide`), the last of them, and the number of requested runs."""
 
     failures: int = 0
     last_failed_run: str = ""
@@ -45,7 +45,7 @@ class CursorState:
 
 @dataclass(frozen=True)
 class Decision:
-    """`start` or a skip; `why` in words with numbers; runs that are dead and must be marked as failed."""
+    """Start a run or skip; `why` explains it with numbers; `dead_runs` must be marked as failed."""
 
     start: bool
     why: str
@@ -54,9 +54,9 @@ class Decision:
 
 
 def sound_seconds(failures: int, interval: float) -> float:
-    """How long a run must have lasted to end a series of `failures`, for a stream with a batch every `interval` seconds.
+    """Seconds that a run must last to end a series of `failures`; the stream has a batch every `interval` seconds.
 
-    A stream that fails at its second batch, or as soon after its start as it would wait for the next one, is not sound.
+    At least 60 s, two intervals, and the backoff after one more failure.
     """
     return max(SOUND_SECONDS, 2 * interval, backoff_seconds(failures + 1))
 
@@ -69,10 +69,10 @@ def decide(
     ttl: float,
     interval: float = 0.0,
 ) -> Decision:
-    """What to do with a stream, given its lease, its job's runs, the memory of earlier failures and its trigger's interval.
+    """Decide whether to start a run, by the stream's lease, its job's runs and the cursor; times in seconds.
 
-    A run is dead when it holds no fresh lease and had time enough to take one. A series of failures is over once a run
-    has finished a batch and lasted for `sound_seconds`.
+    A run is dead if it holds no fresh lease and has had enough time to acquire it. A series of failures ends when a run has
+    finished a batch and lasted for `sound_seconds`.
     """
     sound = sound_seconds(memory.failures, interval)
     if lease is not None and lease.lag is not None and lease.ran_for >= sound:
@@ -119,7 +119,7 @@ def _state_in_words(lease: Lease | None, ttl: float) -> str:
     if lease is None:
         return "the stream has never run"
     if lease.released:
-        return f"run {lease.run_id[:8]} gave back epoch {lease.epoch}"
+        return f"run {lease.run_id[:8]} released epoch {lease.epoch}"
     return f"epoch {lease.epoch} of run {lease.run_id[:8]} is stale: beat {lease.beat_age:.0f} s ago, lease {ttl:.0f} s"
 
 
@@ -159,7 +159,7 @@ def _runs(instance: dg.DagsterInstance, job: str) -> tuple[list[Run], Run | None
 
 
 def dead_stream(spec: StreamSpec, lease: Lease | None, decision: Decision, ttl: float) -> dg.AssetCheckEvaluation:
-    """The failed check `alive` of a stream whose run has died or failed: it says so at once, before the next run does."""
+    """The failed check `alive` of a stream whose run has died or failed, reported before the next run starts."""
     found = Condition(decision.why, alive=False)
     if lease is not None:
         ended = replace(lease, failures=decision.memory.failures)
@@ -168,7 +168,7 @@ def dead_stream(spec: StreamSpec, lease: Lease | None, decision: Decision, ttl: 
 
 
 def build_sensor(spec: StreamSpec, job: dg.JobDefinition) -> dg.SensorDefinition:
-    """The stream's switch: on means "this stream should run", off means "this stream should rest"."""
+    """The stream's keep-alive sensor: on, the stream should run; off, it should rest."""
 
     @dg.sensor(
         name=keep_alive_name(spec.name),
@@ -176,8 +176,8 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition) -> dg.SensorDefinition
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            f"Keeps {spec.name} running: starts it when nobody holds a fresh lease, backs off when it fails again and "
-            "again. Switch it off and the stream stops at its next batch boundary and rests."
+            f"Keeps {spec.name} running: requests a run if no run holds a fresh lease, and backs off after failures. "
+            "Switch it off, and the stream stops at its next batch boundary and rests."
         ),
         tags={"shop_streams/stream": spec.name},
     )
@@ -188,20 +188,20 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition) -> dg.SensorDefinition
         lease = leases.read().get(spec.name)
         memory = CursorState(**json.loads(context.cursor)) if context.cursor else CursorState()
         alive = lease is not None and lease.fresh(settings.lease_seconds)
-        # Most ticks end here: to open Dagster's instance and look for runs is dear, and would change nothing.
+        # While the stream is alive, its runs need not be queried, which is slow.
         unfinished, finished = ([], None) if alive else _runs(context.instance, job.name)
         interval = spec.interval_seconds(settings)
         decision = decide(lease, unfinished, finished, memory, settings.lease_seconds, interval)
         stale = lease if lease is not None and not lease.released and (decision.start or decision.dead_runs) else None
         if stale is not None and not leases.revoke(spec.name, stale.epoch, settings.lease_seconds):
-            return dg.SensorResult(skip_reason=dg.SkipReason(f"epoch {stale.epoch} beat again in this very moment"))
-        if stale is not None:  # it may hang, or be stopped, and each start would leave one more of them
+            return dg.SensorResult(skip_reason=dg.SkipReason(f"epoch {stale.epoch} has just beaten again"))
+        if stale is not None:  # it may hang
             end_later(stale.host, stale.pid, time.time() - stale.held_for)
         for run_id in decision.dead_runs:
             why = f"marked as failed by {keep_alive_name(spec.name)}: it holds no lease. {decision.why}"
             mark_failed(context.instance, run_id, why)
         if lease is not None and lease.failures != decision.memory.failures:
-            leases.note_failures(spec.name, decision.memory.failures)
+            leases.record_failures(spec.name, decision.memory.failures)
         if stale is not None or decision.memory.failures > memory.failures:
             context.instance.report_runless_asset_event(dead_stream(spec, lease, decision, settings.lease_seconds))
         cursor = json.dumps(asdict(decision.memory))

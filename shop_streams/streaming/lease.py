@@ -1,6 +1,6 @@
-"""Exactly one alive: each stream has one lease row in PostgreSQL, and every acquisition raises its epoch.
+"""Leases: each stream has one row in PostgreSQL, and every acquisition raises its epoch, so that one run is alive.
 
-The clock is the database's own. Whoever holds an old epoch finds out at its next beat and must stop.
+All times are the database's. A run with an old epoch gets `Superseded` at its next beat and must stop.
 """
 
 from __future__ import annotations
@@ -59,21 +59,21 @@ select stream, run_id, pid, host, epoch, lag, progress, failures, problem, relea
 class LeaseHeld(ShopStreamsError):
     """Another run holds a fresh lease on this stream."""
 
-    next_step = "Nothing to do: the stream runs elsewhere. Terminate that run first if you want this one."
+    next_step = "Nothing to do: another run of the stream is alive. Terminate that run first if you want this one."
 
 
 class Superseded(ShopStreamsError):
-    """A newer epoch exists: this holder is a zombie and must not touch the stream again."""
+    """The lease was revoked, or a newer epoch exists: this run must stop its query."""
 
     next_step = "Nothing to do: a newer run took over while this one was paused."
 
 
 @dataclass(frozen=True)
 class Lease:
-    """One stream's lease as the database sees it now; ages in seconds, lag in offsets.
+    """A stream's lease at the time of reading; ages in seconds, lag in offsets.
 
-    `problem` is why the last run failed, until another one has committed a batch or has nothing left to commit. `failures`
-    is what the keep-alive sensor noted: runs in a row that failed before they had run soundly.
+    `problem`: why the last run failed, until a later run commits a batch or has nothing to commit. `failures`: failed runs in
+    a row, as the keep-alive sensor counts them.
     """
 
     stream: str
@@ -91,32 +91,32 @@ class Lease:
 
     @property
     def topic_identity(self) -> str | None:
-        """The topic whose offsets these are, as `cluster id/topic id`; None before the first batch."""
+        """`cluster id/topic id` of the topic that `end_offsets` belong to; None before the first batch."""
         return self.progress.get("topic_identity")
 
     @property
     def end_offsets(self) -> dict[int, int]:
-        """For each Kafka partition, the first offset that the stream has not committed; {} before its first batch."""
+        """Partition -> first offset that is not committed; {} before the first batch."""
         return {int(number): offset for number, offset in (self.progress.get("end_offsets") or {}).items()}
 
     @property
     def ran_for(self) -> float:
-        """Seconds from its acquisition to its last beat."""
+        """Seconds from the acquisition to the last beat."""
         return self.held_for - self.beat_age
 
     def fresh(self, ttl: float) -> bool:
-        """Whether its holder must be taken for alive."""
+        """Whether the holder counts as alive: not released, and a beat within `ttl` seconds."""
         return not self.released and self.beat_age <= ttl
 
 
 @dataclass(frozen=True)
 class Leases:
-    """The lease table in the database behind `dsn`. Every method but `hold` is one transaction on a connection of its own."""
+    """The table `stream_leases` in the database `dsn`. Every method except `hold` is one transaction on a new connection."""
 
     dsn: str
 
     def create_table(self) -> None:
-        """Create the table where it is missing."""
+        """Create the table if it is missing."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute("select pg_advisory_xact_lock(hashtext('stream_leases'))")  # DDL races are errors
             cursor.execute(DDL)
@@ -125,9 +125,13 @@ class Leases:
 
     @contextmanager
     def hold(self, stream: str, run_id: str, ttl: float, say: Callable[[str], None]) -> Iterator[HeldLease]:
-        """Hold the stream's lease for this process while the block lasts; `LeaseHeld` says who else has it."""
+        """Hold the stream's lease for this process while the block lasts.
+
+        Raises:
+            LeaseHeld: another run holds a fresh lease; names it.
+        """
         epoch = self.acquire(stream, run_id, os.getpid(), socket.gethostname(), ttl)
-        say(f"lease taken: epoch {epoch}")
+        say(f"lease acquired: epoch {epoch}")
         rests = False
         try:
             yield HeldLease(self, stream, epoch)
@@ -136,13 +140,13 @@ class Leases:
             try:
                 self.release(stream, epoch, rests)
             except psycopg2.Error as error:
-                say(f"the lease could not be given back and will run out by itself: {error}")
+                say(f"the lease could not be released and will become stale by itself: {error}")
 
     def acquire(self, stream: str, run_id: str, pid: int, host: str, ttl: float) -> int:
-        """Take a free, released or stale lease and return its new epoch.
+        """Acquire a new, released or stale lease and return its epoch.
 
         Raises:
-            LeaseHeld: somebody beat within the last `ttl` seconds; says who.
+            LeaseHeld: a holder beat within the last `ttl` seconds; names it.
         """
         with short_transaction(self.dsn) as cursor:
             cursor.execute(ACQUIRE, {"stream": stream, "run_id": run_id, "pid": pid, "host": host, "ttl": ttl})
@@ -153,15 +157,15 @@ class Leases:
                 f"{stream} is held by run {holder.run_id} (pid {holder.pid} on {holder.host}, epoch {holder.epoch}), "
                 f"which beat {holder.beat_age:.1f} s ago"
                 if holder
-                else f"{stream} was taken in this very moment"
+                else f"the lease of {stream} has just been acquired by another run"
             )
         return int(row["epoch"])
 
     def keep(self, stream: str, epoch: int, columns: str = "", values: tuple[Any, ...] = ()) -> None:
-        """Say that the holder of `epoch` is alive, and set `columns` to `values`: `, name = %s`.
+        """Record a beat of the holder of `epoch`, and set `columns` (`, name = %s`) to `values`.
 
         Raises:
-            Superseded: a newer holder exists.
+            Superseded: the lease was revoked, or a newer epoch exists.
         """
         with short_transaction(self.dsn) as cursor:
             cursor.execute(
@@ -173,7 +177,7 @@ class Leases:
                 raise Superseded(f"epoch {epoch} of {stream} was revoked, or a newer one exists")
 
     def release(self, stream: str, epoch: int, rests: bool = False) -> None:
-        """Give the lease back, unless a newer holder has it; who `rests` backs off no more from earlier failures."""
+        """Release the lease, unless a newer epoch exists. `rests`: also reset the number of failures."""
         failures = ", failures = 0" if rests else ""
         with short_transaction(self.dsn) as cursor:
             cursor.execute(
@@ -182,7 +186,7 @@ class Leases:
             )
 
     def revoke(self, stream: str, epoch: int, ttl: float) -> bool:
-        """Take a stale lease away, so that its holder finds out at its next beat; False when it beat in the meantime."""
+        """Release a stale lease of another holder, who gets `Superseded` at the next beat; False if it has beaten meanwhile."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute(
                 "update stream_leases set released_at = clock_timestamp() where stream = %s and epoch = %s"
@@ -191,20 +195,20 @@ class Leases:
             )
             return bool(cursor.rowcount)
 
-    def note_failures(self, stream: str, failures: int) -> None:
-        """Write down the sensor's count of failures, for `shop-streams status`."""
+    def record_failures(self, stream: str, failures: int) -> None:
+        """Store the sensor's number of failures, for `shop-streams status`."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute("update stream_leases set failures = %s where stream = %s", (failures, stream))
 
-    def note_problem(self, stream: str, run_id: str, problem: str) -> None:
-        """Write down why a run failed, for `shop-streams status`, unless a newer run has the stream."""
+    def record_problem(self, stream: str, run_id: str, problem: str) -> None:
+        """Store why a run failed, for `shop-streams status`, unless a newer run has acquired the lease."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute(
                 "update stream_leases set problem = %s where stream = %s and run_id = %s", (problem, stream, run_id)
             )
 
     def read(self) -> dict[str, Lease]:
-        """Every stream's lease by the stream's name."""
+        """Stream name -> lease."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute(READ)
             return {row["stream"]: Lease(**row) for row in cursor.fetchall()}
@@ -219,26 +223,23 @@ class HeldLease:
     epoch: int
 
     def beat(self, lag: int | None, progress: dict[str, Any] | None, sound: bool = False) -> None:
-        """Say that the holder is alive. Without `progress` the last one stays; one that is `sound` ends the last problem.
+        """Record a beat. None as `progress` keeps the last progress; `sound` deletes the last problem.
 
         Raises:
-            Superseded: a newer holder exists.
+            Superseded: the lease was revoked, or a newer epoch exists.
         """
         columns = ", lag = %s, progress = coalesce(%s, progress), problem = case when %s then null else problem end"
         self.leases.keep(self.stream, self.epoch, columns, (lag, json.dumps(progress) if progress else None, sound))
 
     @contextmanager
     def beating(self, every: float, at_most: float) -> Iterator[None]:
-        """Beat from a thread while the block lasts, for at most `at_most` seconds: for calls that take longer than a lease.
-
-        Nobody may take the stream over meanwhile; a call that hangs longer loses the lease.
-        """
+        """Beat from a thread while the block lasts, for at most `at_most` seconds: for calls that take longer than a lease."""
         over = threading.Event()
 
         def beat() -> None:
             deadline = time.monotonic() + at_most
             while not over.wait(every) and time.monotonic() < deadline:
-                with suppress(psycopg2.Error, Superseded):  # whoever beats next in the run's own thread says so
+                with suppress(psycopg2.Error, Superseded):  # the next `beat` in the run's thread reports it
                     self.leases.keep(self.stream, self.epoch)
 
         thread = threading.Thread(target=beat, daemon=True)

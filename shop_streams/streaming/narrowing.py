@@ -1,8 +1,7 @@
-"""A batch that fails again and again is narrowed down to the records that do it: they become dead letters, the stream goes on.
+"""Narrowing: find the records that make a batch fail again and again. They become dead letters, and the stream continues.
 
-Every rule that can be stated is a rule at the endpoint. This is for what still slips through. Nothing is blamed by its looks:
-a record is left out only if it fails alone, and the batch passes without it. What fails for another reason, such as a
-full disk, is never blamed on a record.
+This is for poisoned records: they pass the rules and still break the batch. A record is left out only if it fails alone and
+the batch passes without it. Errors of the surroundings, such as a full disk, are never blamed on a record.
 """
 
 from __future__ import annotations
@@ -48,11 +47,11 @@ class Span(NamedTuple):
 
 
 class NotOneRecord(ShopStreamsError):
-    """The batch fails, and no record of it fails alone."""
+    """The batch fails, and no single record of it fails alone."""
 
 
 def is_of_surroundings(error: Exception) -> bool:
-    """Whether no record can be blamed for the error. Of PostgreSQL's errors, only those about a value can be a record's."""
+    """Whether no record can cause this error. Of PostgreSQL's errors, a record can cause only errors about a value."""
     if isinstance(error, psycopg2.Error):
         return not isinstance(
             error, (psycopg2.DataError, psycopg2.IntegrityError, psycopg2.errors.ProgramLimitExceeded)
@@ -63,7 +62,7 @@ def is_of_surroundings(error: Exception) -> bool:
 
 
 def halves(spans: Sequence[Span]) -> tuple[list[Span], list[Span]]:
-    """Two parts of about the same number of spans, or of offsets when it is one span."""
+    """Two parts with about the same number of spans; a single span is split by offsets."""
     if len(spans) > 1:
         middle = len(spans) // 2
         return list(spans[:middle]), list(spans[middle:])
@@ -73,10 +72,10 @@ def halves(spans: Sequence[Span]) -> tuple[list[Span], list[Span]]:
 
 
 def culprits(spans: Sequence[Span], failure: Callable[[Sequence[Span]], str | None]) -> Iterator[tuple[int, int, str]]:
-    """(partition, offset, error) of each record that fails alone; `failure` tries spans and gives the error, if any.
+    """(partition, offset, error) of each record that fails alone; `failure` tries spans and returns the error or None.
 
-    A part that passes is not looked into, so n culprits of m offsets take about n * 2 * log2(m) tries. A record alone is tried
-    twice: an error that does not come again blames nobody.
+    A part that passes is not split further, so n culprits in m offsets take about n * 2 * log2(m) tries. A single record is a
+    culprit only if it fails twice.
     """
     error = failure(spans)
     if error is None:
@@ -90,27 +89,27 @@ def culprits(spans: Sequence[Span], failure: Callable[[Sequence[Span]], str | No
         yield from culprits(half, failure)
 
 
-def without(spans: Sequence[Span], places: Sequence[tuple[int, int]]) -> list[Span]:
-    """The spans without some (partition, offset)."""
-    left = []
+def without(spans: Sequence[Span], left_out: Sequence[tuple[int, int]]) -> list[Span]:
+    """The spans without the (partition, offset) in `left_out`."""
+    remaining = []
     for partition, first, end in spans:
-        inside = sorted(offset for number, offset in places if number == partition and first <= offset < end)
+        inside = sorted(offset for number, offset in left_out if number == partition and first <= offset < end)
         for begin, stop in zip([first, *[offset + 1 for offset in inside]], [*inside, end], strict=True):
             if stop > begin:
-                left.append(Span(partition, begin, stop))
-    return left
+                remaining.append(Span(partition, begin, stop))
+    return remaining
 
 
-def leave_out(records: DataFrame, places: Sequence[tuple[int, int]]) -> DataFrame:
-    """The records without those at some (partition, offset)."""
-    for partition in sorted({number for number, _ in places}):
-        offsets = [offset for number, offset in places if number == partition]
+def leave_out(records: DataFrame, left_out: Sequence[tuple[int, int]]) -> DataFrame:
+    """The records without the (partition, offset) in `left_out`."""
+    for partition in sorted({number for number, _ in left_out}):
+        offsets = [offset for number, offset in left_out if number == partition]
         records = records.where(~((F.col("partition") == partition) & F.col("offset").isin(offsets)))
     return records
 
 
 def spans_of(batch: PlannedBatch, earliest: Mapping[int, int]) -> list[Span]:
-    """The offsets of a batch that is planned; one that begins a partition begins at its `earliest` offset."""
+    """The offsets of a planned batch. In a partition without a start, it starts at the `earliest` offset."""
     return [
         Span(partition, batch.start.get(partition, earliest.get(partition, 0)), end)
         for partition, end in sorted(batch.end.items())
@@ -119,7 +118,7 @@ def spans_of(batch: PlannedBatch, earliest: Mapping[int, int]) -> list[Span]:
 
 
 def due(spec: StreamSpec, settings: Settings) -> PlannedBatch | None:
-    """The stream's next batch if it has failed often, else None."""
+    """The stream's next batch if it has failed at least `FAILURES_BEFORE` times, else None."""
     batch = planned_batch(spec.checkpoint(settings), spec.topic.name)
     if batch is None or BatchFailures(settings.postgres).failures(spec.name, batch.batch_id) < FAILURES_BEFORE:
         return None
@@ -127,11 +126,11 @@ def due(spec: StreamSpec, settings: Settings) -> PlannedBatch | None:
 
 
 def narrow(spec: StreamSpec, context: StreamContext, earliest: Mapping[int, int], say: Callable[[str], None]) -> int:
-    """If the stream's next batch has failed often, find the records that do it and leave them out; how many were found.
+    """If the next batch is `due`, find its poisoned records and store them as left out; return their number.
 
     Raises:
-        NotOneRecord: the batch fails, and leaving out the records that fail alone does not help; or whatever is tried fails.
-        Exception: an error that no record can be blamed for; nothing is noted then.
+        NotOneRecord: the batch also fails without the records that fail alone, or every part of it fails.
+        Exception: an error that no record can cause; nothing is stored then.
     """
     settings, topic = context.settings, spec.topic.name
     batch = due(spec, settings)
@@ -145,11 +144,11 @@ def narrow(spec: StreamSpec, context: StreamContext, earliest: Mapping[int, int]
 
     def failure(some: Sequence[Span]) -> str | None:
         nonlocal passed
-        if not some:  # of a batch whose every record fails nothing is left, and nothing fails
+        if not some:  # all records were left out
             return None
         try:
             spec.sink.attempt(read_offsets(context.spark, settings.kafka, topic, some, spec.record_columns), context)
-        except Exception as error:  # whatever a value can cause: what it can't, is raised again
+        except Exception as error:  # a value can cause any error
             if is_of_surroundings(error):
                 raise
             return said(error)[:REASON_CHARACTERS]
@@ -164,21 +163,23 @@ def narrow(spec: StreamSpec, context: StreamContext, earliest: Mapping[int, int]
             break
     if len(found) >= MOST_CULPRITS and not passed:
         raise NotOneRecord(
-            f"Whatever was tried of batch {batch.batch_id} fails, so it is not its records: {found[0][2]} Mend the cause; the "
+            f"Every part of batch {batch.batch_id} fails, so its records are not the cause: {found[0][2]} Mend the cause; the "
             "stream tries again."
         )
-    left = failure(without(spans, [(partition, offset) for partition, offset, _ in found])) if found else failure(spans)
-    if left is not None and len(found) < MOST_CULPRITS:
+    remaining = (
+        failure(without(spans, [(partition, offset) for partition, offset, _ in found])) if found else failure(spans)
+    )
+    if remaining is not None and len(found) < MOST_CULPRITS:
         raise NotOneRecord(
-            f"Batch {batch.batch_id} fails, and no record of it fails alone: {left} Mend the cause; the stream tries again."
+            f"Batch {batch.batch_id} fails, and no record of it fails alone: {remaining} Mend the cause; the stream tries again."
         )
-    _bury(spec, settings, found)
-    known.note(spec.name, found)  # after the letters: until then the batch goes on failing, and is narrowed again
+    _write_letters(spec, settings, found)
+    known.record_poisoned(spec.name, found)  # last: after a crash before this line, the batch is narrowed again
     return len(found)
 
 
-def _bury(spec: StreamSpec, settings: Settings, found: Sequence[tuple[int, int, str]]) -> None:
-    """Make a dead letter of each, once."""
+def _write_letters(spec: StreamSpec, settings: Settings, found: Sequence[tuple[int, int, str]]) -> None:
+    """Write a dead letter for each (partition, offset, reason); idempotent."""
     topic, uri = spec.topic.name, DEAD_LETTERS.uri(settings)
     identity = topic_identity(settings.kafka, topic)
     for partition, offset, reason in found:

@@ -1,4 +1,4 @@
-"""PostgreSQL holds the leases and Dagster's own storage. When it is away, a run waits for it as for a missed beat."""
+"""Patience with PostgreSQL, which holds the leases and Dagster's storage: a run survives an outage shorter than a lease."""
 
 from __future__ import annotations
 
@@ -13,24 +13,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shop_streams.errors import ShopStreamsError
 
-# What the driver, Dagster's storage and Dagster's own retries raise for it.
+# PostgreSQL's errors as the driver, Dagster's storage and Dagster's retries raise them.
 DATABASE_ERRORS = (psycopg2.Error, SQLAlchemyError, DagsterPostgresException)
 
 
 class DatabaseAway(ShopStreamsError):
     """PostgreSQL has not answered for longer than a lease lasts."""
 
-    next_step = (
-        "PostgreSQL holds the leases and Dagster's records: see logs/postgres.log in the home folder. "
-        "The sensor starts the stream again once it is back."
-    )
+    next_step = "See logs/postgres.log in the home folder. The sensor starts the stream again once PostgreSQL is back."
 
 
 class Patience:
-    """Lets what fails for want of PostgreSQL fail, until that has lasted for `seconds`.
-
-    `say` is told of each time.
-    """
+    """Suppresses PostgreSQL's errors until they have lasted for `seconds`; `say` gets each of them."""
 
     def __init__(self, seconds: float, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
@@ -40,10 +34,10 @@ class Patience:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """A block that asks PostgreSQL.
+        """A block that uses PostgreSQL.
 
         Raises:
-            DatabaseAway: it failed again, and the last block that did not is too long ago.
+            DatabaseAway: the block failed, and the last success is more than `seconds` ago.
         """
         try:
             yield
@@ -59,7 +53,7 @@ class Patience:
 
 
 def wait_until_it_answers(question: Callable[[], Any], seconds: float, every: float = 1.0) -> bool:
-    """Ask again until PostgreSQL answers; False when it did not within `seconds`."""
+    """Call `question` again until PostgreSQL answers; False if it did not within `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         try:

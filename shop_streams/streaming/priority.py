@@ -1,7 +1,7 @@
-"""Who goes first on a small machine: streams before marts, and one stream's start after the other.
+"""Priorities on a small machine: streams before marts, and one stream's start after the other.
 
-A start is a minute's work for a small machine's cores, and Spark gives the Python worker of a foreachBatch 10 s to come up. When
-all streams start at once, as after `up` or a restart of Spark, each makes the others miss that limit, and tries again.
+A start keeps two cores busy for a minute, and Spark gives the Python worker of a foreachBatch 10 s to start. If all streams
+started at once, after `up` or a restart of Spark, they would make each other miss this limit.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ TURN_SECONDS = 90.0
 
 @contextmanager
 def turn_to_start(dsn: str, server: str, seconds: float = TURN_SECONDS) -> Iterator[None]:
-    """Wait until nobody else starts a query on this Spark server, for `seconds` at most, and be the one until the block ends.
+    """Lock the start of queries on this Spark server while the block lasts; wait for the lock for at most `seconds`.
 
-    The turn is a lock of a session in the database behind `dsn`: who dies gives it back.
+    It is a session lock in the database `dsn`, so PostgreSQL releases it when the process dies.
     """
     connection = connect(dsn)
     connection.autocommit = True
     try:
         with connection.cursor() as cursor:
             cursor.execute("select set_config('lock_timeout', %s, false)", (f"{seconds:.0f}s",))
-            with suppress(LockNotAvailable):  # somebody's start hangs: no reason that this one should
+            with suppress(LockNotAvailable):  # another stream's start hangs; this one goes ahead
                 cursor.execute("select pg_advisory_lock(hashtext(%s))", (f"start of a stream on {server}",))
         yield
     finally:
@@ -40,23 +40,23 @@ def turn_to_start(dsn: str, server: str, seconds: float = TURN_SECONDS) -> Itera
 
 
 def streams_first(leases: Mapping[str, Lease], sensors: Set[str], off: Set[str], ttl: float) -> str | None:
-    """Why others wait for the streams: one that should run is not back yet, and needs the machine.
+    """Why marts and checks wait: a stream that should run has no fresh lease or cannot reach Kafka. None if there is none.
 
-    Nobody waits for a stream that rests, or fails again and again, or that this code does not define (any more).
+    Streams that rest, that fail repeatedly, or that have no sensor in this code are not waited for.
     """
     for name, lease in sorted(leases.items()):
         sensor = keep_alive_name(name)
         if sensor not in sensors or sensor in off or lease.failures > 1:
             continue
         if lease.lag is None or not lease.fresh(ttl):
-            return f"{name} is starting or misses its broker, and streams come first"
+            return f"waiting: stream {name} has no fresh lease, or cannot reach Kafka"
     return None
 
 
 def streams_first_now(
     context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext, settings: Settings
 ) -> str | None:
-    """`streams_first` of the leases and switches at this moment; and while the stack is being stopped, nothing starts."""
+    """`streams_first` with the present leases and sensors; while the stack is being stopped, `BEING_STOPPED`."""
     if RestRequest.of(settings).made():
         return BEING_STOPPED
     repository = context.repository_def

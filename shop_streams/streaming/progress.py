@@ -1,4 +1,4 @@
-"""What a stream reports: numbers about itself for the lease, and materializations of the partitions it touched."""
+"""Batch progress of a query, and a stream's reports: materializations of its asset and of the partitions that grew."""
 
 from __future__ import annotations
 
@@ -16,24 +16,21 @@ from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.spec import Sidecar, StreamSpec, stream_key
 
-LAG_SECONDS = 2.0  # the lease is beaten between two looks at the topic: they must not hold it up
+LAG_SECONDS = 2.0  # it is asked between two beats and must not delay them
 
 
 def consumer_lag(servers: str, topic: str, end_offsets: dict[str, int]) -> int | None:
-    """Records of the topic that a query has not committed, given its next offset for each partition.
-
-    None when the broker does not answer: the query waits for it too, and ends by itself when that takes too long.
-    """
+    """The number of offsets that a query has not committed, given its next offset of each partition; None without Kafka."""
     try:
-        marks = offset_ranges(servers, topic, LAG_SECONDS)
+        ranges = offset_ranges(servers, topic, LAG_SECONDS)
     except KafkaException:
         return None
-    return sum(high - end_offsets.get(str(number), low) for number, (low, high) in marks.items())
+    return sum(high - end_offsets.get(str(number), low) for number, (low, high) in ranges.items())
 
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """The newest finished batch of a query, in the words of the UI's plots."""
+    """Spark's report of a query's last finished batch; `end_offsets`: partition -> next offset."""
 
     batch_id: int
     end_offsets: dict[str, int]
@@ -44,7 +41,7 @@ class BatchProgress:
 
     @classmethod
     def of(cls, progress: Any, topic: str) -> BatchProgress | None:
-        """Read Spark's progress report (its JSON form); None before the first batch has finished."""
+        """Parse Spark's progress report; None before the first batch has finished."""
         if progress is None:
             return None
         report = json.loads(progress.json)
@@ -62,7 +59,7 @@ class BatchProgress:
         )
 
     def speed(self) -> dict[str, Any]:
-        """The numbers as the UI plots them."""
+        """The numbers for the UI's plots."""
         return {
             "input_rows_per_second": round(self.input_rows_per_second, 1),
             "processed_rows_per_second": round(self.processed_rows_per_second, 1),
@@ -74,9 +71,9 @@ class BatchProgress:
 
 @dataclass
 class Reporter:
-    """Turns progress into materializations: of the stream's own asset, and of each output partition that grew.
+    """Turns batch progress into materializations of the stream's asset and of each output partition that grew.
 
-    The counts come from the Delta log. `reported` is what the event log was told so far by this run.
+    `reported`: partition -> number of rows at the last report, from the Delta log.
     """
 
     spec: StreamSpec
@@ -88,7 +85,7 @@ class Reporter:
     last_metrics: dict[str, float] = field(default_factory=dict)
 
     def start(self) -> None:
-        """Take the present counts as known, so that a restart does not report old partitions again."""
+        """Read the present counts, so that a restart does not report old partitions again."""
         self.reported = self._counts()
 
     def _counts(self) -> dict[str, int]:
@@ -110,7 +107,7 @@ class Reporter:
         }
         # The output is partitioned by event time, and the UI plots it so; the stream's own asset is plotted over time.
         stream = dg.AssetMaterialization(stream_key(self.spec), metadata=numbers)
-        return [stream, *(self._of_output(sample) if sample is not None and new else []), *self._of_sidecar()]
+        return [stream, *(self._of_output(progress) if progress is not None and new else []), *self._of_sidecar()]
 
     def _of_sidecar(self) -> list[dg.AssetMaterialization]:
         if self.sidecar is None or self.spec.sidecar is None:
@@ -124,10 +121,10 @@ class Reporter:
         self.last_metrics = metrics
         return [dg.AssetMaterialization(self.spec.sidecar.output, metadata=dict(metrics))]
 
-    def _of_output(self, sample: BatchProgress) -> list[dg.AssetMaterialization]:
-        self.last_batch = sample.batch_id
+    def _of_output(self, progress: BatchProgress) -> list[dg.AssetMaterialization]:
+        self.last_batch = progress.batch_id
         if self.spec.sink.table is None:
-            return [dg.AssetMaterialization(self.spec.output, metadata={"batch_id": str(sample.batch_id)})]
+            return [dg.AssetMaterialization(self.spec.output, metadata={"batch_id": str(progress.batch_id)})]
         counts = self._counts()
         grown = {key: rows for key, rows in sorted(counts.items()) if self.reported.get(key) != rows}
         self.reported = counts
@@ -135,7 +132,7 @@ class Reporter:
             dg.AssetMaterialization(
                 self.spec.output,
                 partition=key,
-                metadata={"dagster/partition_row_count": rows, "batch_id": str(sample.batch_id)},
+                metadata={"dagster/partition_row_count": rows, "batch_id": str(progress.batch_id)},
             )
             for key, rows in grown.items()
         ]

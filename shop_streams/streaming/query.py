@@ -1,4 +1,4 @@
-"""Whether Spark answers, and how the queries of a run are stopped, whatever state Spark is in."""
+"""Calls to Spark with deadlines: probe the server, look at a query, and stop queries in any state of the server."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ T = TypeVar("T")
 PROBE_SECONDS = 2.0
 SPARK_WAIT_SECONDS = 45.0
 BOUNDARY_SECONDS = 20.0
-STOP_SECONDS = 30.0  # to a batch boundary, and for the call itself
-CLOSE_SECONDS = 15.0  # Spark's client waits for 10 s for what it has told the server to forget
-CALL_SECONDS = 30.0  # for questions that a healthy server answers in milliseconds
+STOP_SECONDS = 30.0  # for the batch boundary and the call
+CLOSE_SECONDS = 15.0  # Spark's client waits 10 s for the release of its operations
+CALL_SECONDS = 30.0  # a healthy server answers in milliseconds
 
-# How Spark names that a session's server is not there any more, in the words of the old server or of the new one.
+# Spark's errors for a session whose server was stopped or restarted.
 RESTARTED = (
     "SESSION_NOT_FOUND", "SESSION_CLOSED", "SESSION_CHANGED", "INVALID_HANDLE", "RESPONSE_ALREADY_RECEIVED",
     "NO_ACTIVE_SESSION", "SparkContext was shut down", "stopped SparkContext",
@@ -54,17 +54,17 @@ class QueryEnded(ShopStreamsError):
 
 
 def said(error: Exception) -> str:
-    """What an error says, without the stack traces of Spark's Java, which name everything that Spark can do."""
+    """An error's class and message without Java stack traces, which contain the names of many classes."""
     text = str(error).split("JVM stacktrace")[0].split("\n\tat ")[0].strip()
     return f"{type(error).__name__}: {text}"
 
 
 def in_plain_words(error: Exception, settings: Settings) -> Exception:
-    """SparkGone or SparkRestarted for an error of Spark's client that means just that; any other error as it is."""
+    """Turn an error of Spark's client into SparkGone or SparkRestarted if it means that; return other errors unchanged."""
     if not isinstance(error, (PySparkException, QueryEnded)):
         return error
     if any(words in said(error) for words in RESTARTED):
-        return SparkRestarted("Spark was restarted, and its queries ended with it.")
+        return SparkRestarted("Spark was restarted, which ended its queries.")
     status = getattr(error, "getGrpcStatusCode", None)
     if status is not None and status().name in UNANSWERED:
         return SparkGone(f"Spark's server at {_address(settings)} went away in the middle of a call.")
@@ -72,10 +72,11 @@ def in_plain_words(error: Exception, settings: Settings) -> Exception:
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """What the call gives. It is made in a thread of its own: a stopped server leaves it without an answer for good.
+    """The result of the call, made in another thread: with a stopped server, a call would never return.
 
     Raises:
-        SparkGone: no answer within `seconds`; or whatever the call raises.
+        SparkGone: no answer within `seconds`.
+        Exception: the call's own.
     """
     outcome: Future[T] = Future()
 
@@ -89,13 +90,13 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     try:
         return outcome.result(seconds)
     except TimeoutError as error:
-        if outcome.done():  # the call's own
+        if outcome.done():  # the call itself raised it
             raise
         raise SparkGone(f"Spark has not answered within {seconds:.0f} s.") from error
 
 
 def probe_spark(settings: Settings) -> None:
-    """Fail within seconds when the server is down: Spark Connect's own client would retry for minutes."""
+    """Raise SparkGone within seconds if the server is down; Spark Connect's client would retry for longer."""
     try:
         socket.create_connection(settings.spark_address, timeout=PROBE_SECONDS).close()
     except OSError as error:
@@ -103,11 +104,14 @@ def probe_spark(settings: Settings) -> None:
 
 
 def wait_for_spark(settings: Settings, seconds: float = SPARK_WAIT_SECONDS) -> None:
-    """Give a server that is just being restarted the time to come back.
+    """Wait for a server that is being restarted.
 
-    Waits for its first words: a stopped server's port is open, but its clients would hang, even at their process's end.
+    It waits for a gRPC connection: the port of a stopped (SIGSTOP) server is open, but clients would hang.
+
+    Raises:
+        SparkGone: no connection within `seconds`.
     """
-    from pyspark.sql.connect.client import DefaultChannelBuilder  # brings pandas; the graph is loaded without it
+    from pyspark.sql.connect.client import DefaultChannelBuilder  # imports pandas
 
     options = [("grpc.max_reconnect_backoff_ms", 500)]
     channel = DefaultChannelBuilder(settings.spark_with_token, options).toChannel()
@@ -126,7 +130,7 @@ def _address(settings: Settings) -> str:
 
 @dataclass(frozen=True)
 class Look:
-    """What Spark tells of a query: why it has `ended` (None while it has not), and its last progress report.
+    """The state of a query: why it has `ended` (None while active), and its last progress report.
 
     `in_batch`: its trigger is active.
     """
@@ -139,14 +143,14 @@ class Look:
 def look_at(query: Any) -> Look:
     """Ask Spark."""
     if not query.isActive:
-        return Look(str(query.exception() or "the query was stopped from outside of its run"))
+        return Look(str(query.exception() or "the query was stopped from outside its run"))
     return Look(None, query.lastProgress, query.status["isTriggerActive"])
 
 
 def stop_at_batch_boundary(query: Any) -> None:
-    """Stop the query between two batches, or in the middle of one that takes longer than 20 s.
+    """Stop the query between two batches, or within a batch that takes longer than 20 s.
 
-    Either is safe: a batch that was cut off is repeated at the next start, and its writes are idempotent.
+    Both are safe: the next start repeats an interrupted batch, and its writes are idempotent.
     """
     deadline = time.monotonic() + BOUNDARY_SECONDS
     while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
@@ -157,27 +161,27 @@ def stop_at_batch_boundary(query: Any) -> None:
 def stop_queries(
     spark: SparkSession, probe: Callable[[], None], at_boundary: bool = True, seconds: float = STOP_SECONDS
 ) -> str | None:
-    """Stop every query of this session and end the session; why it did not work, or None.
+    """Stop every query of this session and end the session; return None, or why that failed.
 
-    A run's session is its own: the query that a successor has on the same checkpoint is in another one. `probe` raises
-    when Spark does not answer; its queries have ended with it then. A server that hangs is waited for `seconds`.
+    Each run has another session, so the query of the next run is not stopped. `probe` raises if Spark does not answer: then
+    the server is down, and its queries with it. A server that hangs is waited for `seconds`.
     """
-    outcome: list[str | None] = ["Spark gave no answer; the next start of the stream stops what goes on"]
+    outcome: list[str | None] = ["Spark gave no answer; the next start of the stream stops the query"]
 
     def work() -> None:
         try:
             probe()
             for query in spark.streams.active:
-                with suppress(PySparkException):  # one that is not interrupted in time ends with its session
+                with suppress(PySparkException):  # a query that is not interrupted in time ends with its session
                     stop_at_batch_boundary(query) if at_boundary else query.stop()
             spark.stop()  # also ends a query whose start was interrupted
             outcome[0] = None
-        except Exception as error:  # said by the caller: what is under way matters more, and must not be hidden by it
+        except Exception as error:  # returned, so that it does not hide the caller's own exception
             outcome[0] = f"{type(error).__name__}: {error}"
 
     thread = threading.Thread(target=work, name="stops the query", daemon=True)  # may hang in a call to Spark
     thread.start()
     thread.join(seconds)
     if outcome[0] is not None:
-        spark.client.close()  # or its last words to a server that hangs would keep this process from ending
+        spark.client.close()  # otherwise its last calls to a server that hangs would block the end of this process
     return outcome[0]

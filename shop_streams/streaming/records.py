@@ -1,9 +1,9 @@
-"""Kafka records as a DataFrame, and the domain's rules run over them: each becomes an event or has a reason.
+"""Kafka records as a DataFrame, and their validation: each record gets an event or a reason.
 
-The rules are the collector's own (shop_streams/rules.py), run by Spark's Python workers on Arrow batches. Spark's
-`from_json` is not used: it turns numbers and objects into text, reads single quotes and alters halves of surrogates.
-On two cores, warm, `aggregate` takes in 262,000 events a second this way; bare Spark, with `from_json`, no rules and Java's own
-defaults, 205,000 (`make bench ARGS=aggregate`).
+The rules are the collector's (shop_streams/rules.py), run by Spark's Python workers on Arrow batches. `from_json` is not
+used: it turns numbers and objects into text, accepts single quotes and alters lone surrogates. On two cores, warm,
+`aggregate` reads 262,000 events a second this way; bare Spark with `from_json`, without rules, 205,000
+(`make bench ARGS=aggregate`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RECORD_COLUMNS = ("topic", "partition", "offset", "timestamp", "value")
-LAST_MOMENT = 253_402_300_799_000_000  # microseconds since 1970: the end of the year 9999, the last that Python knows
+LAST_MOMENT = 253_402_300_799_000_000  # microseconds since 1970: the end of the year 9999, Python's last
 RECORD_TYPES = {
     "topic": "string", "partition": "int", "offset": "bigint", "timestamp": "timestamp", "value": "binary",
     # For streams that ask for them (`StreamSpec.record_columns`):
@@ -48,7 +48,7 @@ def read_stream(
 
 
 def read_batch(spark: SparkSession, servers: str, topic: str) -> DataFrame:
-    """What the topic holds now, columns as `RECORD_COLUMNS`."""
+    """The records that the topic holds now, with `RECORD_COLUMNS`."""
     return _source(spark.read, servers, topic).load().select(*RECORD_COLUMNS)
 
 
@@ -59,7 +59,7 @@ def read_offsets(
     spans: Sequence[tuple[int, int, int]],
     columns: Sequence[str] = RECORD_COLUMNS,
 ) -> DataFrame:
-    """The records of some (partition, first offset, end offset); `columns` are names of `RECORD_TYPES`."""
+    """The records of spans (partition, first offset, end offset); `columns` are names of `RECORD_TYPES`."""
     parts = []
     for partition, first, end in spans:
         reader = _source(spark.read, servers, json.dumps({topic: [partition]}), "assign", columns)
@@ -79,10 +79,10 @@ def _source(
         .option("startingOffsets", "earliest")
         .option("failOnDataLoss", "true")
         .option("kafka.isolation.level", "read_committed")
-        # Kafka's default of 500 makes a poll, and a seek, for every 500 records.
+        # With Kafka's default, there is a poll and a seek for every 500 records.
         .option("kafka.max.poll.records", 5000)
-        # With Kafka's default of 500 ms, most batches of a few campaigns took half a second longer (p50 0.77 s, not 0.30):
-        # presumably a consumer that has read all leaves a fetch open, and its next one waits for the answer to that.
+        # With Kafka's default of 500 ms, small batches took half a second longer (p50 0.77 s instead of 0.30 s). Presumably a
+        # consumer at the end leaves a fetch open, and its next fetch waits for that one.
         .option("kafka.fetch.max.wait.ms", 20)
     )
 
@@ -93,9 +93,9 @@ def validate_records(
     first_day: str,
     keep: Sequence[str] = RECORD_COLUMNS,
 ) -> DataFrame:
-    """Add `event`, a struct of the rules' fields, or `reason`, why there is none; one of the two is null.
+    """Add `event`, a struct of the rules' fields, and `reason`, the rules that the record breaks; one of the two is null.
 
-    `first_day` (ISO date) is the earliest day of an event; `keep` are the record's columns that are wanted further on.
+    `first_day` (ISO date) is the earliest day of an event; `keep` are the record's columns in the result.
     """
     kept = "".join(f"{name} {RECORD_TYPES[name]}, " for name in keep)
     event = ", ".join(f"{name}: {kind}" for name, kind in spark_types(rules.model).items())
@@ -105,7 +105,7 @@ def validate_records(
 
 
 def spark_types(model: type[msgspec.Struct]) -> dict[str, str]:
-    """Spark's type of each field of a model: text and literals, 32-bit and longer whole numbers, times."""
+    """Field of a model -> Spark type: strings and literals, integers, times."""
     fields = msgspec.inspect.type_info(model).fields  # type: ignore[attr-defined]
     return {field.name: _spark_type(field.type) for field in fields}
 
@@ -119,19 +119,19 @@ def _spark_type(kind: Any) -> str:
         return "timestamp"
     if isinstance(kind, msgspec.inspect.StrType | msgspec.inspect.LiteralType):
         return "string"
-    raise TypeError(f"no type of Spark is known for {kind}")
+    raise TypeError(f"no Spark type for {kind}")
 
 
 @dataclass(frozen=True)
 class Validator:
-    """What travels to Spark's workers: plain values, and the rules by name."""
+    """Validates records in Spark's workers. It is pickled: plain values, and the rules by name."""
 
     rules: Rules
     first_day: str
     keep: tuple[str, ...]
 
     def batches(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Validate Arrow batches; a column for each of `keep`, the events and the reasons."""
+        """Arrow batches of records -> the columns `keep`, `event` and `reason`."""
         import pyarrow as pa
 
         decode, fields = self.rules.decoder(), spark_types(self.rules.model)
@@ -154,7 +154,7 @@ class Validator:
                     events.append(None)
                     reasons.append(str(refused))
             for number in odd:
-                events[number], reasons[number] = None, "the record's own time is no date from 1970 to 9999"
+                events[number], reasons[number] = None, "the record's time is not within the years 1970 to 9999"
             bounded = pa.array(at, pa.int64()).cast(pa.timestamp("us", "UTC")) if odd else batch.column("timestamp")
             columns = [bounded if name == "timestamp" else batch.column(name) for name in self.keep]
             columns += [_struct(events, fields), pa.array(reasons, pa.string())]

@@ -1,7 +1,7 @@
-"""Find what was refused, and send it again once it is fixed: each dead letter once, however often somebody asks.
+"""Find dead letters and replay them: send their fixed values to their topic again, each letter once.
 
-A replay is written down in PostgreSQL before and after it is sent. One that was cut off in between is looked for in the
-topic itself, by the header that every replayed record carries, before anything is sent again.
+A ledger in PostgreSQL is written before and after a letter is sent. If a replay was interrupted in between, the next one looks
+for its records in the topic, by the header that every replayed record has.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from shop_streams.streaming.replay_ledger import Ledger, open_ledger, origin_cha
 from shop_streams.topics import REPLAY_OF
 
 MAX_REPLAY_BYTES = 100_000_000
-REASONS_TOLD = 20
+REASONS_LISTED = 20
 ABOUT_THE_RECORD = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_MSG_SIZE)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which letters: of one domain, with a reason that contains a text, of these origins; None and () choose all."""
+    """A filter of letters: the domain, a text in the reason, and origins; None and () select all."""
 
     domain: str | None = None
     reason: str | None = None
@@ -39,7 +39,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Found:
-    """The chosen letters, oldest first; of these the origins that were replayed; and where replayed records came from."""
+    """The chosen letters, oldest first.
+
+    `replayed`: origins of those that were replayed. `replay_of`: origin of a replayed record -> origin of its letter.
+    `firsts`: letter's origin -> value of the first letter that led to it.
+    """
 
     letters: list[Letter]
     replayed: set[str] = field(default_factory=set)
@@ -48,19 +52,19 @@ class Found:
 
     @property
     def open(self) -> list[Letter]:
-        """Those that were not replayed."""
+        """The letters that were not replayed."""
         return [letter for letter in self.letters if origin_of(letter) not in self.replayed]
 
     @property
     def records(self) -> dict[str, str]:
-        """Origin of a letter that was replayed -> origin of the record that was made of it, where that is known."""
+        """Origin of a replayed letter -> origin of its record in the topic, if known."""
         landed = {letter: record for record, letter in self.replay_of.items()}
         return {origin: landed[origin] for origin in sorted(self.replayed & landed.keys())}
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a letter; `detail` says more where there is more."""
+    """The result of a letter's replay, with further words in `detail`."""
 
     draft: Draft
     state: State
@@ -68,7 +72,7 @@ class Result:
 
 
 def find(settings: Settings, domain: str | None = None) -> list[Letter]:
-    """All dead letters, oldest first, of one domain or of all."""
+    """The dead letters of one domain or of all domains, oldest first."""
     table = reader.scan(
         DEAD_LETTERS.uri(settings),
         [column.name for column in DEAD_LETTERS.columns],
@@ -78,16 +82,14 @@ def find(settings: Settings, domain: str | None = None) -> list[Letter]:
 
 
 def find_chosen(settings: Settings, choice: Choice, domains: Sequence[str], everything: bool = False) -> Found:
-    """The letters of a choice: the open ones; also those replayed before when origins name them, or for `everything`.
-
-    `firsts` of the answer has, for each letter, the value of the letter that was refused first and led to it.
+    """The open letters that match the choice; with origins, or for `everything`, also replayed letters.
 
     Raises:
-        ShopStreamsError: the choice names a domain, reason or origin that does not exist; or a server is away.
+        ShopStreamsError: the choice names a domain, reason or origin that does not exist, or a server does not answer.
     """
     letters = find(settings)
     with open_ledger(settings) as ledger:
-        _look_for_cut_off(ledger, settings)
+        _look_for_interrupted(ledger, settings)
         sent, replay_of = ledger.sent(), ledger.replay_of()
     pool = letters if everything or choice.origins else [one for one in letters if origin_of(one) not in sent]
     chosen = choose(pool, choice, domains)
@@ -98,10 +100,10 @@ def find_chosen(settings: Settings, choice: Choice, domains: Sequence[str], ever
 
 
 def choose(letters: Sequence[Letter], choice: Choice, domains: Sequence[str]) -> list[Letter]:
-    """Those of `letters` that are chosen. A name that fits nothing is an error that tells what there is.
+    """The letters that match the choice.
 
     Raises:
-        ShopStreamsError: there is no such domain, reason or origin.
+        ShopStreamsError: there is no such domain, reason or origin; lists the existing ones.
     """
     known = sorted({*domains, *(letter["domain"] for letter in letters)})
     if choice.domain is not None and choice.domain not in known:
@@ -121,23 +123,23 @@ def choose(letters: Sequence[Letter], choice: Choice, domains: Sequence[str]) ->
     reasons = Counter(letter["reason"] for letter in found)
     found = [letter for letter in found if choice.reason in letter["reason"]]
     if not found:
-        told = "; ".join(f"{reason!r} ({count})" for reason, count in reasons.most_common(REASONS_TOLD))
-        more = f"; and {len(reasons) - REASONS_TOLD} more" if len(reasons) > REASONS_TOLD else ""
+        told = "; ".join(f"{reason!r} ({count})" for reason, count in reasons.most_common(REASONS_LISTED))
+        more = f"; and {len(reasons) - REASONS_LISTED} more" if len(reasons) > REASONS_LISTED else ""
         raise ShopStreamsError(f"No reason contains {choice.reason!r}. The letters' reasons are: {told}{more}.")
     return found
 
 
 def replay(drafts: Sequence[Draft], settings: Settings, send_refused: bool = False) -> Iterator[Result]:
-    """Send what is mended and good to its topic again; a result for each draft, once it is known.
+    """Send the good drafts to their topics again; yields a result for each draft.
 
-    What the rules would refuse is sent only with `send_refused`; a letter that was replayed before is passed over.
+    Refused drafts are sent only with `send_refused`. Letters that were replayed before are skipped.
 
     Raises:
-        ShopStreamsError: another replay is under way, or a server does not answer.
+        ShopStreamsError: another replay is running, or a server does not answer.
     """
     with open_ledger(settings) as ledger:
         ledger.lock()
-        _look_for_cut_off(ledger, settings)
+        _look_for_interrupted(ledger, settings)
         sent = ledger.sent()
         ready: list[Draft] = []
         for draft in drafts:
@@ -155,18 +157,18 @@ def replay(drafts: Sequence[Draft], settings: Settings, send_refused: bool = Fal
             yield from results
 
 
-def _look_for_cut_off(ledger: Ledger, settings: Settings) -> None:
-    """For each letter that was begun and not noted as sent, the topic tells whether its record arrived."""
+def _look_for_interrupted(ledger: Ledger, settings: Settings) -> None:
+    """For each letter that was begun and not marked as sent, find out from the topic whether its record arrived."""
     begun = ledger.begun()
     for topic in sorted({_topic(origin) for origin in begun}):
-        of_topic = {origin: marks for origin, marks in begun.items() if _topic(origin) == topic}
+        of_topic = {origin: begins for origin, begins in begun.items() if _topic(origin) == topic}
         ends = _ends(settings, topic)
         arrived = _replayed_records(topic, settings, of_topic.values())
         for origin in of_topic:
             if origin in arrived:
-                ledger.note_sent(origin, arrived[origin])
+                ledger.mark_sent(origin, arrived[origin])
             else:
-                ledger.begin(origin, ends)  # up to here it did not arrive: nobody need read that again
+                ledger.begin(origin, ends)  # it is not in the topic up to here, so the next search begins here
 
 
 def _topic(origin: str) -> str:
@@ -178,17 +180,17 @@ def _ends(settings: Settings, topic: str) -> dict[int, int]:
         return {number: high for number, (_, high) in offset_ranges(settings.kafka, topic).items()}
     except KafkaException as error:
         raise ShopStreamsError(
-            f"Kafka at {settings.kafka} does not tell the end of topic {topic}: {error.args[0]}. "
+            f"Kafka at {settings.kafka} does not report the end of topic {topic}: {error.args[0]}. "
             "`shop-streams status` tells whether it is up."
         ) from error
 
 
-def _replayed_records(topic: str, settings: Settings, marks: Iterable[dict[int, int]]) -> dict[str, str]:
-    """The replayed records of the topic, from the lowest of the `marks` on: letter's origin -> origin of the record."""
+def _replayed_records(topic: str, settings: Settings, begins: Iterable[dict[int, int]]) -> dict[str, str]:
+    """Letter's origin -> origin of its replayed record, read from the lowest of the offsets `begins` of each partition on."""
     first: dict[int, int] = {}
-    for one in marks:
-        for number, mark in one.items():
-            first[number] = min(mark, first.get(number, mark))
+    for one in begins:
+        for number, offset in one.items():
+            first[number] = min(offset, first.get(number, offset))
     return {
         origin.decode(): f"{topic}:{record.partition}:{record.offset}"
         for record in read_topic(settings.kafka, topic, first)
@@ -197,15 +199,15 @@ def _replayed_records(topic: str, settings: Settings, marks: Iterable[dict[int, 
 
 
 def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[list[Result], str]:
-    """The results; and why Kafka takes nothing at present, or "" when it took something or refused records for themselves."""
-    marks = {topic: _ends(settings, topic) for topic in {draft.letter["topic"] for draft in drafts}}
+    """The results, and why Kafka accepts no record at present; "" if it accepted one, or refused only unfit records."""
+    ends = {topic: _ends(settings, topic) for topic in {draft.letter["topic"] for draft in drafts}}
     for draft in drafts:
-        ledger.begin(draft.origin, marks[draft.letter["topic"]])
+        ledger.begin(draft.origin, ends[draft.letter["topic"]])
     landed: dict[str, str] = {}
     problems: dict[str, str] = {}
-    own: set[str] = set()  # origins of records that are refused whenever they come
-    # One record a batch: the broker refuses batches, and one that is too large must take no other with it.
-    # The topic's own limit decides on the size, not ours; after the time-out nothing of it is under way any more.
+    unfit: set[str] = set()  # origins of records that Kafka would always refuse
+    # One record in each batch: the broker refuses whole batches, and a record that is too large must not affect others.
+    # The client's size limit is high, so that the topic's limit decides.
     options = {"enable.idempotence": True, "batch.num.messages": 1, "delivery.timeout.ms": 30_000}
     client = producer(settings.kafka, options | {"message.max.bytes": MAX_REPLAY_BYTES})
     for draft in drafts:
@@ -216,29 +218,29 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[
             else:
                 problems[origin] = str(error)
                 if error.code() in ABOUT_THE_RECORD:
-                    own.add(origin)
+                    unfit.add(origin)
 
         try:
             client.produce(draft.letter["topic"], draft.after, headers={REPLAY_OF: draft.origin}, on_delivery=delivered)
         except (KafkaException, BufferError) as error:
-            own.add(draft.origin)
+            unfit.add(draft.origin)
             problems[draft.origin] = f"{error}. Is it within the topic's size limit?"
     client.flush(60)
     results = []
     for draft in drafts:
         if draft.origin in landed:
-            ledger.note_sent(draft.origin, landed[draft.origin])
+            ledger.mark_sent(draft.origin, landed[draft.origin])
             results.append(Result(draft, State.SENT, f"now at {landed[draft.origin]}"))
         else:
             problem = problems.get(draft.origin, "no acknowledgement within 60 s")
             results.append(
                 Result(draft, State.NOT_TAKEN, f"{problem}. `shop-streams status` tells whether Kafka is up.")
             )
-    away = next((result.detail for result in results if result.draft.origin not in own), "")
+    away = next((result.detail for result in results if result.draft.origin not in unfit), "")
     return results, "" if landed else away
 
 
 def summary(states: Iterable[State]) -> str:
-    """How many letters of each state, in words."""
+    """The number of letters of each state, in words."""
     counts = Counter(states)
     return ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state]) or "no open dead letters"

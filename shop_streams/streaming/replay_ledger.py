@@ -1,8 +1,8 @@
-"""What was replayed: one row in PostgreSQL for each dead letter that was sent again.
+"""The ledger of replays: one row in PostgreSQL for each dead letter that was sent again.
 
-An origin is topic:partition:offset. The row is written before the letter is sent, and updated after it, so a replay that was cut
-off is known. The row has the origin of the replayed record too. If that record is refused again, its letter's history is known
-without reading headers.
+An origin is topic:partition:offset. The row is written before the letter is sent and updated afterwards, so an interrupted
+replay can be found. The row also has the origin of the replayed record. If that record is refused again, the history of the new
+letter is known.
 """
 
 from __future__ import annotations
@@ -22,31 +22,29 @@ from shop_streams.settings import Settings
 DDL = """
 create table if not exists dead_letter_replays (
     origin  text primary key,          -- topic:partition:offset of the dead letter
-    sent    boolean not null,          -- false: begun, and perhaps cut off
-    marks   jsonb not null,            -- the topic's high watermarks before it was sent: look for it from here on
+    sent    boolean not null,          -- false: begun, perhaps interrupted
+    marks   jsonb not null,            -- partition -> end offset before it was sent: search from here on
     at      timestamptz not null default clock_timestamp()
 );
 alter table dead_letter_replays add column if not exists landed text; -- topic:partition:offset of the replayed record
 """
 
-Marks = Mapping[int, int]
-
 
 @dataclass(frozen=True)
 class Ledger:
-    """The table `dead_letter_replays`, each statement committed at once."""
+    """The table `dead_letter_replays`; each statement is committed at once."""
 
     cursor: Any
 
     def lock(self) -> None:
-        """Be the only one who replays, until the connection ends.
+        """Take the lock of replays until the connection ends.
 
         Raises:
-            ShopStreamsError: another replay is under way.
+            ShopStreamsError: another replay is running.
         """
         self.cursor.execute("select pg_try_advisory_lock(hashtext('dead_letter_replays'))")
         if not self.cursor.fetchone()[0]:
-            raise ShopStreamsError("Another replay is under way. Wait until it is done, then list what is left.")
+            raise ShopStreamsError("Another replay is running. Wait until it is done, then list the remaining letters.")
 
     def sent(self) -> set[str]:
         """Origins of the letters that were sent again."""
@@ -59,22 +57,20 @@ class Ledger:
         return dict(self.cursor.fetchall())
 
     def begun(self) -> dict[str, dict[int, int]]:
-        """Letters of which is not known whether they were sent: origin -> the marks from which to look for the record."""
+        """Letters that may have been sent: origin -> partition -> offset from which to search for the record."""
         self.cursor.execute("select origin, marks from dead_letter_replays where not sent")
-        return {
-            origin: {int(number): mark for number, mark in marks.items()} for origin, marks in self.cursor.fetchall()
-        }
+        return {origin: {int(number): end for number, end in ends.items()} for origin, ends in self.cursor.fetchall()}
 
-    def begin(self, origin: str, marks: Marks) -> None:
-        """Note that the letter is about to be sent."""
+    def begin(self, origin: str, ends: Mapping[int, int]) -> None:
+        """Record that the letter is about to be sent; `ends`: partition -> the topic's end offset."""
         self.cursor.execute(
             "insert into dead_letter_replays (origin, sent, marks) values (%s, false, %s)"
             " on conflict (origin) do update set marks = excluded.marks",
-            (origin, Json({str(number): mark for number, mark in marks.items()})),
+            (origin, Json({str(number): end for number, end in ends.items()})),
         )
 
-    def note_sent(self, origin: str, landed: str) -> None:
-        """Note that the letter lies in its topic again, and where."""
+    def mark_sent(self, origin: str, landed: str) -> None:
+        """Record that the letter was sent, and the origin of its new record."""
         self.cursor.execute(
             "update dead_letter_replays set sent = true, landed = %s, at = clock_timestamp() where origin = %s",
             (landed, origin),
@@ -83,7 +79,7 @@ class Ledger:
 
 @contextmanager
 def open_ledger(settings: Settings) -> Iterator[Ledger]:
-    """The ledger, on a connection of its own.
+    """The ledger, on a new connection.
 
     Raises:
         ShopStreamsError: PostgreSQL does not answer.
@@ -92,7 +88,7 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
         connection = connect(settings.postgres)
     except psycopg2.OperationalError as error:
         raise ShopStreamsError(
-            f"PostgreSQL knows what was replayed and does not answer: {str(error).strip()}. `shop-streams status` tells."
+            f"PostgreSQL, which has the ledger of replays, does not answer: {str(error).strip()}. See `shop-streams status`."
         ) from error
     connection.autocommit = True
     try:
@@ -106,7 +102,7 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
 
 
 def origin_chain(origin: str, replay_of: Mapping[str, str]) -> list[str]:
-    """The letters that this one came from, newest first: the last is the one that was refused first."""
+    """Origins of the letters that led to this one, newest first."""
     chain: list[str] = []
     while (origin := replay_of.get(origin, "")) and origin not in chain:
         chain.append(origin)

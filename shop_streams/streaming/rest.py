@@ -1,8 +1,7 @@
-"""A stack that is being stopped asks its streams to rest: each stops at a batch boundary and gives its lease back.
+"""Rest requests: a stack that is being stopped asks its streams to stop at a batch boundary and release their leases.
 
-One row of the table is one stack that is being stopped, by the id that its home keeps (a laptop's name changes with its network):
-`down` writes it, `up` deletes it.
-Other stacks on the same database go on.
+One row is one stack that is being stopped: `down` writes it, `up` deletes it. The stack's id is a file in its home, because a
+host name may change. Other stacks on the same database are not affected.
 """
 
 from __future__ import annotations
@@ -27,48 +26,48 @@ BEING_STOPPED = "the stack is being stopped: its streams rest until the next `sh
 
 
 def stack_id(home: Path) -> str:
-    """The id of the home's stack, made at the first call."""
+    """The id of the home's stack, created at the first call."""
     path = home / "stack.id"
     home.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        with tempfile.NamedTemporaryFile("w", dir=home, prefix="stack.id.") as part:  # its owner's alone
+        with tempfile.NamedTemporaryFile("w", dir=home, prefix="stack.id.") as part:  # readable by its owner only
             part.write(uuid.uuid4().hex)
             part.flush()
-            with suppress(FileExistsError):  # another process was first; nobody reads half of it
+            with suppress(FileExistsError):  # another process was first
                 os.link(part.name, path)
     return path.read_text()
 
 
 @dataclass(frozen=True)
 class RestRequest:
-    """The request of one stack, in the database behind `dsn`. Every method is one transaction."""
+    """The request of one stack, in the database `dsn`. Every method is one transaction."""
 
     dsn: str
     stack: str
 
     @classmethod
     def of(cls, settings: Settings) -> RestRequest:
-        """The request of the stack that these settings describe."""
+        """The request of the stack with these settings."""
         return cls(settings.postgres, stack_id(settings.home))
 
     def create_table(self) -> None:
-        """Create the table where it is missing."""
+        """Create the table if it is missing."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute("select pg_advisory_xact_lock(hashtext('rest_requests'))")  # DDL races are errors
             cursor.execute(DDL)
 
     def make(self) -> None:
-        """Ask this stack's streams to rest, and its automation to start nothing."""
+        """Ask this stack's streams to rest, and its sensors and schedules to start nothing."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute("insert into rest_requests (stack) values (%s) on conflict do nothing", (self.stack,))
 
     def clear(self) -> None:
-        """Let them run again."""
+        """Delete the request."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute("delete from rest_requests where stack = %s", (self.stack,))
 
     def made(self) -> bool:
-        """Whether this stack's streams shall rest."""
+        """Whether this stack's streams should rest."""
         with short_transaction(self.dsn) as cursor:
             cursor.execute("select from rest_requests where stack = %s", (self.stack,))
             return bool(cursor.rowcount)

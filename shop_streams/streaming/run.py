@@ -1,6 +1,6 @@
-"""The long-lived op: take the lease, start the query, beat, report, and stop cleanly.
+"""The long-lived op: acquire the lease, start the query, beat, report, and stop cleanly.
 
-It never restarts anything itself: it fails loudly, and the keep-alive sensor decides what comes next.
+It restarts nothing: it fails, and the keep-alive sensor decides about the next run.
 """
 
 from __future__ import annotations
@@ -47,27 +47,27 @@ from shop_streams.streaming.start import START_SECONDS, start_in_turn
 from shop_streams.streaming.switch import KeepAliveSwitch
 
 REPORT_SECONDS = 60.0  # a report reads the topic and, four times an hour, the lake
-NARROW_SECONDS = 1800.0  # a start that narrows a batch down reads it many times, and must keep its lease meanwhile
+NARROW_SECONDS = 1800.0  # narrowing reads the batch many times
 ASK_SECONDS = 2.0
-BEATS_TO_LOOK_FOR_THE_RUN = 3
+BEATS_BETWEEN_CHECKS = 3  # of the topic's identity and of the run's status
 
 
 def run_stream(
     context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings, spark_of: Callable[[], Any]
 ) -> None:
-    """Run `spec` until somebody terminates the run, its keep-alive sensor is switched off, the stack is stopped, or it fails.
+    """Run the stream until the run is terminated, its sensor is switched off, the stack is stopped, or an error occurs.
 
     `spark_of()` opens the Spark session.
 
     Raises:
-        dg.Failure: whatever went wrong, with the next step. The query is stopped by then.
+        dg.Failure: any error, with the next step. The query is stopped by then.
     """
     with failing_with_advice(context, spec, settings):
         StreamRun(context, spec, settings, spark_of).run()
 
 
 class StreamRun:
-    """One run of a stream: it holds the lease, owns the query, beats and reports."""
+    """One run of a stream."""
 
     def __init__(
         self, context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings, spark_of: Callable[[], Any]
@@ -78,7 +78,7 @@ class StreamRun:
         self._spark_of = spark_of
         self._switch = KeepAliveSwitch(context.instance, spec, context.run)
         self._rest_request = RestRequest.of(settings)
-        self._sample: BatchProgress | None = None
+        self._last_batch: BatchProgress | None = None
         self._ends: dict[str, int] = {}
         self._checks = RunChecks(context, spec, settings)
         self._due: list[dg.AssetMaterialization] = []
@@ -87,7 +87,7 @@ class StreamRun:
         self._identity: str | None = None
 
     def run(self) -> None:
-        """Take the lease, start the query and watch it. The query is stopped on every way out."""
+        """Acquire the lease, start the query and watch it. The query is stopped on every exit."""
         spec, settings = self._spec, self._settings
         with Leases(settings.postgres).hold(
             spec.name, self._context.run_id, settings.lease_seconds, self._say
@@ -95,7 +95,7 @@ class StreamRun:
             if self._rest_request.made():
                 self._say(BEING_STOPPED)
                 return
-            with lease.beating(settings.beat_seconds, START_SECONDS):  # a cold server takes its time
+            with lease.beating(settings.beat_seconds, START_SECONDS):  # a cold server is slow
                 wait_for_spark(settings)
                 spark = within(START_SECONDS, self._spark_of)
             with self._stopping_queries(spark, lease):
@@ -107,11 +107,11 @@ class StreamRun:
                     self._watch(query, lease, sidecar)
         with suppress(*DATABASE_ERRORS):
             if not self._rest_request.made():
-                self._checks.log()  # who was switched off says so itself
+                self._checks.log()  # so that `alive` says that the stream was switched off, for example
 
     @contextmanager
     def _stopping_queries(self, spark: SparkSession, lease: HeldLease) -> Iterator[None]:
-        """Stop the query when the block ends, however it ends: at a batch boundary, if it is to be expected and ours to wait for."""
+        """Stop the query when the block ends: at a batch boundary, unless the query stalled or another run has the lease."""
         at_boundary = True
         try:
             yield
@@ -125,7 +125,7 @@ class StreamRun:
                 self._say(f"the query could not be stopped: {problem}")
 
     def _watch(self, query: Any, lease: HeldLease, sidecar: Sidecar | None) -> None:
-        """Beat and report until there is a reason to rest.
+        """Beat and report until the stream should rest.
 
         Raises:
             QueryStalled: records wait, and no batch has committed for too long.
@@ -140,14 +140,14 @@ class StreamRun:
             probe_spark(settings)
             with lease.beating(settings.beat_seconds, CALL_SECONDS):
                 look = within(CALL_SECONDS, lambda: look_at(query))
-            newest = self._take(look)
+            newest = self._keep(look)
             waiting = consumer_lag(settings.kafka, spec.topic.name, self._ends)
             lag = waiting if self._ends else None
             if sidecar is not None:
                 sidecar.check()
             stood_still = watch.stood_still(newest.batch_id if newest else None, self._ends, waiting, look.in_batch)
             reason = None
-            with patience():  # what talks to PostgreSQL, the beat first
+            with patience():  # everything that uses PostgreSQL, the beat first
                 lease.beat(lag, self._progress(), watch.sound)
                 self._require_run()
                 self._report(reporter, lag, lease)
@@ -159,32 +159,34 @@ class StreamRun:
                 raise stalled(spec, settings, stood_still, waiting)
             time.sleep(settings.beat_seconds)
 
-    def _take(self, look: Look) -> BatchProgress | None:
-        """Keep what the query has done; its newest report, None before its first."""
+    def _keep(self, look: Look) -> BatchProgress | None:
+        """Store the query's newest progress and return it; None before the first batch. Raises the error of a query that ended."""
         if look.ended is not None:
             probe_spark(self._settings)
-            self._require_topic()  # Spark's own words for a topic that is gone say nothing of what to do
+            self._require_topic()  # its message is clearer than Spark's for a deleted topic
             error = in_plain_words(QueryEnded(look.ended), self._settings)
-            if isinstance(error, QueryEnded):  # with a server that is gone its batch has not failed
+            if isinstance(error, QueryEnded):  # the batch did not fail if the server is gone
                 self._count_failure()
             raise error
         newest = BatchProgress.of(look.progress, self._spec.topic.name)
-        if newest is not None and (self._sample is None or newest.num_input_rows):  # Spark reports idle moments too
-            self._sample = newest
+        if newest is not None and (
+            self._last_batch is None or newest.num_input_rows
+        ):  # not Spark's reports of idle time
+            self._last_batch = newest
         self._ends = (newest.end_offsets if newest else {}) or self._ends
-        if self._beats % BEATS_TO_LOOK_FOR_THE_RUN == 0:
+        if self._beats % BEATS_BETWEEN_CHECKS == 0:
             self._require_topic()
         return newest
 
     def _progress(self) -> dict[str, Any] | None:
-        """For the lease; None before the first report: it keeps what the last run has done."""
+        """The progress for the lease; None before the first batch, so that the last run's progress stays."""
         if not self._ends:
             return None
-        batch_id = self._sample.batch_id if self._sample else None
+        batch_id = self._last_batch.batch_id if self._last_batch else None
         return {"end_offsets": self._ends, "batch_id": batch_id, "topic_identity": self._identity}
 
     def _count_failure(self) -> None:
-        """A batch that fails again and again is narrowed down at a later start."""
+        """Count the failure of the batch; after several, the next start narrows it."""
         batch = planned_batch(self._spec.checkpoint(self._settings), self._spec.topic.name)
         if batch is not None:
             with suppress(*DATABASE_ERRORS):
@@ -192,20 +194,20 @@ class StreamRun:
                 self._say(f"batch {batch.batch_id} has failed {times} times")
 
     def _require_topic(self) -> None:
-        """Fail when the topic was made again, or the cluster is another one, while the query goes on from its old offsets."""
+        """Fail if the topic was created again, or the cluster is another one, while the query runs."""
         if self._identity is None:
             return
         topic = self._spec.topic.name
-        with suppress(KafkaException):  # a broker that is away is waited for
+        with suppress(KafkaException):  # a broker that is down is waited for
             identity.require_same(topic, self._identity, topic_identity(self._settings.kafka, topic, ASK_SECONDS))
 
     def _require_run(self) -> None:
-        """End, as if terminated, when Dagster knows the run no more or calls it finished: nobody could stop it in the UI.
+        """End, as if terminated, if Dagster has deleted the run or marked it as finished: the UI could not stop it any more.
 
-        Dagster then leaves the run's status as it is.
+        Dagster keeps the run's status then.
         """
         self._beats += 1
-        if self._beats % BEATS_TO_LOOK_FOR_THE_RUN:
+        if self._beats % BEATS_BETWEEN_CHECKS:
             return
         run = self._context.instance.get_run_by_id(self._context.run_id)
         if run is None or run.is_finished:
@@ -219,13 +221,15 @@ class StreamRun:
             return
         with lease.beating(self._settings.beat_seconds, REPORT_SECONDS):
             if not self._due:
-                self._due = reporter.events(self._sample, lag)
+                self._due = reporter.events(self._last_batch, lag)
                 self._last_report = time.monotonic()
-            while self._due:  # one that Dagster's storage did not take stays due
+            while self._due:  # an event that could not be stored stays due
                 self._context.log_event(self._due[0])
                 del self._due[0]
             self._checks.log()
-            for _ in self._context.consume_events():  # they are stored; the context would keep each until the run ends
+            for _ in (
+                self._context.consume_events()
+            ):  # they are stored; otherwise the context would keep them until the run ends
                 pass
 
     def _reason_to_rest(self) -> str | None:

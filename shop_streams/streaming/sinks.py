@@ -1,7 +1,7 @@
-"""Where a stream's batches go: a Delta table with its dead letters, or a Kafka topic.
+"""Sinks of streams: a Delta table with dead letters, or a Kafka topic.
 
-Spark's server starts a Python worker for each foreachBatch and gives it 10 s to come up, so this file, and the
-transforms that it is given, import no more than pyspark and the lake's table and write.
+Spark's server gives the Python worker of a foreachBatch 10 s to start. So this file and the transforms of the domains must not
+import Dagster.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ ValidateRecords = Callable[[DataFrame, str], DataFrame]
 
 @dataclass(frozen=True)
 class LakeSink:
-    """Every record becomes a row of `table` or a dead letter, once.
+    """Every record becomes exactly one row of `table` or one dead letter.
 
-    `validate(records, first day)` adds `reason` (null for a good record) and whatever `project` needs; `project(validated)`
-    selects the table's columns. Both run on Spark's server, inside foreachBatch.
+    `validate(records, first day)` adds `reason` (null for a good record) and the input of `project`; `project(validated)`
+    selects the table's columns. Both run on Spark's server, in foreachBatch.
     """
 
     table: Table
@@ -60,7 +60,7 @@ class LakeSink:
             dead_letters_uri=DEAD_LETTERS.uri(context.settings),
             writer_id=CheckpointMetadata(context.spark, context.checkpoint).writer_id(),
         )
-        # A bound method, not the object itself: pyspark asks a function for its signature.
+        # A bound method, because pyspark inspects the signature.
         return records.writeStream.foreachBatch(batches.write)
 
     def attempt(self, records: DataFrame, context: StreamContext) -> None:
@@ -69,13 +69,13 @@ class LakeSink:
 
 
 def write_nowhere(rows: DataFrame) -> None:
-    """Compute every row and column, and keep none."""
+    """Compute every row and column, and write nothing."""
     rows.write.format("noop").mode("overwrite").save()
 
 
 @dataclass(frozen=True)
 class BatchWriter:
-    """What travels to Spark's worker: plain values, and two functions by name; `first_day` is an ISO date."""
+    """Writes batches in Spark's worker. It is pickled: plain values, and functions by name; `first_day` is an ISO date."""
 
     domain: str
     validate: ValidateRecords
@@ -89,15 +89,15 @@ class BatchWriter:
     def write(self, records: DataFrame, batch_id: int) -> None:
         """Write one batch: rows first, then its dead letters if the same pass counted any.
 
-        Both writes carry (writer_id, batch_id), so a batch that is repeated after a crash changes nothing. The
-        observation is also what keeps Spark from parsing every value once for the filter and again for the rows.
+        Both writes carry (writer_id, batch_id), so a repeated batch changes nothing. With the observation, Spark validates every
+        record once, not once for the filter and once for the rows.
         """
         seen = Observation(f"batch_{batch_id}")
         validated = self.validate(records, self.first_day)
         observed = validated.observe(seen, F.count("reason").alias("refused"))
         rows = self.project(observed.where("reason is null"))
         append_batch(rows, self.uri, self.partition_by, self.writer_id, batch_id)
-        # A repeated batch is skipped without being run, and so has counted nothing: look for its dead letters again.
+        # Delta skips a repeated batch without running it, so there is no count: write its dead letters again.
         if seen.get.get("refused", 1) > 0:
             refused = as_dead_letters(validated.where("reason is not null"), self.domain)
             writer_id = f"{self.writer_id}:dead_letters"
@@ -106,9 +106,9 @@ class BatchWriter:
 
 @dataclass(frozen=True)
 class TopicSink:
-    """`transform(records, context)` makes `key` and `value` columns, sent to `output_topic` in update mode.
+    """`transform(records, context)` returns `key` and `value` columns, which are sent to `output_topic` in update mode.
 
-    Kafka's sink is at-least-once, so the key must make an upsert of each record.
+    Kafka's sink is at-least-once, so consumers must be able to upsert by key.
     """
 
     output_topic: Topic

@@ -1,4 +1,4 @@
-"""What a stream is. A domain writes one `StreamSpec`; the factory makes the rest of it."""
+"""The specification of a stream. factory.py builds its Dagster definitions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StreamContext:
-    """What a sink may need to begin: the session, the settings, and this stream's checkpoint folder."""
+    """What a sink needs for its start."""
 
     spark: SparkSession
     settings: Settings
@@ -33,20 +33,20 @@ class StreamContext:
 
 
 class Sink(Protocol):
-    """Where a stream's records go."""
+    """The sink of a stream."""
 
     @property
     def table(self) -> Table | None:
-        """The lake table that the sink fills, or None when it fills a topic."""
+        """The lake table that the sink fills, or None if it fills a topic."""
         ...
 
     @property
     def output_topic(self) -> Topic:
-        """The topic that the sink fills where it fills no table."""
+        """The topic that the sink fills, if it fills no table."""
         ...
 
     def prepare(self, context: StreamContext) -> None:
-        """Create what the sink writes to."""
+        """Create the sink's tables."""
         ...
 
     def writer(self, records: DataFrame, context: StreamContext) -> DataStreamWriter:
@@ -54,28 +54,28 @@ class Sink(Protocol):
         ...
 
     def attempt(self, records: DataFrame, context: StreamContext) -> None:
-        """Do with some records, read as a batch, all that a stream's batch does, and leave nothing behind.
+        """Process records, read as a batch, like a batch of the stream, but write nothing.
 
-        Raises whatever a stream's batch would.
+        Raises the errors that a batch of the stream would raise.
         """
         ...
 
 
 class Sidecar(Protocol):
-    """What works beside a stream's query, in the stream's own run and under its lease."""
+    """Work beside a stream's query, in the stream's run and under its lease."""
 
     def check(self) -> None:
-        """Raise what ended it, if something did: the run fails then."""
+        """Raise the error that ended the sidecar, if any; the run then fails."""
         ...
 
     def metrics(self) -> dict[str, float]:
-        """Numbers for the plots of the asset that it fills."""
+        """Numbers for the plots of `SidecarSpec.output`."""
         ...
 
 
 @dataclass(frozen=True)
 class SidecarSpec:
-    """`run(settings, stream's name, epoch)` starts a sidecar for as long as the block lasts; it fills the asset `output`."""
+    """`run(settings, stream's name, epoch)` is the context of a running sidecar, which fills the asset `output`."""
 
     run: Callable[[Settings, str, int], AbstractContextManager[Sidecar]]
     output: dg.AssetKey
@@ -86,11 +86,11 @@ class StreamSpec:
     """One managed stream, from `topic` to `sink`. Most are made by `lake_stream` or `topic_stream`.
 
     Attributes:
-        interval_seconds: the trigger's interval, out of the settings.
-        fixed_settings: the settings, by name, that its checkpoint can't follow when they change.
-        record_columns: what its sink gets of a record: names of `records.RECORD_TYPES`, such as `key` and `headers` too.
-        reads: assets that it reads beside its topic.
-        partitions: of the table that it fills, for the lineage.
+        interval_seconds: settings -> the trigger's interval.
+        fixed_settings: settings -> name -> value of the settings that must not change while the checkpoint exists.
+        record_columns: the columns that the sink gets: names of `records.RECORD_TYPES`.
+        reads: assets that the stream reads, beside its topic.
+        partitions: the partitions of the output asset.
     """
 
     name: str
@@ -107,12 +107,12 @@ class StreamSpec:
 
     @property
     def output(self) -> dg.AssetKey:
-        """The asset that it fills: its table, or its topic."""
+        """The asset of the sink: a table or a topic."""
         return asset_key(self.sink.table) if self.sink.table else topic_key(self.sink.output_topic)
 
     @property
     def description(self) -> str:
-        """What one row, or record, of its output is."""
+        """What one row or record of the output is."""
         return self.sink.table.rows_are if self.sink.table else self.sink.output_topic.description
 
     def checkpoint(self, settings: Settings) -> str:
@@ -121,10 +121,9 @@ class StreamSpec:
 
 
 def lake_stream(*, table: Table, validate: ValidateRecords, project: Transform, **more: Any) -> StreamSpec:
-    """A stream that makes of each record a row of `table` or a dead letter; `more` are the attributes of `StreamSpec`.
+    """A stream from a topic to `table` and dead letters; `validate` and `project` as in `LakeSink`.
 
-    `validate(records, first day)` adds `event`, or `reason` for a record that breaks a rule; `project(validated)` selects the
-    table's columns. The domain is the first part of the table's path.
+    `more` are attributes of `StreamSpec`. The domain is the first part of the table's path.
     """
     domain = table.path.split("/")[0]
     return StreamSpec(domain=domain, sink=LakeSink(table, domain, validate, project), **more)
@@ -133,18 +132,18 @@ def lake_stream(*, table: Table, validate: ValidateRecords, project: Transform, 
 def topic_stream(
     *, output: Topic, transform: Callable[[DataFrame, StreamContext], DataFrame], **more: Any
 ) -> StreamSpec:
-    """A stream that sends what `transform` makes of its records, `key` and `value`, to the topic `output`."""
+    """A stream from a topic to the topic `output`; `transform` as in `TopicSink`, `more` are attributes of `StreamSpec`."""
     return StreamSpec(sink=TopicSink(output, transform), **more)
 
 
-# Dagster shows the last part of a key alone: it says what the thing is.
+# Dagster shows only the last part of a key, so it says what the asset is.
 def topic_key(topic: Topic) -> dg.AssetKey:
-    """The asset that stands for a topic."""
+    """The asset key of a topic."""
     return dg.AssetKey(["kafka", f"{topic.name}_topic"])
 
 
 def accounting_key(topic: Topic) -> dg.AssetKey:
-    """The asset that accounts for a topic, hour by hour."""
+    """The asset key of a topic's hourly account."""
     return dg.AssetKey(["accounting", f"{topic.name}_account"])
 
 
@@ -152,5 +151,5 @@ STREAM_TAG = ".dagster/shop_streams_stream"  # on each run of a stream; Dagster'
 
 
 def stream_key(spec: StreamSpec) -> dg.AssetKey:
-    """The asset that stands for the stream itself, between its topic and its output."""
+    """The asset key of the stream itself, between its topic and its output."""
     return dg.AssetKey(["streams", f"{spec.name}_stream"])

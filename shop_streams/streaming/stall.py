@@ -1,4 +1,4 @@
-"""A query that hangs is not alive: records wait, and no batch commits."""
+"""Detect a query that hangs: records wait, and no batch commits."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class QueryStalled(ShopStreamsError):
     """The query commits no batch although records wait."""
 
     next_step = (
-        "The sensor starts the stream again, which repeats the batch. If it stalls again: what does the batch wait for? "
-        "See logs/spark.log and logs/kafka.log in the home folder. SHOP_STREAMS_STALL_SECONDS is the limit."
+        "The sensor starts the stream again, which repeats the batch. If it stalls again, see logs/spark.log and "
+        "logs/kafka.log in the home folder for what the batch waits for. SHOP_STREAMS_STALL_SECONDS is the limit."
     )
 
 
 class StallWatch:
-    """How long a query has stood still. It stands still while something waits and its committed offsets stay the same.
+    """Measures how long a query has stalled: records wait, and its progress does not change.
 
-    `sound` once a batch of this run has committed, or nothing was left to commit.
+    `sound`: a batch of this run has committed, or there was nothing to commit.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,10 +35,10 @@ class StallWatch:
     def stood_still(
         self, batch_id: int | None, end_offsets: Mapping[str, int], waiting: int | None, in_batch: bool
     ) -> float:
-        """Seconds since the query last got on, or had nothing to do.
+        """Seconds since the query last made progress or had nothing to do.
 
-        `batch_id` and `end_offsets` (for each partition) are of the last batch that it reports. `waiting` is the number of
-        records that are not committed, None while Kafka does not answer: then the query can't get on either.
+        `batch_id` and `end_offsets` (by partition) are those of the last reported batch. `waiting` is the number of records that
+        are not committed; None while Kafka does not answer, which counts as waiting.
         """
         committed = (batch_id, dict(end_offsets))
         if committed != self._committed or (waiting == 0 and not in_batch):
@@ -47,13 +47,13 @@ class StallWatch:
 
 
 def stalled(spec: StreamSpec, settings: Settings, seconds: float, waiting: int | None) -> QueryStalled:
-    """The failure in words: the batch and the number of waiting records, or Kafka."""
+    """The error, with the batch and the number of waiting records."""
     batch = planned_batch(spec.checkpoint(settings), spec.topic.name)
-    name = f"batch {batch.batch_id}" if batch else "the next batch, which is not planned yet,"
+    name = f"batch {batch.batch_id}" if batch else "the next batch (not planned yet)"
     if waiting is None:
         return QueryStalled(
             f"Kafka at {settings.kafka} does not answer, and {name} has not been committed for {seconds:.0f} s."
         )
     return QueryStalled(
-        f"{name} has not been committed for {seconds:.0f} s, and {waiting} records of topic {spec.topic.name} wait."
+        f"{name} has not been committed for {seconds:.0f} s, while {waiting} records of topic {spec.topic.name} wait."
     )

@@ -1,4 +1,4 @@
-"""The start of a stream's query on its checkpoint."""
+"""Start a stream's query on its checkpoint."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ START_SECONDS = 120.0
 def start_query(
     spec: StreamSpec, settings: Settings, spark: SparkSession, say: Callable[[str], None] = print, **trigger: Any
 ) -> Any:
-    """Prepare the sink and start the query on its checkpoint. `trigger` as in `DataStreamWriter.trigger`."""
+    """Check and prepare everything, then `begin_query`; `trigger` as in `DataStreamWriter.trigger`."""
     stream = StreamContext(spark, settings, spec.name, spec.topic.name, spec.checkpoint(settings))
     metadata = CheckpointMetadata(spark, stream.checkpoint)
     known = BatchFailures(settings.postgres)
-    if metadata.find(identity.NOTE) is None:  # a new checkpoint
+    if metadata.find(identity.TOPIC_IDENTITY) is None:  # a new checkpoint
         known.forget(spec.name)
     metadata.require_unchanged(spec.fixed_settings(settings))
     earliest = identity.require_unchanged(
@@ -55,7 +55,7 @@ def begin_query(
 
 
 @retry(
-    # Spark waits 10 s for the Python worker of a foreachBatch to call back: too short on a machine that is busy starting.
+    # Spark waits 10 s for the Python worker of a foreachBatch, which is too short on a busy machine.
     retry=retry_if_exception(lambda error: isinstance(error, PySparkException) and "connect back" in str(error)),
     stop=stop_after_delay(START_SECONDS),
     reraise=True,

@@ -1,10 +1,10 @@
-"""A stream's keep-alive sensor as its switch: on means that it should run, off that it should rest."""
+"""A stream's keep-alive sensor is its switch: on, the stream should run; off, it should rest."""
 
 import dagster as dg
 
 from shop_streams.streaming.spec import StreamSpec
 
-SENSOR_TAG = "dagster/sensor_name"  # Dagster's own, on each run that a sensor asked for
+SENSOR_TAG = "dagster/sensor_name"  # Dagster's tag on runs that a sensor requested
 
 
 def keep_alive_name(stream: str) -> str:
@@ -13,24 +13,23 @@ def keep_alive_name(stream: str) -> str:
 
 
 def switched_off(instance: dg.DagsterInstance) -> set[str]:
-    """The names of the sensors and schedules that a person switched off."""
+    """The names of sensors and schedules that a person switched off."""
     return {state.instigator_name for state in instance.all_instigator_state() if not state.is_running}
 
 
 class KeepAliveSwitch:
-    """The stream's keep-alive sensor as a switch: switched off means that the run which it started shall rest."""
+    """The switch of one stream, as one of its runs sees it."""
 
     def __init__(self, instance: dg.DagsterInstance, spec: StreamSpec, run: dg.DagsterRun) -> None:
         self.name = keep_alive_name(spec.name)
         self._instance = instance
-        # The sensor's own run may have taken a while to start: whoever switched it off meanwhile meant this run too.
-        # Of a person's run the first look decides.
+        # A run that the sensor requested began with the switch on. For a run that a person started, the first call decides.
         self._was_on = True if run.tags.get(SENSOR_TAG) == self.name else None
 
     def turned_off(self) -> bool:
-        """Whether somebody switched it off; a run that a person started while it is off goes on.
+        """Whether the switch was turned off during this run; False for a run that a person started while it was off.
 
-        Raises what Dagster's storage raises while it is away.
+        Raises the errors of Dagster's storage.
         """
         is_on = self.name not in switched_off(self._instance)
         if self._was_on is None:

@@ -57,7 +57,7 @@ def test_what_vanished_from_the_source_is_recomputed_to_no_rows() -> None:
 
 def test_words_for_a_version_that_differs_in_more_than_rows() -> None:
     why = plan({"a": version_of(5, 8), "b": 3}, {"a": version_of(5, 7), "b": NOT_SERVED}, at_once).why
-    assert "a: 5 rows, other data that it reads or its code changed" in why
+    assert "a: 5 rows, but its code or other data that it reads changed" in why
     assert "b: PostgreSQL and the lake have different versions" in why
 
 

@@ -15,7 +15,7 @@ from shop_streams.kafka import offset_ranges, read_topic, topic_identity
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.checkpoint import PlannedBatch, committed_offsets, metadata_without_spark, planned_batch
-from shop_streams.streaming.identity import NOTE, TopicChanged, require_not_ahead, require_unchanged
+from shop_streams.streaming.identity import TOPIC_IDENTITY, TopicChanged, require_not_ahead, require_unchanged
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import Topic, copies, create_topics, topic_settings
 from shop_streams_tests.broker import running_broker
@@ -87,7 +87,7 @@ def test_a_checkpoint_of_an_earlier_version_is_pinned_and_the_accounts_refuse_an
     make_again(kafka, spec)
     send(kafka, spec, 9)  # past the old offset: nothing but the id tells
     for refused in (lambda: start(kafka, spec), lambda: accounts(spec, kafka)):
-        with pytest.raises(TopicChanged, match="was deleted and made again"):
+        with pytest.raises(TopicChanged, match="was deleted and created again"):
             refused()
 
 
@@ -97,7 +97,7 @@ def test_a_checkpoint_of_an_earlier_version_is_not_given_to_a_shorter_topic(kafk
     commit(kafka, spec, 5)
     with pytest.raises(TopicChanged, match="up to offset 5 of partition 0, which ends at 3"):
         start(kafka, spec)
-    assert Notes(spec.checkpoint(kafka)).find(NOTE) is None
+    assert Notes(spec.checkpoint(kafka)).find(TOPIC_IDENTITY) is None
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def make_again(stack: Stack, topic: Topic) -> None:
     admin = AdminClient({"bootstrap.servers": stack.settings.kafka})
     admin.delete_topics([topic.name])[topic.name].result()
     wait_for("the topic to be gone", lambda: topic_identity(stack.settings.kafka, topic.name) is None)
-    with pytest.raises(TopicChanged, match="does not exist any more"):
+    with pytest.raises(TopicChanged, match="no longer exists"):
         require_same(topic.name, str(before), topic_identity(stack.settings.kafka, topic.name))
     create_topics(stack.settings, (topic,))
 
@@ -74,7 +74,9 @@ def test_a_topic_that_was_made_again_is_refused(stack: Stack) -> None:
     assert catch_up(stack, stream) == 3
     make_again(stack, topic)
     stack.produce(topic.name, [json.dumps(SALE).encode()] * 3)
-    with pytest.raises(TopicChanged, match=r"was deleted and made again.*Switch the stream off.*move its checkpoint"):
+    with pytest.raises(
+        TopicChanged, match=r"was deleted and created again.*Switch the stream off.*move its checkpoint"
+    ):
         catch_up(stack, stream)
 
 
@@ -97,7 +99,7 @@ def test_records_that_retention_took_before_they_were_read_are_told(stack: Stack
         ("A/1", "A/1", None),
         ("A/1", "B/1", "another Kafka cluster: B, not A"),
         ("A/1", "A/2", "made again: its id is 2, not 1"),
-        ("A/1", None, "does not exist any more"),
+        ("A/1", None, "no longer exists"),
     ],
 )
 def test_identities(known: str, found: str | None, words: str | None) -> None:

@@ -116,7 +116,7 @@ def test_state_for_status() -> None:
 def test_the_process_behind_a_stale_lease_is_ended(monkeypatch: pytest.MonkeyPatch, beats_again: bool) -> None:
     stale, ended = lease(500, ran_for=60), list[tuple[str, int, float]]()
     leases = SimpleNamespace(
-        read=lambda: {INGEST.name: stale}, revoke=lambda *_: not beats_again, note_failures=lambda *_: None
+        read=lambda: {INGEST.name: stale}, revoke=lambda *_: not beats_again, record_failures=lambda *_: None
     )
     monkeypatch.setattr(keep_alive, "Leases", lambda _dsn: leases)
     monkeypatch.setattr(keep_alive, "RestRequest", SimpleNamespace(of=lambda _: SimpleNamespace(made=lambda: False)))

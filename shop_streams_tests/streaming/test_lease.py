@@ -52,10 +52,10 @@ def test_who_rests_backs_off_no_more_and_who_fails_still_does(leases: Leases) ->
     stream = f"test_{uuid.uuid4().hex}"
     said: list[str] = []
     with leases.hold(stream, "first", 60, said.append):
-        leases.note_failures(stream, 3)
+        leases.record_failures(stream, 3)
     assert leases.read()[stream].released and leases.read()[stream].failures == 0
     with pytest.raises(ZeroDivisionError), leases.hold(stream, "second", 60, said.append):
-        leases.note_failures(stream, 3)
+        leases.record_failures(stream, 3)
         raise ZeroDivisionError
     assert leases.read()[stream].released and leases.read()[stream].failures == 3
 
@@ -86,7 +86,7 @@ def test_the_last_progress_and_the_last_problem_stay_until_a_run_has_better_ones
     stream = f"test_{uuid.uuid4().hex}"
     with leases.hold(stream, "first", 60, print) as lease:
         lease.beat(7, {"batch_id": 3})
-        leases.note_problem(stream, "first", "it failed")
+        leases.record_problem(stream, "first", "it failed")
     with leases.hold(stream, "second", 60, print) as lease:
         lease.beat(None, None)
         now = leases.read()[stream]

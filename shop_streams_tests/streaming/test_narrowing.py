@@ -166,7 +166,7 @@ def test_what_the_surroundings_do_is_blamed_on_no_record(monkeypatch: pytest.Mon
 
 def test_when_everything_fails_it_is_the_code_and_no_record_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = Tried(monkeypatch, 1000, throwing(DIVIDED, *range(1000)))
-    with pytest.raises(NotOneRecord, match="Whatever was tried of batch 7 fails"):
+    with pytest.raises(NotOneRecord, match="Every part of batch 7 fails"):
         tried.narrow()
     assert tried.noted == tried.buried == []
 
@@ -240,7 +240,7 @@ def test_a_new_checkpoint_leaves_out_nothing_of_the_old_one(stack: Stack) -> Non
     """Its offsets may be another topic's."""
     stream = a_stream(stack, "lake")
     known = BatchFailures(stack.settings.postgres)
-    known.note(stream.name, [(0, 1, "of the topic that was there before")])
+    known.record_poisoned(stream.name, [(0, 1, "of the topic that was there before")])
     stack.produce(stream.topic.name, [json.dumps(SALE | {"item_price": price}).encode() for price in (1, 2, 3)])
     query = start_query(stream, stack.settings, open_session(stack.settings), availableNow=True)
     assert query.awaitTermination(120) and query.exception() is None

@@ -39,7 +39,7 @@ DEFINED = {"keep_a_alive", "keep_b_alive"}
 
 
 def test_streams_that_are_starting_come_first() -> None:
-    wait = "b is starting or misses its broker, and streams come first"
+    wait = "waiting: stream b has no fresh lease, or cannot reach Kafka"
     failed = {"released": True, "lag": None, "beat_age": 2.0}
     assert streams_first({}, DEFINED, set(), 15) is None
     assert streams_first({"a": lease("a")}, DEFINED, set(), 15) is None

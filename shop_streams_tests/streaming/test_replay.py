@@ -91,7 +91,7 @@ class MemoryLedger:
     def begin(self, origin: str, marks: Mapping[int, int]) -> None:
         self.rows.setdefault(origin, [False, marks, None])[1] = marks
 
-    def note_sent(self, origin: str, landed: str) -> None:
+    def mark_sent(self, origin: str, landed: str) -> None:
         self.rows[origin] = [True, self.rows[origin][1], landed]
 
 

@@ -107,7 +107,7 @@ def test_a_stream_that_was_switched_off_logs_its_checks_once_more(world: World) 
 def test_a_topic_that_is_made_again_while_its_stream_runs_ends_the_run(world: World) -> None:
     identities = iter(["cluster/first", "cluster/first"])
     run.topic_identity = lambda *_: next(identities, "cluster/second")  # World puts it back
-    with pytest.raises(dg.Failure, match="was deleted and made again: its id is second, not first"):
+    with pytest.raises(dg.Failure, match="was deleted and created again: its id is second, not first"):
         world.execute()
     assert world.stopped == [True] and world.released
     assert "Switch the stream off" in world.noted  # for `shop-streams status`

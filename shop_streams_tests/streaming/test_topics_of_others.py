@@ -26,7 +26,7 @@ from shop_streams_tests.harness import Stack, wait_for
 
 TIME = 1_577_865_600_000
 
-SAID = "it begins anew at the earliest record"  # the way out; the topic was gone for a moment, or is another one
+SAID = "It then starts from the earliest record"  # the way out; the topic was gone for a moment, or is another one
 
 
 def new_stream(stack: Stack) -> StreamSpec:
@@ -109,7 +109,7 @@ def test_a_running_stream_whose_topic_is_made_again_ends_with_the_way_out(stack:
     thread.start()
     table = spec.sink.table
     assert table is not None
-    wait_for("the table", lambda: reader.version(table.uri(stack.settings)) is not None)
+    wait_for("the table", lambda: reader.open_table(table.uri(stack.settings)))
     wait_for("the rows", lambda: prices(stack, spec) == [1, 2])
     client = AdminClient({"bootstrap.servers": stack.settings.kafka})
     client.delete_topics([spec.topic.name])[spec.topic.name].result(30)

@@ -22,7 +22,7 @@ def test_a_query_that_commits_nothing_while_records_wait_fails_its_run(
     world.waiting = 7
     monkeypatch.setattr(stall, "planned_batch", lambda *_: PlannedBatch(3, {0: 0}, {0: 5}))
     with pytest.raises(
-        dg.Failure, match=r"batch 3 has not been committed for .*, and 7 records of topic shop_events wait"
+        dg.Failure, match=r"batch 3 has not been committed for .*, while 7 records of topic shop_events wait"
     ):
         world.execute()
     assert world.stopped == [False] and world.released  # its batch does not come to an end

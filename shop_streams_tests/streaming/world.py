@@ -88,7 +88,7 @@ class World:
     def made(self) -> bool:
         return self.rests
 
-    def note_problem(self, _stream: str, _run_id: str, problem: str) -> None:
+    def record_problem(self, _stream: str, _run_id: str, problem: str) -> None:
         self.noted = problem
 
     def _log_checks(self) -> None:
