@@ -9,17 +9,18 @@ from dataclasses import dataclass
 
 import psycopg2
 
-from shop_streams.postgres import short_transaction
+from shop_streams.postgres import run_ddl, short_transaction
 
 BEAT_SECONDS = 5.0
 DEAD_AFTER_SECONDS = 60.0
 KEEP_DAYS = 7
 
-DDL = """
+DDL = f"""
 create table if not exists process_beats (
     process text primary key,
     beat_at timestamptz not null
-)
+);
+delete from process_beats where beat_at < clock_timestamp() - make_interval(days => {KEEP_DAYS})
 """
 BEAT = """
 insert into process_beats (process, beat_at) values (%s, clock_timestamp())
@@ -40,12 +41,7 @@ class ProcessBeats:
 
     def create_table(self) -> None:
         """Create the table if it is missing, and delete rows older than `KEEP_DAYS`."""
-        with short_transaction(self.dsn) as cursor:
-            cursor.execute("select pg_advisory_xact_lock(hashtext('process_beats'))")  # DDL races are errors
-            cursor.execute(DDL)
-            cursor.execute(
-                "delete from process_beats where beat_at < clock_timestamp() - make_interval(days => %s)", (KEEP_DAYS,)
-            )
+        run_ddl(self.dsn, "process_beats", DDL)
 
     def beat(self, process: str) -> None:
         """Record that `process` is alive."""

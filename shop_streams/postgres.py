@@ -48,6 +48,13 @@ def short_transaction(dsn: str) -> Iterator[Any]:
         connection.close()
 
 
+def run_ddl(dsn: str, name: str, statements: str) -> None:
+    """Run idempotent DDL under the advisory lock `name`, because concurrent DDL fails."""
+    with short_transaction(dsn) as cursor:
+        cursor.execute("select pg_advisory_xact_lock(hashtext(%s))", (name,))
+        cursor.execute(statements)
+
+
 @contextmanager
 def listening(dsn: str, channel: str) -> Iterator[Any]:
     """A connection that receives the notifications of `channel`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shop_streams.postgres import short_transaction
+from shop_streams.postgres import run_ddl, short_transaction
 from shop_streams.runs import backoff_seconds
 
 DDL = """
@@ -31,9 +31,7 @@ class MartFailures:
 
     def create_table(self) -> None:
         """Create the table if it is missing."""
-        with short_transaction(self.dsn) as cursor:
-            cursor.execute("select pg_advisory_xact_lock(hashtext('mart_failures'))")  # DDL races are errors
-            cursor.execute(DDL)
+        run_ddl(self.dsn, "mart_failures", DDL)
 
     def count(self, partition: str) -> None:
         """Count a failure of the partition."""

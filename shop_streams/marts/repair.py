@@ -54,12 +54,8 @@ def plan(
 ) -> Plan:
     """Compare the `current` source versions with the ones that the mart's partitions were computed from (`recorded`).
 
-    Args:
-        pause: partition -> seconds that it has to wait.
-        exists: whether Dagster has the partition.
-        failed: partition that could not be computed -> seconds that it has to wait.
-
-    A missing partition has version 0, so a partition without source rows is recomputed to no rows.
+    `pause` and `failed` (for partitions that could not be computed) give the seconds that a partition has to wait. A missing
+    partition has version 0, so a partition that vanished from the source is recomputed to no rows.
     """
     keys = current.keys() | recorded.keys()
     differing = sorted(key for key in keys if current.get(key, 0) != recorded.get(key, 0) and exists(key))
@@ -68,17 +64,19 @@ def plan(
     live = [key for key in differing if key not in backing_off and pauses[key] > 0]
     waiting = sorted([*live, *backing_off])
     due = [key for key in differing if key not in waiting]
-    shown = ", ".join(f"{key}: {difference(recorded.get(key, 0), current.get(key, 0))}" for key in differing[:5])
-    more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
-    why = f"compared {len(keys)} partitions: {len(differing)} differ" + (f" ({shown}{more})" if differing else "")
+    shown = _shown(differing, lambda key: f"{key}: {difference(recorded.get(key, 0), current.get(key, 0))}")
+    why = f"compared {len(keys)} partitions: {len(differing)} differ" + (f" ({shown})" if differing else "")
     if live:
         nearest = min(pauses[key] for key in live)
         why += f"; {len(live)} still live or just computed, the next is due in {nearest:.0f} s"
     if backing_off:
-        told = ", ".join(f"{key} for {failed[key]:.0f} s" for key in backing_off[:5])
-        more = f" and {len(backing_off) - 5} more" if len(backing_off) > 5 else ""
-        why += f"; could not be computed and back off: {told}{more}"
+        shown = _shown(backing_off, lambda key: f"{key} for {failed[key]:.0f} s")
+        why += f"; could not be computed and back off: {shown}"
     return Plan(due, waiting, why)
+
+
+def _shown(keys: Sequence[str], words: Callable[[str], str]) -> str:
+    return ", ".join(map(words, keys[:5])) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
 
 
 def difference(recorded: int, current: int) -> str:
@@ -139,9 +137,8 @@ def readiness(runs: Sequence[MartRun], gone: Callable[[str], bool]) -> Readiness
     pause = backoff_seconds(failures)
     since = runs[0].ended or 0.0 if runs else 0.0
     if failures and since < pause:
-        return Readiness(
-            f"backing off: {failures} failures in a row, {pause - since:.0f} of {pause:.0f} s to wait", dead
-        )
+        wait = f"backing off: {failures} failures in a row, {pause - since:.0f} of {pause:.0f} s to wait"
+        return Readiness(wait, dead)
     return Readiness(None, dead)
 
 
@@ -200,9 +197,8 @@ def build_repair_sensor(mart: Mart) -> dg.SensorDefinition:
     )
     def repair(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.SensorResult:
         settings, instance, now = lake.settings, context.instance, time.time()
-        ready = readiness(
-            _runs(instance, mart), partial(is_gone, silent_for=ProcessBeats(settings.postgres).silent_for)
-        )
+        gone = partial(is_gone, silent_for=ProcessBeats(settings.postgres).silent_for)
+        ready = readiness(_runs(instance, mart), gone)
         for run_id in ready.dead:
             mark_failed(instance, run_id, f"marked as failed by repair_{mart.name}: its process is gone")
         wait = ready.wait or streams_first_now(context, settings)

@@ -19,10 +19,6 @@ from shop_streams.postgres import transaction
 VersionsOf = Callable[[Lake, int], Mapping[str, int]]
 
 
-def _rows(table: Table) -> VersionsOf:
-    return lambda lake, snapshot: lake.row_counts(table, snapshot)
-
-
 def newest_commit(table: Table) -> VersionsOf:
     """Versions of a table whose partitions are rewritten: number of rows and time of the last write.
 
@@ -61,7 +57,7 @@ class LakeSource:
         return version
 
     def versions(self, lake: Lake, snapshot: int) -> Mapping[str, int]:
-        return (self.versions_of or _rows(self.table))(lake, snapshot)
+        return self.versions_of(lake, snapshot) if self.versions_of else lake.row_counts(self.table, snapshot)
 
     def read(self, spark: SparkSession, lake: Lake, key: str, snapshot: int) -> DataFrame:
         return self.table.read(spark, lake.settings, snapshot)

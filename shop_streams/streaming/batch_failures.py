@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shop_streams.postgres import short_transaction
+from shop_streams.postgres import run_ddl, short_transaction
 
 DDL = """
 create table if not exists batch_failures (
@@ -39,9 +39,7 @@ class BatchFailures:
 
     def create_tables(self) -> None:
         """Create the tables if they are missing."""
-        with short_transaction(self.dsn) as cursor:
-            cursor.execute("select pg_advisory_xact_lock(hashtext('poisoned_records'))")  # DDL races are errors
-            cursor.execute(DDL)
+        run_ddl(self.dsn, "poisoned_records", DDL)
 
     def count(self, stream: str, batch_id: int) -> int:
         """Count a failure of the batch and return its number of failures in a row."""

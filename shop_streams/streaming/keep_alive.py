@@ -49,7 +49,7 @@ class Decision:
 
     start: bool
     why: str
-    memory: CursorState
+    state: CursorState
     dead_runs: tuple[str, ...] = ()
 
 
@@ -65,7 +65,7 @@ def decide(
     lease: Lease | None,
     unfinished: list[Run],
     last_finished: Run | None,
-    memory: CursorState,
+    state: CursorState,
     ttl: float,
     interval: float = 0.0,
 ) -> Decision:
@@ -74,16 +74,16 @@ def decide(
     A run is dead if it holds no fresh lease and has had enough time to acquire it. A series of failures ends when a run has
     finished a batch and lasted for `sound_seconds`.
     """
-    sound = sound_seconds(memory.failures, interval)
+    sound = sound_seconds(state.failures, interval)
     if lease is not None and lease.lag is not None and lease.ran_for >= sound:
-        memory = CursorState(0, memory.last_failed_run, memory.requests)
+        state = CursorState(0, state.last_failed_run, state.requests)
     if lease is not None and lease.fresh(ttl):
         lag = "unknown" if lease.lag is None else f"{lease.lag} offsets"
         return Decision(
             False,
             f"alive: run {lease.run_id[:8]} holds epoch {lease.epoch} for {lease.held_for:.0f} s, "
             f"beat {lease.beat_age:.1f} s ago (lease {ttl:.0f} s), lag {lag}",
-            memory,
+            state,
         )
     lost = {lease.run_id} if lease is not None and not lease.released else set()
     starting = [run for run in unfinished if run.run_id not in lost and run.age < START_GRACE_SECONDS]
@@ -92,27 +92,27 @@ def decide(
         return Decision(
             False,
             f"starting: run {run.run_id[:8]} is {run.status} since {run.age:.0f} s (grace {START_GRACE_SECONDS:.0f} s)",
-            memory,
+            state,
         )
     dead = tuple(run.run_id for run in unfinished)
     failed_for = None
     if dead:
-        memory = CursorState(memory.failures + 1, dead[0], memory.requests)
+        state = CursorState(state.failures + 1, dead[0], state.requests)
         failed_for = 0.0
     elif last_finished is not None and last_finished.status == dg.DagsterRunStatus.FAILURE.value:
         failed_for = last_finished.ended or 0.0
-        if last_finished.run_id != memory.last_failed_run:
-            memory = CursorState(memory.failures + 1, last_finished.run_id, memory.requests)
-    pause = backoff_seconds(memory.failures)
+        if last_finished.run_id != state.last_failed_run:
+            state = CursorState(state.failures + 1, last_finished.run_id, state.requests)
+    pause = backoff_seconds(state.failures)
     if failed_for is not None and failed_for < pause:
         return Decision(
             False,
-            f"backing off: {memory.failures} failures in a row, {pause - failed_for:.0f} of {pause:.0f} s to wait",
-            memory,
+            f"backing off: {state.failures} failures in a row, {pause - failed_for:.0f} of {pause:.0f} s to wait",
+            state,
             dead,
         )
-    memory = CursorState(memory.failures, memory.last_failed_run, memory.requests + 1)
-    return Decision(True, f"starting: {_state_in_words(lease, ttl)}", memory, dead)
+    state = CursorState(state.failures, state.last_failed_run, state.requests + 1)
+    return Decision(True, f"starting: {_state_in_words(lease, ttl)}", state, dead)
 
 
 def _state_in_words(lease: Lease | None, ttl: float) -> str:
@@ -136,33 +136,25 @@ def stream_state(lease: Lease | None, ttl: float) -> str:
 
 
 def _runs(instance: dg.DagsterInstance, job: str) -> tuple[list[Run], Run | None]:
+    """The unfinished runs of the job, and its newest run if that is finished."""
     now = time.time()
-    unfinished = [
-        Run(
-            record.dagster_run.run_id,
-            record.dagster_run.status.value,
-            now - created_at(instance, record),
-        )
-        for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=UNFINISHED))
-    ]
-    last = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
-    finished = None
-    if last and last[0].dagster_run.is_finished:
-        record = last[0]
-        finished = Run(
-            record.dagster_run.run_id,
-            record.dagster_run.status.value,
-            now - created_at(instance, record),
-            now - (record.end_time or now),
-        )
-    return unfinished, finished
+
+    def run(record: dg.RunRecord) -> Run:
+        ended = now - record.end_time if record.end_time else None
+        found = record.dagster_run
+        return Run(found.run_id, found.status.value, now - created_at(instance, record), ended)
+
+    unfinished = instance.get_run_records(dg.RunsFilter(job_name=job, statuses=UNFINISHED))
+    newest = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
+    finished = run(newest[0]) if newest and newest[0].dagster_run.is_finished else None
+    return [run(record) for record in unfinished], finished
 
 
 def dead_stream(spec: StreamSpec, lease: Lease | None, decision: Decision, ttl: float) -> dg.AssetCheckEvaluation:
     """The failed check `alive` of a stream whose run has died or failed, reported before the next run starts."""
     found = Condition(decision.why, alive=False)
     if lease is not None:
-        ended = replace(lease, failures=decision.memory.failures)
+        ended = replace(lease, failures=decision.state.failures)
         found = condition(ended, ttl, on=True, unread=None)
     return evaluation(alive_key(spec), alive_result(found))
 
@@ -186,12 +178,12 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition) -> dg.SensorDefinition
             return dg.SensorResult(skip_reason=dg.SkipReason(BEING_STOPPED), cursor=context.cursor)
         leases = Leases(settings.postgres)
         lease = leases.read().get(spec.name)
-        memory = CursorState(**json.loads(context.cursor)) if context.cursor else CursorState()
+        state = CursorState(**json.loads(context.cursor)) if context.cursor else CursorState()
         alive = lease is not None and lease.fresh(settings.lease_seconds)
         # While the stream is alive, its runs need not be queried, which is slow.
         unfinished, finished = ([], None) if alive else _runs(context.instance, job.name)
         interval = spec.interval_seconds(settings)
-        decision = decide(lease, unfinished, finished, memory, settings.lease_seconds, interval)
+        decision = decide(lease, unfinished, finished, state, settings.lease_seconds, interval)
         stale = lease if lease is not None and not lease.released and (decision.start or decision.dead_runs) else None
         if stale is not None and not leases.revoke(spec.name, stale.epoch, settings.lease_seconds):
             return dg.SensorResult(skip_reason=dg.SkipReason(f"epoch {stale.epoch} has just beaten again"))
@@ -200,16 +192,16 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition) -> dg.SensorDefinition
         for run_id in decision.dead_runs:
             why = f"marked as failed by {keep_alive_name(spec.name)}: it holds no lease. {decision.why}"
             mark_failed(context.instance, run_id, why)
-        if lease is not None and lease.failures != decision.memory.failures:
-            leases.record_failures(spec.name, decision.memory.failures)
-        if stale is not None or decision.memory.failures > memory.failures:
+        if lease is not None and lease.failures != decision.state.failures:
+            leases.record_failures(spec.name, decision.state.failures)
+        if stale is not None or decision.state.failures > state.failures:
             context.instance.report_runless_asset_event(dead_stream(spec, lease, decision, settings.lease_seconds))
-        cursor = json.dumps(asdict(decision.memory))
+        cursor = json.dumps(asdict(decision.state))
         if not decision.start:
             return dg.SensorResult(skip_reason=dg.SkipReason(decision.why), cursor=cursor)
         context.log.info(decision.why)
         epoch = lease.epoch if lease else 0
-        key = f"{spec.name}:{epoch}:{decision.memory.requests}"
+        key = f"{spec.name}:{epoch}:{decision.state.requests}"
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key)], cursor=cursor)
 
     return keep_alive

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg2
 
 from shop_streams.errors import ShopStreamsError
-from shop_streams.postgres import short_transaction
+from shop_streams.postgres import run_ddl, short_transaction
 
 DDL = """
 create table if not exists stream_leases (
@@ -34,7 +34,10 @@ create table if not exists stream_leases (
     progress    jsonb not null default '{}',
     failures    integer not null default 0,
     problem     text
-)
+);
+alter table stream_leases
+    add column if not exists failures integer not null default 0,
+    add column if not exists problem text
 """
 
 ACQUIRE = """
@@ -117,11 +120,7 @@ class Leases:
 
     def create_table(self) -> None:
         """Create the table if it is missing."""
-        with short_transaction(self.dsn) as cursor:
-            cursor.execute("select pg_advisory_xact_lock(hashtext('stream_leases'))")  # DDL races are errors
-            cursor.execute(DDL)
-            cursor.execute("alter table stream_leases add column if not exists failures integer not null default 0")
-            cursor.execute("alter table stream_leases add column if not exists problem text")
+        run_ddl(self.dsn, "stream_leases", DDL)
 
     @contextmanager
     def hold(self, stream: str, run_id: str, ttl: float, say: Callable[[str], None]) -> Iterator[HeldLease]:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from shop_streams.postgres import short_transaction
+from shop_streams.postgres import run_ddl, short_transaction
 from shop_streams.settings import Settings
 
 DDL = """
@@ -52,9 +52,7 @@ class RestRequest:
 
     def create_table(self) -> None:
         """Create the table if it is missing."""
-        with short_transaction(self.dsn) as cursor:
-            cursor.execute("select pg_advisory_xact_lock(hashtext('rest_requests'))")  # DDL races are errors
-            cursor.execute(DDL)
+        run_ddl(self.dsn, "rest_requests", DDL)
 
     def make(self) -> None:
         """Ask this stack's streams to rest, and its sensors and schedules to start nothing."""

@@ -116,5 +116,5 @@ def test_the_types_that_spark_gets() -> None:
     }
     assert spark_types(ShopEvent)["event_type"] == "string"
     assert (spark_types(ShopEvent)["item_price"], spark_types(ShopEvent)["timestamp"]) == ("bigint", "bigint")
-    with pytest.raises(TypeError, match="no type of Spark"):
+    with pytest.raises(TypeError, match="no Spark type"):
         spark_types(msgspec.defstruct("Odd", [("items", list[int])]))

@@ -60,7 +60,7 @@ def test_a_fix_may_start_from_the_value_that_was_refused_first() -> None:
     again, gone = letter(7, b""), letter(8, b"")
     made = list(make_drafts([again, gone], lambda raw: raw + b"!", validate, {origin_of(again): b"first"}))
     assert [(draft.before, draft.after) for draft in made] == [(b"first", b"first!"), (b"", None)]
-    assert made[1].state() is State.FIX_FAILED and "not kept" in made[1].verdict
+    assert made[1].state() is State.FIX_FAILED and "no longer exists" in made[1].verdict
 
 
 def test_chunks_are_bounded_in_number_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_records_that_retention_took_before_they_were_read_are_told(stack: Stack
     [
         ("A/1", "A/1", None),
         ("A/1", "B/1", "another Kafka cluster: B, not A"),
-        ("A/1", "A/2", "made again: its id is 2, not 1"),
+        ("A/1", "A/2", "created again: its id is 2, not 1"),
         ("A/1", None, "no longer exists"),
     ],
 )

@@ -31,7 +31,7 @@ CASES = {
     "never run": (None, [], None, CursorState(), True, (), "never run"),
     "fresh lease": (lease(1), [Run("run-a", "STARTED", 60)], None, CursorState(), False, (), "beat 1.0 s ago"),
     "fresh lease of a run that somebody marked as failed": (lease(1), [], failed("run-a", 5), CursorState(), False, (), "alive"),
-    "given back after Terminate": (lease(3, released=True), [], Run("run-a", "CANCELED", 9, 3), CursorState(), True, (), "gave back"),
+    "given back after Terminate": (lease(3, released=True), [], Run("run-a", "CANCELED", 9, 3), CursorState(), True, (), "released epoch"),
     "stale, its run still STARTED": (lease(25), [Run("run-a", "STARTED", 90)], None, CursorState(), True, ("run-a",), "stale"),
     "stale, a new run on its way": (lease(25), [Run("run-b", "STARTING", 4)], None, CursorState(), False, (), "STARTING since 4 s"),
     "a run that never took a lease": (None, [Run("run-b", "STARTED", 80)], None, CursorState(), True, ("run-b",), ""),
@@ -46,15 +46,15 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_decision(case: str) -> None:
-    held, unfinished, finished, memory, start, dead, words = CASES[case]
-    decision = decide(held, unfinished, finished, memory, TTL)
+    held, unfinished, finished, state, start, dead, words = CASES[case]
+    decision = decide(held, unfinished, finished, state, TTL)
     assert (decision.start, decision.dead_runs) == (start, dead)
     assert words in decision.why
 
 
 def test_the_same_failed_run_counts_once() -> None:
-    first = decide(lease(5, True), [], failed("run-a", 1), CursorState(), TTL).memory
-    again = decide(lease(5, True), [], failed("run-a", 2), first, TTL).memory
+    first = decide(lease(5, True), [], failed("run-a", 1), CursorState(), TTL).state
+    again = decide(lease(5, True), [], failed("run-a", 2), first, TTL).state
     assert (first.failures, again.failures) == (1, 1)
 
 
@@ -77,24 +77,24 @@ def test_a_series_of_failures_is_over_once_a_run_was_sound(case: str, beat_age: 
     failures, interval, ran_for, lag, then = SERIES[case]
     held = lease(beat_age, released=beat_age > TTL, lag=lag, ran_for=ran_for)
     decision = decide(held, [], failed("x", beat_age), CursorState(failures, "x"), TTL, interval)
-    assert decision.memory.failures == then
+    assert decision.state.failures == then
 
 
 def test_a_stream_that_fails_at_its_second_batch_again_and_again_waits_longer_each_time() -> None:
-    memory, waited = CursorState(), []
+    state, waited = CursorState(), []
     for number in range(7):
         held = lease(1, released=True, lag=0, ran_for=65)
-        memory = decide(held, [], failed(f"run-{number}", 0), memory, TTL, interval=60).memory
-        waited.append(backoff_seconds(memory.failures))
+        state = decide(held, [], failed(f"run-{number}", 0), state, TTL, interval=60).state
+        waited.append(backoff_seconds(state.failures))
     assert waited == [0, 10, 20, 40, 80, 160, 300]
 
 
 def test_every_request_has_a_new_run_key() -> None:
-    memory = CursorState()
+    state = CursorState()
     numbers = []
     for _ in range(3):
-        memory = decide(None, [], None, memory, TTL).memory
-        numbers.append(memory.requests)
+        state = decide(None, [], None, state, TTL).state
+        numbers.append(state.requests)
     assert numbers == [1, 2, 3]
 
 

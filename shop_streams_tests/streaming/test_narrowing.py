@@ -71,21 +71,21 @@ class Tried:
     """`narrow` without Spark, Kafka and PostgreSQL: a batch of `size` records, tried by `attempt`; what it has noted."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, size: int, attempt: Callable[[Sequence[Span]], None]) -> None:
-        self.noted: list[tuple[int, int, str]] = []
-        self.buried: list[tuple[int, int, str]] = []
+        self.recorded: list[tuple[int, int, str]] = []
+        self.letters: list[tuple[int, int, str]] = []
         self.said: list[str] = []
         monkeypatch.setattr(narrowing, "BatchFailures", lambda _dsn: self)
         monkeypatch.setattr(narrowing, "due", lambda *_: PlannedBatch(7, {0: 0}, {0: size}))
         monkeypatch.setattr(narrowing, "read_offsets", lambda _spark, _servers, _topic, spans, _columns: spans)
-        monkeypatch.setattr(narrowing, "_bury", lambda _spec, _settings, found: self.buried.extend(found))
+        monkeypatch.setattr(narrowing, "_write_letters", lambda _spec, _settings, found: self.letters.extend(found))
         sink: Any = SimpleNamespace(attempt=lambda spans, _context: attempt(spans))
         self.spec = replace(INGEST, sink=sink)
 
     def poisoned(self, _stream: str) -> list[tuple[int, int]]:
         return []
 
-    def note(self, _stream: str, found: Sequence[tuple[int, int, str]]) -> None:
-        self.noted.extend(found)
+    def record_poisoned(self, _stream: str, found: Sequence[tuple[int, int, str]]) -> None:
+        self.recorded.extend(found)
 
     def narrow(self) -> int:
         context: Any = SimpleNamespace(settings=Settings(), spark=None, checkpoint="")
@@ -114,13 +114,13 @@ def test_a_batch_goes_on_without_its_culprits_even_if_they_are_all_of_it(
 ) -> None:
     tried = Tried(monkeypatch, size, throwing(DIVIDED, *bad))
     assert tried.narrow() == len(bad)
-    assert [offset for _, offset, _ in tried.noted] == bad and tried.buried == tried.noted
-    assert {reason for _, _, reason in tried.noted} == {"PySparkException: [DIVIDE_BY_ZERO] Division by zero."}
+    assert [offset for _, offset, _ in tried.recorded] == bad and tried.letters == tried.recorded
+    assert {reason for _, _, reason in tried.recorded} == {"PySparkException: [DIVIDE_BY_ZERO] Division by zero."}
 
 
 def test_an_error_of_any_kind_may_be_a_records(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = Tried(monkeypatch, 5, throwing(OverflowError("date value out of range"), 3))
-    assert tried.narrow() == 1 and [offset for _, offset, _ in tried.noted] == [3]
+    assert tried.narrow() == 1 and [offset for _, offset, _ in tried.recorded] == [3]
 
 
 OURS = [
@@ -138,13 +138,13 @@ def test_an_error_of_the_database_or_the_machine_buries_nothing(
     tried = Tried(monkeypatch, 5, throwing(error, *range(5)))
     with pytest.raises(type(error)):
         tried.narrow()
-    assert tried.noted == tried.buried == []
+    assert tried.recorded == tried.letters == []
 
 
 @pytest.mark.parametrize("error", [psycopg2.errors.CheckViolation("odd"), psycopg2.errors.NumericValueOutOfRange("x")])
 def test_an_error_about_a_value_is_its_records(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     tried = Tried(monkeypatch, 5, throwing(error, 2))
-    assert tried.narrow() == 1 and [offset for _, offset, _ in tried.noted] == [2]
+    assert tried.narrow() == 1 and [offset for _, offset, _ in tried.recorded] == [2]
 
 
 AWAY = [
@@ -161,14 +161,14 @@ def test_what_the_surroundings_do_is_blamed_on_no_record(monkeypatch: pytest.Mon
     tried = Tried(monkeypatch, 1000, throwing(PySparkException(text), *range(1000)))
     with pytest.raises(PySparkException):
         tried.narrow()
-    assert tried.noted == tried.buried == []
+    assert tried.recorded == tried.letters == []
 
 
 def test_when_everything_fails_it_is_the_code_and_no_record_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = Tried(monkeypatch, 1000, throwing(DIVIDED, *range(1000)))
     with pytest.raises(NotOneRecord, match="Every part of batch 7 fails"):
         tried.narrow()
-    assert tried.noted == tried.buried == []
+    assert tried.recorded == tried.letters == []
 
 
 def rows(validated: DataFrame) -> DataFrame:

@@ -26,7 +26,7 @@ PROBLEMS = {
     "a newer run took over": (Superseded("a newer one"), False, "Nothing to do"),
     "Spark refuses": (PySparkException("no"), True, "logs/spark.log"),
     "Kafka refuses": (KafkaException("no"), True, "logs/kafka.log"),
-    "ours": (ShopStreamsError("do this"), True, "way out above"),
+    "ours": (ShopStreamsError("do this"), True, "steps in the message"),
     "PostgreSQL away for too long": (DatabaseAway("for 16 s"), True, "logs/postgres.log"),
     "nobody has foreseen": (ZeroDivisionError("a bug"), True, "logs/dagster_code_server.log"),
 }
@@ -50,7 +50,7 @@ def test_a_companion_that_ends_over_postgresql_ends_the_query_too(
     def ended(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(run.StreamRun, "_take", ended)  # like the sidecar, outside of what is waited for
+    monkeypatch.setattr(run.StreamRun, "_keep", ended)  # like the sidecar, outside of what is waited for
     with pytest.raises(dg.Failure) as failure:
         world.execute()
     assert "logs/postgres.log" in str(failure.value.metadata["next_step"].value)
