@@ -1,4 +1,4 @@
-"""Validators of folders and addresses. They accept only what every component (Kafka, supervisord, delta-rs, Dagster) can read."""
+"""Validators of folders and addresses: they accept only what Kafka, supervisord, delta-rs and Dagster can all read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def plain(path: Path) -> Path:
     Raises:
         ValueError: it contains characters that a component can't handle; names them.
     """
-    # Kafka splits its folders at commas. supervisord can't quote the next characters, delta-rs can't quote the last ones.
+    # Kafka splits folders at commas. supervisord can't quote the next characters, delta-rs can't quote the last.
     wrong = sorted({one for one in str(path) if one in ',"\\[]^|' or not one.isprintable()})
     # delta-rs decodes `%41` to `A` and opens another folder.
     wrong += re.findall("%[0-9A-Fa-f]{2}", str(path))

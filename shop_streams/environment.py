@@ -28,10 +28,10 @@ FOREIGN_SPARK = (
     "SPARK_REMOTE", "SPARK_HOME", "SPARK_CONF_DIR", "SPARK_DIST_CLASSPATH", "SPARK_SUBMIT_OPTS", "SPARK_LOCAL_DIRS",
     "SPARK_DAEMON_JAVA_OPTS", "PYSPARK_SUBMIT_ARGS", "PYSPARK_DRIVER_PYTHON", "HADOOP_CONF_DIR", "YARN_CONF_DIR", "HADOOP_HOME",
 )  # fmt: skip
-# Java options for one or two cores. SerialGC needs no threads beside the work. The optimizing compiler (C2) compiles a method after
-# 40 times as many calls as usual: code that processes records gets there within a second, code that only starts Spark does not.
-# A restart of Spark with four streams then costs 6 core-seconds of C2 instead of 19, and `aggregate` stays as fast
-# (`make bench ARGS="restart aggregate"`). Without C2, Spark ingests less than half.
+# Java options for one or two cores. SerialGC needs no threads beside the work. The optimizing compiler (C2) compiles a
+# method after 40 times as many calls as usual: code that processes records gets there within a second, code that only
+# starts Spark does not. A restart of Spark with four streams then costs 6 core-seconds of C2 instead of 19, and
+# `aggregate` stays as fast (`make bench ARGS="restart aggregate"`). Without C2, Spark ingests less than half.
 SMALL_MACHINE = (
     "-XX:+UseSerialGC -XX:+IgnoreUnrecognizedVMOptions -XX:Tier4InvocationThreshold=200000"
     " -XX:Tier4MinInvocationThreshold=24000 -XX:Tier4CompileThreshold=600000 -XX:Tier4BackEdgeThreshold=1600000"

@@ -220,7 +220,7 @@ def _read(consumer: Consumer, topic: str, ranges: Mapping[int, tuple[int, int]])
                 del left[partition]
         if left and time.monotonic() - last_message > SILENCE_SECONDS:
             raise TopicSilent(
-                f"Kafka sent no record of topic {topic} for {SILENCE_SECONDS:.0f} s. `shop-streams status` tells whether it is up."
+                f"Kafka sent no record of topic {topic} for {SILENCE_SECONDS:.0f} s. See `shop-streams status`."
             )
 
 

@@ -75,8 +75,8 @@ def end_process(host: str, pid: int, there_at: float) -> bool:
 def is_gone(process: str, silent_for: Callable[[str], float | None]) -> bool:
     """Whether a process, as `this_process` names it, has ended.
 
-    A process on another host counts as ended after `DEAD_AFTER_SECONDS` without a beat. One without any beat does not: Dagster's
-    run monitoring ends it.
+    A process on another host counts as ended after `DEAD_AFTER_SECONDS` without a beat. A process that has never beaten
+    is left to Dagster's run monitoring.
     """
     host, pid, began = process.rsplit(":", 2)
     if host != socket.gethostname():

@@ -157,7 +157,7 @@ class Settings(BaseSettings):
 
     @property
     def checkpoints(self) -> str:
-        """Root of the streams' checkpoints. It is in the lake, so that tables and checkpoints are moved and deleted together."""
+        """Root of the streams' checkpoints, in the lake, so that tables and checkpoints are moved and deleted together."""
         return f"{self.lake}/_checkpoints"
 
     @property

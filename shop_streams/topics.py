@@ -91,7 +91,7 @@ def _give_broker_time(client: AdminClient, existing: list[Topic]) -> None:
 
 
 def broker_time_problem(topic: str, found: dict[str, str], servers: str) -> str | None:
-    """What is wrong with a topic that keeps the producer's time, with the command that changes it; None if it keeps the broker's."""
+    """The problem of a topic that keeps the producer's time, with the command that changes it; otherwise None."""
     kind = found.get("message.timestamp.type")
     if kind == "LogAppendTime":
         return None

@@ -60,7 +60,7 @@ def maintain(uri: str, partition_column: str, closed: Sequence[str], readers_hou
 
 
 def expire(uri: str, time_column: str, days: int, condition: str) -> int:
-    """Delete rows older than `days` for which `condition` (SQL) holds, and return their number. `maintain` deletes their files."""
+    """Delete rows older than `days` for which `condition` (SQL) holds; return their number. `maintain` removes the files."""
     table = reader.open_table(uri)
     if table is None:
         return 0

@@ -45,7 +45,7 @@ ORIGIN_COLUMNS = (
 class Table:
     """A Delta table at `path` in the lake.
 
-    `rows_are` says what one row is. `identity` is the column that identifies an event, to find repeated ones; "" if there is none.
+    `rows_are` says what one row is. `identity` is the column that identifies repeated events; "" if there is none.
     """
 
     path: str

@@ -3,9 +3,9 @@
 spec.py      Mart, Source, and how long a partition waits
 version.py   the version of a partition: how it is computed
 sources.py   sources: a lake table, PostgreSQL
-factory.py   the asset, the job, and all definitions of a mart
-repair.py    the sensor: what differs, whether a run may be asked for, and which
-history.py   what Dagster's event log knows of the partitions
+factory.py   the asset, the job and all definitions of a mart
+repair.py    the sensor: which partitions differ, whether a run may be requested, and the request
+history.py   facts about partitions from Dagster's event log
 serve.py     a mart's copy in PostgreSQL
 metadata.py  metadata of a materialization
 failures.py  failures in a row of each partition

@@ -25,9 +25,9 @@ class PartitionsFailed(dg.Failure):
 
 
 class Also(dg.Config):
-    """Partitions beside the run's own."""
+    """Partitions in addition to the partitions of the run."""
 
-    also: list[str] = Field(default=[], description="Keys of more partitions to compute, with any gaps between them.")
+    also: list[str] = Field(default=[], description="Keys of more partitions to compute; they need not be contiguous.")
 
 
 def compute(
@@ -116,6 +116,6 @@ def build_mart(mart: Mart, owners: Sequence[str]) -> dg.Definitions:
     job = dg.define_asset_job(
         mart.name,
         selection=[asset_key(mart.table)],
-        description=f"Computes partitions of {mart.table.path}: a range, and those that `also` lists.",
+        description=f"Computes partitions of {mart.table.path}: a range, and the list `also`.",
     )
     return dg.Definitions(assets=[build_asset(mart, owners)], jobs=[job], sensors=[build_repair_sensor(mart)])

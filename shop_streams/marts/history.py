@@ -1,4 +1,4 @@
-"""What Dagster's event log knows of a mart's partitions, and its Delta log does not."""
+"""Facts about a mart's partitions that only Dagster's event log has."""
 
 from collections.abc import Set
 
@@ -12,7 +12,7 @@ WRITES_LOOKED_AT = 1000
 
 
 def computed_empty(instance: dg.DagsterInstance, mart: Mart, keys: Set[str]) -> dict[str, int]:
-    """Those of `keys` that were computed and have no row, such as a window of nothing but repeats: the version of each.
+    """Partition -> version, for the `keys` that were computed and have no row (only repeated events, for example).
 
     An empty partition has no Delta file, so its version comes from Dagster's event log.
     """
@@ -21,14 +21,16 @@ def computed_empty(instance: dg.DagsterInstance, mart: Mart, keys: Set[str]) -> 
         wanted = dg.AssetRecordsFilter(asset_key(mart.table), asset_partitions=[key])
         for record in instance.fetch_materializations(wanted, limit=1).records:
             metadata = record.asset_materialization.metadata if record.asset_materialization else {}
-            version = metadata.get(VERSION) or metadata.get(VERSION_COLUMN)  # an earlier commit recorded rows alone
+            version = metadata.get(VERSION) or metadata.get(
+                VERSION_COLUMN
+            )  # earlier versions recorded the number of rows only
             if version is not None and metadata[ROW_COUNT].value == 0:
                 found[key] = int(str(version.value))
     return found
 
 
 def recent_writes(instance: dg.DagsterInstance, mart: Mart, since: float) -> dict[str, list[float]]:
-    """When each partition was computed since `since`, epoch seconds, out of Dagster's event log."""
+    """Partition -> times of its computations after `since`, epoch seconds."""
     found: dict[str, list[float]] = {}
     wanted = dg.AssetRecordsFilter(asset_key(mart.table), after_timestamp=since)
     for record in instance.fetch_materializations(wanted, limit=WRITES_LOOKED_AT).records:

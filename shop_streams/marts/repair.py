@@ -24,7 +24,7 @@ from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.priority import streams_first_now
 
 TICK_SECONDS = 15
-MAX_RUNTIME_SECONDS = 3600  # Dagster's monitoring ends a mart's run after this, should nobody else notice that it hangs
+MAX_RUNTIME_SECONDS = 3600  # Dagster's run monitoring ends a mart's run after this
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 # Dagster's UI hides tags with this prefix. Visible, they made each row of the list of runs four lines high.
@@ -160,10 +160,10 @@ def _runs(instance: dg.DagsterInstance, mart: Mart) -> list[MartRun]:
 
 
 def request(mart: Mart, due: Sequence[str]) -> dg.RunRequest:
-    """One run for whatever is due, in order: it is a run for the first unbroken range, and the others are in its config.
+    """One run for all due partitions (ascending): its range is the first contiguous one, its config lists the others.
 
-    A run for a range with gaps would have Dagster plan each partition between, and show it as failed when the run fails. Without
-    any partition Dagster can't map the run to the partitions of the source.
+    With a range over gaps, Dagster would plan the partitions in the gaps too, and show them as failed if the run fails. Without
+    a range, Dagster could not map the run to the source's partitions.
     """
     first = mart.partitions.subset_with_partition_keys(due).get_partition_key_ranges(mart.partitions)[0]
     also = list(due[due.index(first.end) + 1 :])

@@ -36,8 +36,8 @@ def newest_commit(table: Table) -> VersionsOf:
 class LakeSource:
     """A lake table. `read` returns all rows at one version of the table.
 
-    `versions_of`: (lake, version of the table) -> version of each partition of the mart. By default, a partition's version is its
-    number of rows. This is right for a table that only grows and has the same partitions as the mart.
+    `versions_of`: (lake, version of the table) -> version of each partition of the mart. By default, a partition's version
+    is its number of rows. This is right for a table that only grows and has the same partitions as the mart.
     """
 
     table: Table

@@ -1,7 +1,7 @@
 """The accounting of a topic: each record is exactly one row or one dead letter, or it is in flight.
 
 Offsets are compared first, without reading the topic: if every offset arrived, every record arrived. For offsets that did
-not arrive, the topic is read, because not every offset holds a record (transaction markers, aborted, compacted or expired records).
+not arrive, the topic is read, because some offsets hold no record: transaction markers, aborted and compacted records.
 """
 
 from __future__ import annotations
@@ -92,14 +92,14 @@ class Arrivals:
 
     @property
     def gaps(self) -> list[tuple[int, int]]:
-        """Offset ranges [first, end) to search for records that did not arrive; without those in flight if they are too many."""
+        """Offset ranges [first, end) to search for missing records; without the offsets in flight if they are many."""
         empty = np.flatnonzero((self.rows == 0) & (self.letters == 0)) + self.low
         if np.count_nonzero(empty >= self.reached) > COUNTED_IN_FLIGHT:
             empty = empty[empty < self.reached]
         return merged(empty)
 
     def account(self, partition: int, held: Iterable[int], stable: int) -> PartitionAccount:
-        """The account. `held`: the offsets in the gaps that hold a record. Offsets from `stable` on are in open transactions."""
+        """The account. `held`: offsets in the gaps that hold a record. From `stable` on, transactions are open."""
         offsets = np.fromiter(held, np.int64)
         arrived = (self.rows > 0) | (self.letters > 0)
         absent = offsets[~arrived[offsets - self.low]]
@@ -192,8 +192,8 @@ def recent_account(spec: StreamSpec, settings: Settings) -> TopicAccount:
 def arrivals(low: int, high: int, rows: np.ndarray, letters: np.ndarray, committed: int | None) -> Arrivals:
     """`Arrivals` from the counts of each offset of [low, high).
 
-    Offsets from `committed` on may belong to a batch that is being written. If `committed` is None, the stream has read up to the
-    last offset that arrived.
+    Offsets from `committed` on may belong to a batch that is being written. If `committed` is None, the last offset that
+    arrived shows how far the stream has read.
     """
     if committed is None:
         last = np.flatnonzero((rows > 0) | (letters > 0))

@@ -211,9 +211,9 @@ def build_checks(spec: StreamSpec) -> list[dg.AssetChecksDefinition]:
 
 
 def evaluation(key: dg.AssetCheckKey, result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """The result as an event, for who logs it outside of a check's own run.
+    """The result as an event, to log it outside a run of the check.
 
-    With its time: of a run's results Dagster shows the time of the first one.
+    It has the time of the evaluation, because Dagster shows the time of a run's first result.
     """
     return dg.AssetCheckEvaluation(
         asset_key=key.asset_key,

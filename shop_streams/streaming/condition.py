@@ -18,7 +18,7 @@ CAUSE_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class Unread:
-    """What a stream has not committed: the number of offsets in its topic, and the oldest record's age in seconds (broker's time).
+    """What a stream has not committed: the number of offsets, and the age of the oldest record in seconds (broker's time).
 
     `lost` is the number of uncommitted offsets that retention has deleted.
     """

@@ -92,20 +92,17 @@ class Reporter:
         table = self.spec.sink.table
         return reader.row_counts(table.uri(self.settings), table.partition_by[0]) if table else {}
 
-    def events(self, sample: BatchProgress | None, lag: int | None) -> list[dg.AssetMaterialization]:
-        """One report: of the stream itself also when nothing has arrived, of its output only what has grown since the last."""
-        new = sample is not None and sample.batch_id != self.last_batch
+    def events(self, progress: BatchProgress | None, lag: int | None) -> list[dg.AssetMaterialization]:
+        """One report: always of the stream's asset, and of output partitions that grew since the last report."""
+        new = progress is not None and progress.batch_id != self.last_batch
         numbers: dict[str, Any] = {} if lag is None else {"consumer_lag": lag}
-        if sample is not None and new:
-            numbers |= sample.speed()
+        if progress is not None and new:
+            numbers |= progress.speed()
         elif not lag:
             numbers |= {"input_rows_per_second": 0.0, "processed_rows_per_second": 0.0, "batch_rows": 0}
         letters = reader.row_counts(DEAD_LETTERS.uri(self.settings), "domain")
-        numbers |= {
-            "dead_letters": letters.get(self.spec.domain, 0),
-            "run": dg.MetadataValue.dagster_run(self.run_id),
-        }
-        # The output is partitioned by event time, and the UI plots it so; the stream's own asset is plotted over time.
+        run = dg.MetadataValue.dagster_run(self.run_id)
+        numbers |= {"dead_letters": letters.get(self.spec.domain, 0), "run": run}
         stream = dg.AssetMaterialization(stream_key(self.spec), metadata=numbers)
         return [stream, *(self._of_output(progress) if progress is not None and new else []), *self._of_sidecar()]
 

@@ -160,7 +160,7 @@ class StreamRun:
             time.sleep(settings.beat_seconds)
 
     def _keep(self, look: Look) -> BatchProgress | None:
-        """Store the query's newest progress and return it; None before the first batch. Raises the error of a query that ended."""
+        """Store the query's newest progress and return it (None before the first batch); raise the error of an ended query."""
         if look.ended is not None:
             probe_spark(self._settings)
             self._require_topic()  # its message is clearer than Spark's for a deleted topic

@@ -89,8 +89,8 @@ class BatchWriter:
     def write(self, records: DataFrame, batch_id: int) -> None:
         """Write one batch: rows first, then its dead letters if the same pass counted any.
 
-        Both writes carry (writer_id, batch_id), so a repeated batch changes nothing. With the observation, Spark validates every
-        record once, not once for the filter and once for the rows.
+        Both writes carry (writer_id, batch_id), so a repeated batch changes nothing. With the observation, Spark validates
+        every record once, not once for the filter and once for the rows.
         """
         seen = Observation(f"batch_{batch_id}")
         validated = self.validate(records, self.first_day)

@@ -37,8 +37,8 @@ class StallWatch:
     ) -> float:
         """Seconds since the query last made progress or had nothing to do.
 
-        `batch_id` and `end_offsets` (by partition) are those of the last reported batch. `waiting` is the number of records that
-        are not committed; None while Kafka does not answer, which counts as waiting.
+        `batch_id` and `end_offsets` (by partition) are those of the last reported batch. `waiting` is the number of
+        uncommitted records; None while Kafka does not answer, which counts as waiting.
         """
         committed = (batch_id, dict(end_offsets))
         if committed != self._committed or (waiting == 0 and not in_batch):
