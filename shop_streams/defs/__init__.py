@@ -1,1 +1,1 @@
-"""What Dagster shows: one folder for each domain, each with the same file names, and `platform` for what concerns them all."""
+"""Dagster's definitions: one folder for each domain, with the same file names, and `platform` for jobs and assets of all domains."""

@@ -1,4 +1,4 @@
-"""The domains of the shop. A new one adds its line here, and nothing else outside its own folder."""
+"""The domains of the shop. A new domain is added here; all its other code is in its folder."""
 
 from __future__ import annotations
 

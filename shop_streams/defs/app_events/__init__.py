@@ -1,1 +1,1 @@
-"""Product events from the collector: stored, and enriched by the window."""
+"""Product events from the collector: stored, and enriched in 3-hour windows."""

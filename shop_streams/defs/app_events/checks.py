@@ -1,4 +1,4 @@
-"""What must hold of the enriched events."""
+"""The checks of the enriched events."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from shop_streams.streaming.accounting import REPEAT_HORIZON
 
 
 def events_once(events: pa.Table) -> dict[str, int]:
-    """Rows that each window must have, out of all events (event_id, event_time).
+    """The number of rows that each window must have, computed from all events (event_id, event_time).
 
-    An event counts unless the same event_id has come before it, on the same day or one of the 7 days before.
+    An event counts unless the same event_id came before it, on the same day or one of the 7 days before.
     """
     ordered = events.sort_by([("event_id", "ascending"), ("event_time", "ascending")]).combine_chunks()
     ids, times = ordered["event_id"], ordered["event_time"]
@@ -33,7 +33,7 @@ def events_once(events: pa.Table) -> dict[str, int]:
 
 
 def wrong_windows(expected: Mapping[str, int], rows: Mapping[str, int], up_to_date: set[str]) -> list[str]:
-    """Windows that are up to date and have another number of rows than expected, in words."""
+    """A text for each up-to-date window whose number of rows is not the expected one."""
     return [
         f"window {window}: {rows.get(window, 0)} rows, {expected.get(window, 0)} distinct events"
         for window in sorted(up_to_date)
@@ -44,7 +44,7 @@ def wrong_windows(expected: Mapping[str, int], rows: Mapping[str, int], up_to_da
 @dg.asset_check(
     asset=asset_key(ENRICHED),
     name="rows_in_equal_rows_out",
-    description="Each computed window holds as many rows as its source has distinct event_ids first seen in it.",
+    description="Each computed window has as many rows as there are distinct event_ids that first came in this window.",
 )
 def rows_in_equal_rows_out(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     computed = lake.version(ENRICHED)
@@ -54,7 +54,7 @@ def rows_in_equal_rows_out(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
         versions = MART.versions(lake, snapshot)
     except SourceMissing as error:
         return dg.AssetCheckResult(passed=True, description=str(error))
-    # A window that is out of date is the repair sensor's affair, not an error of the computation.
+    # A window that is out of date waits for the repair sensor. It is not an error.
     up_to_date = {window for window, version in recorded.items() if versions.get(window) == version}
     expected = events_once(lake.scan(EVENTS, ["event_id", "event_time"], version=snapshot))
     wrong = wrong_windows(expected, rows, up_to_date)
@@ -65,7 +65,7 @@ def rows_in_equal_rows_out(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset=asset_key(ENRICHED), name="no_null_user", description="No row without a user_id.")
+@dg.asset_check(asset=asset_key(ENRICHED), name="no_null_user", description="Each row has a user_id.")
 def no_null_user(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     table = lake.scan(ENRICHED, ["user_id"])
     nulls = table["user_id"].null_count if table.num_columns else 0

@@ -24,7 +24,7 @@ DAY = timedelta(days=1)
 
 
 def partition_rows(events: DataFrame, key: str, _settings: Settings) -> DataFrame:
-    """The rows of one window, without the repeats of the events of 7 days before."""
+    """The rows of one window: each event_id once, and none that came in the 7 days before."""
     start, end = windows.time_window_for_partition_key(key)
     days = F.col("event_date").between((start - REPEAT_HORIZON).date(), start.date())
     window = events.where(F.col("event_date") == start.date()).where(
@@ -35,14 +35,15 @@ def partition_rows(events: DataFrame, key: str, _settings: Settings) -> DataFram
 
 
 def day_of(window: str) -> str:
-    """The day that a window lies in, out of its key."""
+    """The day in a window's key."""
     return window[: len("2026-01-01")]
 
 
 def window_rows(lake: Lake, snapshot: int, days: Mapping[str, int], recorded: Mapping[str, int]) -> dict[str, int]:
-    """Rows of each window of the events, repeats included, at a version of the table.
+    """The number of events in each window at a version of the table, repeats included.
 
-    Only days whose rows (`days`, by the Delta log) are not all covered by computed windows (`recorded` versions) are read.
+    A day is read only if its number of rows (`days`, from the Delta log) is not the sum of its computed windows (`recorded`
+    source versions).
     """
     covered: Counter[str] = Counter()
     for window, version in recorded.items():
@@ -59,10 +60,10 @@ def window_rows(lake: Lake, snapshot: int, days: Mapping[str, int], recorded: Ma
 
 
 def window_versions(rows: Mapping[str, int], days: Mapping[str, int], recorded: Mapping[str, int]) -> dict[str, int]:
-    """The version of each window: its rows, and the number of rows of 7 days before, which may make repeats of them.
+    """The source version of each window: its number of rows, and a checksum of the number of rows in the 7 days before.
 
-    An earlier version of this code recorded a window's rows alone: such a window stays until its own rows change. The
-    checksum's 1 tells its versions from ours.
+    The earlier rows decide which of the window's rows are repeats. An earlier version of this code recorded the number of
+    rows alone: a window with that version stays valid until its own rows change. The 1 makes the checksum differ from that.
     """
     versions, same_day = {}, Counter[str]()
     for window, count in sorted(rows.items()):

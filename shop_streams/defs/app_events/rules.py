@@ -1,4 +1,4 @@
-"""What a product event must be: as a body of `POST /track`, and as the record that the collector makes of it."""
+"""The rules of product events: as a body of `POST /track`, and as the record that the collector writes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from shop_streams.rules import Int32, Rules, Text, Times, Uuid, check_time, microseconds
 
-COLLECTED_SINCE = date(2025, 1, 1)  # event times are the collector's own: none is older than the project
+COLLECTED_SINCE = date(2025, 1, 1)  # the collector sets the event time: none is older than the project
 _SINCE = microseconds(datetime(COLLECTED_SINCE.year, COLLECTED_SINCE.month, COLLECTED_SINCE.day))
 
 
@@ -36,7 +36,7 @@ class StoredEvent(msgspec.Struct):
 
 
 def check_event_time(moment: datetime, times: Times) -> str | None:
-    """The collector's own time; another producer's may be anything."""
+    """The collector sets this time, but another producer may write any time."""
     if times.first <= microseconds(moment) < _SINCE:
         return f"is before {COLLECTED_SINCE}, when there was no collector"
     return check_time(microseconds(moment), times)

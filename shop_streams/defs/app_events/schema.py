@@ -8,7 +8,11 @@ from shop_streams.topics import APPEND_TIME, Topic
 EVENTS = Table(
     path="app_events/events",
     columns=(
-        Column("event_id", "string", "the client's, or one that the collector made"),
+        Column(
+            "event_id",
+            "string",
+            "the client's UUID, or one that the collector made; the origin of a record without one",
+        ),
         Column("event_time", "timestamp", "when the collector received it, UTC"),
         Column("user_id", "int", "the user who did it"),
         Column("app_name", "string", "the application that sent it"),
@@ -19,15 +23,15 @@ EVENTS = Table(
         *ORIGIN_COLUMNS,
     ),
     partition_by=("event_date",),
-    rows_are="One row is one product event as the collector accepted it. A client's retry may repeat an event_id; "
-    "whatever is computed from here counts it once.",
+    rows_are="One row is one product event as the collector accepted it. A client's retry may repeat an event_id; the mart "
+    "counts it once.",
     identity="event_id",
 )
 
 ENRICHED = Table(
     path="app_events/enriched_events",
     columns=(
-        Column("event_id", "string", "the client's, or one that the collector made; each is here once"),
+        Column("event_id", "string", "as in the source; each event_id has one row"),
         Column("event_time", "timestamp", "when the collector received it, UTC"),
         Column("user_id", "int", "the user who did it"),
         Column("app_name", "string", "the application that sent it"),
@@ -40,8 +44,8 @@ ENRICHED = Table(
         Column(
             "source_rows",
             "bigint",
-            "the version that the window was computed from: its rows in the source, repeats included, and a checksum of what "
-            "else was read",
+            "the source version that the window was computed from: its number of source rows, repeats included, and a checksum "
+            "of the other inputs",
         ),
     ),
     partition_by=("window",),

@@ -40,7 +40,7 @@ def without_repeats(events: DataFrame, earlier: DataFrame) -> DataFrame:
 def enrich(events: DataFrame) -> DataFrame:
     """Add `u_count`, the user's events, and `u_mp_ea`, the user's most frequent action, over all of `events`.
 
-    Null actions don't compete; ties go to the alphabetically first; null when the user had no action at all.
+    Null actions don't count. Of equally frequent actions the alphabetically first wins. Null if the user has no action.
     """
     by_user = Window.partitionBy("user_id")
     actions = events.where(F.col("event_action").isNotNull()).groupBy("user_id", "event_action").count()

@@ -1,1 +1,1 @@
-"""What concerns every domain: accounts, dead letters, maintenance of tables, the schedules of checks."""
+"""Jobs and assets of all domains: accounts, dead letters, reports, maintenance of tables, and the schedule of checks."""

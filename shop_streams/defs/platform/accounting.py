@@ -1,4 +1,4 @@
-"""The accounting of each topic, hour by hour: what was accepted, and where all of it is now."""
+"""The hourly account of each topic: how many records it holds, and how many of them are rows, dead letters or in flight."""
 
 import time
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ from shop_streams.topics import VIA_COLLECTOR
 LOOK_BACK_HOURS = 24
 FIRST_DAY = max(get_settings().first_day, date(2026, 1, 1))  # no topic is older than the project
 
-# By the broker's time; `end_offset=1`: the running hour exists too.
+# Hours of the broker's time. `end_offset=1` includes the running hour.
 topic_hours = dg.HourlyPartitionsDefinition(start_date=f"{FIRST_DAY}-00:00", end_offset=1)
 
 
 def hour_account(spec: StreamSpec, settings: Settings, ranges: Ranges) -> dict[str, Any]:
-    """The numbers of the offsets in `ranges`, as metadata of the UI; `exact` says that they add up."""
+    """The account of the offset ranges, as asset metadata; `exact` is true when the numbers add up."""
     account = topic_account(spec, settings, ranges)
     assert spec.sink.table is not None
     return {
@@ -38,12 +38,12 @@ def hour_account(spec: StreamSpec, settings: Settings, ranges: Ranges) -> dict[s
 
 
 def hour_ranges(spec: StreamSpec, settings: Settings, hours: Sequence[str]) -> dict[str, Ranges]:
-    """The offsets that each hour, by the broker's times of the records, holds in each partition."""
+    """For each hour, the offset ranges of the records that the broker received in it, by partition number."""
     windows = [topic_hours.time_window_for_partition_key(hour) for hour in hours]
     moments = [moment.timestamp() for window in windows for moment in (window.start, window.end)]
-    marks = offsets_at(settings.kafka, spec.topic.name, moments)
+    offsets = offsets_at(settings.kafka, spec.topic.name, moments)
     return {
-        hour: {number: (first, marks[2 * index + 1][number]) for number, first in marks[2 * index].items()}
+        hour: {number: (first, offsets[2 * index + 1][number]) for number, first in offsets[2 * index].items()}
         for index, hour in enumerate(hours)
     }
 
@@ -61,7 +61,7 @@ def build_accounting(spec: StreamSpec) -> dg.AssetsDefinition:
         kinds={"kafka", "deltalake"},
         owners=["team:data-platform"],
         description=f"One row of the plots is one hour of the topic {spec.topic.name}: records = rows + dead letters + in flight. "
-        "Duplicates are rows whose event had arrived before; they count once in what is computed.",
+        "Duplicates are rows whose event_id had arrived before; marts count them once.",
         check_specs=[
             dg.AssetCheckSpec("sum_is_exact", asset=key, description="records = rows + dead letters + in flight")
         ],
@@ -87,7 +87,7 @@ def build_accounting(spec: StreamSpec) -> dg.AssetsDefinition:
 accounts_job = dg.define_asset_job(
     "account_topics",
     selection=[accounting_key(spec.topic) for spec in LAKE_STREAMS],
-    description="Accounts for hours of all topics, in one run: a process for each topic would take what the streams need.",
+    description="Computes the hourly accounts of all topics in one run. A process for each topic would take CPU time from the streams.",
 )
 
 
@@ -96,7 +96,7 @@ accounts_job = dg.define_asset_job(
     job=accounts_job,
     cron_schedule="5,15,25,35,45,55 * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description=f"Accounts for the running hour, and for those of the last {LOOK_BACK_HOURS} that are new or had something in flight.",
+    description=f"Computes the account of the running hour, and of each of the last {LOOK_BACK_HOURS} hours that has no final account yet.",
 )
 def account_topics(context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]) -> Any:
     wait = streams_first_now(context, settings)
@@ -119,7 +119,7 @@ def account_topics(context: dg.ScheduleEvaluationContext, settings: dg.ResourceP
 
 
 def settled(instance: dg.DagsterInstance, key: dg.AssetKey, hours: set[str]) -> set[str]:
-    """Those of `hours` whose last account was made after their end, exact, with nothing in flight: they can't change any more."""
+    """The hours that have a final account: made after the hour's end, exact, with nothing in flight."""
     if not hours:
         return set()
     records = instance.fetch_materializations(

@@ -10,7 +10,7 @@ from shop_streams.streaming.spec import accounting_key
 
 all_checks_job = dg.define_asset_job(
     "all_checks",
-    # The accounts have a check of their own, which runs with each of their hours.
+    # `sum_is_exact` runs with each account.
     selection=dg.AssetSelection.all_asset_checks()
     - dg.AssetSelection.checks_for_assets(*[accounting_key(spec.topic) for spec in LAKE_STREAMS]),
     description="Runs every check of every table: accounting, lag, parity, rows in = rows out.",
@@ -21,18 +21,15 @@ all_checks_job = dg.define_asset_job(
     name="all_checks_every_quarter_hour",
     job=all_checks_job,
     cron_schedule="*/15 * * * *",
-    description="Runs every check of every table, each quarter of an hour, but for those that a running stream evaluates itself.",
+    description="Runs all checks every 15 minutes, except those that a running stream evaluates itself.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def all_checks_schedule(context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]) -> dg.RunRequest:
     leases = Leases(settings.postgres).read()
     running = [spec for spec in STREAMS if spec.name in leases and leases[spec.name].fresh(settings.lease_seconds)]
-    theirs = {check.key for spec in running for check in stream_checks(spec)}
+    by_streams = {check.key for spec in running for check in stream_checks(spec)}
     graph = context.repository_def.asset_graph
-    return dg.RunRequest(asset_check_keys=sorted(all_checks_job.selection.resolve_checks(graph) - theirs))
+    return dg.RunRequest(asset_check_keys=sorted(all_checks_job.selection.resolve_checks(graph) - by_streams))
 
 
-definitions = dg.Definitions(
-    jobs=[all_checks_job],
-    schedules=[all_checks_schedule],
-)
+definitions = dg.Definitions(jobs=[all_checks_job], schedules=[all_checks_schedule])

@@ -1,4 +1,4 @@
-"""The dead letters in the graph, and the job that sends them again."""
+"""The asset of the dead letters, and the job that replays them."""
 
 from enum import Enum
 from typing import Any
@@ -34,28 +34,28 @@ dead_letters = dg.AssetSpec(
 
 
 class ReplayConfig(dg.Config):
-    """Which dead letters to send again, and how to mend them. A dry run, unless told otherwise."""
+    """Which dead letters to replay, and how to fix them. The default is a dry run."""
 
     domain: Domain = Field(default=Domain[EVERY], description="only letters of this domain")
     reason: str = Field(default="", description="only letters whose reason contains this text; empty: any reason")
     places: list[str] = Field(
         default=[], description="only the letters with these origins, topic:partition:offset; empty: all open ones"
     )
-    fix: Fix = Field(default=Fix.as_is, description=f"how a value is mended before it is sent. {DESCRIPTIONS}")
+    fix: Fix = Field(default=Fix.as_is, description=f"how each value is fixed before it is sent. {DESCRIPTIONS}")
     from_origin: bool = Field(
         default=False,
-        description="start from the value that was refused first, not from what an earlier replay made of it",
+        description="fix the value that was refused first, not the result of an earlier fix",
     )
     dry_run: bool = Field(
         default=True, description="send nothing; show each value before and after the fix, and the rules' verdict"
     )
     send_refused: bool = Field(
-        default=False, description="also send what the rules would refuse again, empty values among them"
+        default=False, description="also send values that the rules would refuse again, and empty values"
     )
 
 
 @dg.op(
-    description="Mends dead letters, lets the rules of their domain validate the result, and sends what is good to its topic "
+    description="Fixes dead letters, validates the results with the rules of their domain, and sends the valid ones to their topics "
     "again, each letter once."
 )
 def replay_open_dead_letters(
@@ -76,7 +76,7 @@ def replay_open_dead_letters(
     not_sent = sum(result.state not in DONE for result in results)
     metadata: dict[str, Any] = {"summary": told, "dry_run": config.dry_run, "not_sent": not_sent} | _table(results)
     if not_sent and not config.dry_run:
-        raise dg.Failure(f"{told}. The table says why, letter by letter.", metadata=metadata, allow_retries=False)
+        raise dg.Failure(f"{told}. The table says why for each letter.", metadata=metadata, allow_retries=False)
     context.add_output_metadata(metadata)
 
 
@@ -84,15 +84,15 @@ def _table(results: list[Result]) -> dict[str, dg.MetadataValue]:
     rows = []
     for result in results[:SHOWN]:
         before, after = plain_pair(result.draft.before, result.draft.after, VALUE_WIDTH)
-        cells = {"place": result.draft.origin, "before": before, "after": after, "state": result.state.value}
+        cells = {"origin": result.draft.origin, "before": before, "after": after, "state": result.state.value}
         rows.append(dg.TableRecord({**cells, "verdict": plain(result.detail or result.draft.verdict, REASON_WIDTH)}))
     return {"dead_letters": dg.MetadataValue.table(rows)} if rows else {}
 
 
 @dg.job(
-    description="Replays what was refused: pick a domain, a reason or origins, and a fix; look at the dry run; then launch it "
-    "again without dry_run.",
-    # The launchpad begins with this, for a person to fill in.
+    description="Replays dead letters: choose a domain, a reason or origins, and a fix; look at the dry run; then launch again "
+    "without dry_run.",
+    # The launchpad shows this configuration.
     config=dg.RunConfig({"replay_open_dead_letters": ReplayConfig()}),
 )
 def replay_dead_letters() -> None:

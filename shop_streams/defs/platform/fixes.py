@@ -1,6 +1,6 @@
-"""The named fixes of dead letters: from one value to the mended one, in Python, since no shell belongs behind a web page.
+"""The named fixes of dead letters. They are Python functions, because a web page must not start a shell.
 
-A fix changes what its name says and nothing else: a value that it has nothing to do on stays as it is, byte by byte.
+A fix changes what its name says and nothing else. A value that needs no change stays the same, byte for byte.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SALES_TEXTS = ("category", "item_id", "uid")
 TEXTS = (*SALES_TEXTS, "app_name", "event_category", "event_action", "event_label")
 PROMOTION_TIMES = ("adv_campaign_datetime_start", "adv_campaign_datetime_end", "datetime_created")
 NUMBERS = ("item_price", "timestamp", "user_id", *PROMOTION_TIMES)
-# As seconds these are the years 1973 to 5138; as milliseconds, 1970 to 1973 would be mistaken for seconds.
+# As seconds these are the years 1973 to 5138. Milliseconds of the years 1970 to 1973 look the same.
 SECONDS = range(100_000_000, 100_000_000_000)
 LAST_SECOND = 253_402_300_799  # the end of the year 9999, as in the rules of promotions
 
@@ -24,7 +24,7 @@ Event = dict[str, Any]
 
 
 class Fix(StrEnum):
-    """The names, as the launchpad and the command line offer them; Dagster's configuration uses a member's name."""
+    """The names of the fixes, in the launchpad and on the command line. Dagster's configuration uses the member's name."""
 
     as_is = auto()
     trim = auto()
@@ -41,13 +41,13 @@ def as_is(raw: bytes) -> bytes:
 
 
 def trim(raw: bytes) -> bytes:
-    """take white space off the ends of every text, and white space, NULs and a byte order mark off the value's ends"""
+    """remove white space at both ends of every text; at the ends of the value also NULs and a byte order mark"""
     value = raw.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n\0")
     return _each_field(value, lambda _name, field: field.strip() if isinstance(field, str) else field)
 
 
 def texts_to_numbers(raw: bytes) -> bytes:
-    """write whole numbers as numbers where they came as a text or with .0: prices, times, user_id"""
+    """turn whole numbers that came as a text or with .0 into numbers: prices, times, user_id"""
 
     def number(name: str, field: Any) -> Any:
         if name not in NUMBERS or not isinstance(field, str | float):
@@ -61,14 +61,18 @@ def texts_to_numbers(raw: bytes) -> bytes:
 
 
 def numbers_to_texts(raw: bytes) -> bytes:
-    """write whole numbers as texts where a text is wanted: category, item_id, uid, names and labels"""
+    """turn whole numbers into texts where the rules need a text: category, item_id, uid, names and labels"""
     return _each_field(raw, lambda name, field: str(field) if name in TEXTS and type(field) is int else field)
 
 
 def seconds_to_milliseconds(raw: bytes) -> bytes:
     """sales: the field timestamp from seconds to milliseconds"""
-    wanted = "timestamp"
-    return _each_field(raw, lambda name, field: field * 1000 if name == wanted and _in_seconds(field) else field)
+
+    def milliseconds(name: str, field: Any) -> Any:
+        in_seconds = name == "timestamp" and type(field) is int and field in SECONDS
+        return field * 1000 if in_seconds else field
+
+    return _each_field(raw, milliseconds)
 
 
 def milliseconds_to_seconds(raw: bytes) -> bytes:
@@ -82,7 +86,7 @@ def milliseconds_to_seconds(raw: bytes) -> bytes:
 
 
 def unwrap_array(raw: bytes) -> bytes:
-    """take the object out of an array that holds nothing else"""
+    """replace an array of one object by that object"""
     value = _parsed(raw)
     if not isinstance(value, list):
         return raw
@@ -103,12 +107,8 @@ FIXES: dict[Fix, Callable[[bytes], bytes]] = {
 DESCRIPTIONS = "; ".join(f"{name.value}: {fix.__doc__}" for name, fix in FIXES.items())
 
 
-def _in_seconds(field: Any) -> bool:
-    return type(field) is int and field in SECONDS
-
-
 def _each_field(raw: bytes, change: Callable[[str, Any], Any]) -> bytes:
-    """The JSON object with `change(name, field)` for each field; the very same bytes when that changes nothing."""
+    """The JSON object with `change(name, field)` for each field; the same bytes when nothing changes."""
     event = _parsed(raw)
     if not isinstance(event, dict):
         raise FixFailed("not a JSON object")
@@ -125,7 +125,7 @@ def _parsed(raw: bytes) -> Any:
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> Event:
-    """An object; one that has a name twice can't be written again without losing one of the fields."""
+    """A JSON object. A name that is there twice is an error, because only one of the two fields could be written again."""
     event = dict(pairs)
     if len(event) < len(pairs):
         raise FixFailed("a field is there twice")

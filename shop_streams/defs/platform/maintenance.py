@@ -1,4 +1,4 @@
-"""Daily maintenance: files merged and removed, old dead letters and old runs of the checks forgotten. Streams go on meanwhile."""
+"""Daily maintenance: merges and deletes files, deletes old dead letters and old runs of checks. Streams keep running."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -13,24 +13,26 @@ from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 
-READERS_HOURS = 168  # a week: nobody reads a version that is older
+READERS_HOURS = 168  # a week: no reader needs an older version of a table
 RUNS_AT_ONCE = 1000
 
 
 def closed_partitions(table: Table, settings: Settings) -> list[str]:
-    """The partitions to compact: a streamed table's days that ended at least a day ago; none of a mart, whose partitions are
-    written whole; and all of the dead letters."""
+    """The partitions to compact: days of a streamed table that ended at least a day ago, and all of the dead letters.
+
+    None of a mart: each of its partitions is written as a whole.
+    """
     uri, column = table.uri(settings), table.partition_by[0]
     if table == DEAD_LETTERS:
         return list(reader.file_counts(uri, column))
     if table not in [spec.sink.table for spec in LAKE_STREAMS]:
         return []
-    yesterday = str((datetime.now(UTC) - timedelta(days=1)).date())  # after a day, ordinary traffic is over
+    yesterday = str((datetime.now(UTC) - timedelta(days=1)).date())  # after a day, only late events arrive
     return [day for day in reader.file_counts(uri, column) if day < yesterday]
 
 
 def forgotten_by_kafka(settings: Settings) -> str:
-    """SQL for the dead letters whose records their topics no longer hold: the accounting does not ask for them any more."""
+    """SQL condition for dead letters whose records are no longer in their topics: the accounting does not count these letters."""
     conditions = [
         f"(topic = '{spec.topic.name}' and kafka_partition = {number} and kafka_offset < {low})"
         for spec in LAKE_STREAMS
@@ -40,8 +42,7 @@ def forgotten_by_kafka(settings: Settings) -> str:
 
 
 @dg.op(
-    description="Merges the small files of streamed tables' closed days, and deletes the files of all tables that no version of "
-    "the last week needs."
+    description="Merges the small files of streamed tables' closed days, and deletes files that no version of the last week needs."
 )
 def maintain_tables(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
     expired = maintenance.expire(
@@ -55,7 +56,7 @@ def maintain_tables(context: dg.OpExecutionContext, settings: dg.ResourceParam[S
     context.add_output_metadata({"tables": dg.MetadataValue.table(rows), "dead_letters_expired": expired})
 
 
-@dg.op(description="Deletes old runs of the checks: the results stay short, and nobody looks at last month's.")
+@dg.op(description="Deletes old runs of the job all_checks, so that its history stays short.")
 def forget_old_checks(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
     before = datetime.now(UTC) - timedelta(days=settings.history_days)
     old = context.instance.get_run_records(
@@ -68,7 +69,7 @@ def forget_old_checks(context: dg.OpExecutionContext, settings: dg.ResourceParam
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Daily maintenance of the lake and of the history. Safe at any time.",
+    description="Merges and deletes files of the lake, and deletes old dead letters and old runs of checks. It is safe at any time.",
 )
 def daily_maintenance() -> None:
     maintain_tables()
@@ -82,7 +83,7 @@ definitions = dg.Definitions(
             name="daily_maintenance_at_night",
             job=daily_maintenance,
             cron_schedule="30 3 * * *",
-            description="Merges small files, deletes old ones and forgets old dead letters, at 03:30 UTC.",
+            description="Runs daily_maintenance at 03:30 UTC.",
             default_status=dg.DefaultScheduleStatus.RUNNING,
         )
     ],

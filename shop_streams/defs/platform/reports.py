@@ -1,4 +1,4 @@
-"""What the lineage says of things that no run fills: how much the topics hold, and which dead letters are open."""
+"""Reports for assets that no run materializes: what the topics hold, and which dead letters are open."""
 
 import time
 from typing import Any
@@ -20,14 +20,14 @@ from shop_streams.streaming.spec import topic_key
 from shop_streams.topics import Topic, TopicExtent, topic_extent
 
 REPORT_SECONDS = 600
-TICK_SECONDS = 60  # the first report follows the streams' start by so much at most
+TICK_SECONDS = 60  # the first report comes at most this long after the streams' start
 SHOWN = 10
 TEXT_WIDTH = 300
 ORIGIN = ("topic", "kafka_partition", "kafka_offset")
 
 
 def reported_topics() -> list[Topic]:
-    """The topics of the lineage that no stream fills: a stream reports its own."""
+    """The topics in the lineage that no stream writes. A stream reports the topic that it writes."""
     shown = {topic_key(stream.topic) for stream in STREAMS}
     shown |= {asset.key for domain in DOMAINS for asset in domain.more_assets}
     return [topic for topic in TOPICS if topic_key(topic) in shown]
@@ -53,10 +53,10 @@ def age(seconds: float) -> str:
 
 
 def letters_report(letters: pa.Table, replayed: set[str]) -> dg.AssetMaterialization:
-    """The dead letters that are open: the most frequent reasons, and the newest ones.
+    """The open dead letters: the most frequent reasons, and the newest letters.
 
-    `letters` has the columns of `ORIGIN`, reason and at; `replayed` are origins, topic:partition:offset. The values stay in
-    their table, where they expire: the history of reports does not.
+    `letters` has the columns of `ORIGIN`, reason and at; `replayed` holds origins, topic:partition:offset. The report has no
+    values, because values expire in the table, and reports do not.
     """
     parts = [pc.cast(letters[name], pa.string()) for name in ORIGIN]
     letters = letters.append_column("origin", pc.binary_join_element_wise(*parts, ":"))
@@ -82,7 +82,7 @@ def letters_report(letters: pa.Table, replayed: set[str]) -> dg.AssetMaterializa
 
 
 def _first(rows: pa.Table) -> list[dict[str, Any]]:
-    """The first rows, their texts in a form that a page can show."""
+    """The first rows, with their texts shortened and made printable."""
     texts = ("reason", "origin")
     return [
         {name: plain(value, TEXT_WIDTH) if name in texts else value for name, value in row.items()}
@@ -94,7 +94,7 @@ def _first(rows: pa.Table) -> list[dict[str, Any]]:
     name="report_operations",
     minimum_interval_seconds=TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reports every ten minutes what the topics hold and which dead letters are open, without a run of its own.",
+    description="Reports every ten minutes what the topics hold and which dead letters are open. It starts no run.",
 )
 def report_operations(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]

@@ -1,4 +1,4 @@
-"""What must hold of the notifications: PostgreSQL and Kafka have the same."""
+"""The check that PostgreSQL and Kafka hold the same notifications."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ RECENT_SECONDS = 3600
 Notification = Mapping[str, Any]
 
 
-# On this table: Dagster calls a check outdated at each report of its asset, and both the notifications and their topic have them.
+# It is on this table because Dagster calls a check outdated after each report of its asset, and this asset has no reports.
 @dg.asset_check(
     asset=FEEDBACK,
     name="both_sinks_agree",
-    description="Of the last hour: each notification that PostgreSQL calls published is in the topic, once, with the "
-    "same values, and the topic has no other.",
+    description="In the last hour, each notification that PostgreSQL calls published is in the topic once, with the same values, "
+    "and the topic holds no other notification.",
 )
 def both_sinks_agree(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     since = time.time() - RECENT_SECONDS
@@ -47,7 +47,7 @@ def both_sinks_agree(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResul
 
 
 def key(notification: Notification) -> tuple[str, str]:
-    """What is unique in a notification: campaign and client."""
+    """The unique key of a notification: campaign and client."""
     return notification["adv_campaign_id"], notification["client_id"]
 
 
@@ -56,7 +56,7 @@ def disagreements(
     known: Mapping[tuple[str, str], Notification],
     sent: Sequence[Notification],
 ) -> list[str]:
-    """What is missing in the topic (`wanted`), there twice, or there with other values than PostgreSQL has (`known`)."""
+    """A text for each notification that the topic lacks (`wanted`), has more than once, or has with other values than `known`."""
     times = Counter(key(one) for one in sent)
     return [
         *[f"{campaign}:{client} is not in the topic" for campaign, client in wanted.keys() - times.keys()],

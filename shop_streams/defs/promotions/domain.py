@@ -31,19 +31,17 @@ DOMAIN = Domain(
         _external(
             SUBSCRIBERS,
             {"postgres"},
-            "One row is one client's favourite restaurant. The shop's own table; it changes at any moment.",
+            "One row is one client's favourite restaurant. The shop's table; it may change at any time.",
             [],
         ),
         _external(
             NOTIFICATIONS,
             {"postgres", "kafka"},
-            "One row is one client's notification of one campaign, made once. Decided in PostgreSQL, carried to Kafka: "
-            "both hold the same rows.",
+            "One row is one client's notification of one campaign, made once. PostgreSQL decides who is notified; "
+            "Kafka gets the same rows.",
             [stream_key(STREAM)],
         ),
-        _external(
-            FEEDBACK, {"postgres"}, "One row is one notification, and what the client said to it.", [NOTIFICATIONS]
-        ),
+        _external(FEEDBACK, {"postgres"}, "One row is one notification, and the client's feedback.", [NOTIFICATIONS]),
         topic_asset(NOTIFICATIONS_TOPIC, "promotions", OWNERS).replace_attributes(deps=[NOTIFICATIONS]),
     ),
 )

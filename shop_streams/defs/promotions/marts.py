@@ -1,4 +1,4 @@
-"""The campaigns' report: a day's notifications, how soon they came, and what clients said to them."""
+"""The report on campaigns: a day's notifications, how soon they were made, and how many clients gave feedback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shop_streams.lake.reader import Lake
 from shop_streams.marts.sources import PostgresSource
 from shop_streams.marts.spec import Mart
 
-# Notifications are only added, but for those that were taken back before they were sent; feedback is only given.
+# Notifications and feedback are only added, except that expired notifications are deleted (`taken_back`) before they are sent.
 VERSIONS = """
 select d.day, d.notified + coalesce(f.given, 0), d.taken_back
   from promotion_days d
@@ -35,7 +35,7 @@ select adv_campaign_id, max(restaurant_id), count(*),
 
 
 def day_totals(lake: Lake, key: str) -> dict[str, float]:
-    """The day's numbers, which plot themselves over the partitions in the UI; seconds as in the report's columns."""
+    """The day's totals, which the UI plots over the partitions; seconds as in the report's columns."""
     names = ["clients_notified", "feedback_given", "seconds_to_notification_p50", "seconds_to_notification_p95"]
     report = lake.scan(REPORT, names, pc.field("report_date") == date.fromisoformat(key))
     if not report.num_rows:

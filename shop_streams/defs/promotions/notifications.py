@@ -1,8 +1,8 @@
-"""Promotions in PostgreSQL: one transaction decides who is notified of what, by a unique constraint.
+"""Promotions in PostgreSQL: one transaction decides which clients are notified; a unique constraint prevents repeats.
 
 `subscribers_feedback` holds each notification once. Notifications of one transaction have the same sequence number (column
-`outbox`). Sequence numbers rise in the order of the transactions, so one number says what is in Kafka: everything up to it.
-Light to import: Spark's worker does it.
+`outbox`). Sequence numbers rise in the order of the transactions, so Kafka holds all notifications up to one number.
+Spark's worker imports this file: keep it light.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ NOTIFICATION_COLUMNS = (*CAMPAIGN_COLUMNS, "client_id", "datetime_created", "tri
 ORIGIN_COLUMNS = ("message_at", "kafka_partition", "kafka_offset")
 AGE = slice(len(CAMPAIGN_COLUMNS), None)  # the part of a campaign's tuple that tells which message is newer
 CHANNEL = "promotion_outbox"
-CLIENT_BYTES = 1000  # a longer client_id fits into no index
-SWEEP_CAMPAIGNS = 20  # in one transaction; a campaign that has just arrived waits until it ends
+CLIENT_BYTES = 1000  # a longer client_id does not fit into the index
+SWEEP_CAMPAIGNS = 20  # in one transaction; a new campaign waits until it ends
 
 UPSERT = f"""
 insert into promotion_campaigns as known ({", ".join(CAMPAIGN_COLUMNS)}, datetime_created, {", ".join(ORIGIN_COLUMNS)})
@@ -85,9 +85,9 @@ select adv_campaign_id from promotion_campaigns
 
 @dataclass(frozen=True)
 class SequenceLock:
-    """The right to make notifications, held until the transaction ends, so that sequence numbers follow the order of commits.
+    """The lock for making notifications, held until the transaction ends, so that sequence numbers follow the order of commits.
 
-    `second` is the database's clock in epoch seconds. `next_sequence` is the number of what is made in this transaction.
+    `second` is the database's clock in epoch seconds. `next_sequence` is the number of this transaction's notifications.
     """
 
     cursor: Any
@@ -97,9 +97,8 @@ class SequenceLock:
     @classmethod
     def acquire(cls, cursor: Any) -> SequenceLock:
         """Wait for the lock, and read the clock under it."""
-        cursor.execute(
-            "set local enable_seqscan = off"
-        )  # read only these restaurants' subscribers, whatever the statistics say
+        # Read only these restaurants' subscribers, whatever the statistics say.
+        cursor.execute("set local enable_seqscan = off")
         cursor.execute("select made + 1 from promotion_outbox for update")
         (next_sequence,) = cursor.fetchone()
         cursor.execute("select floor(extract(epoch from clock_timestamp()))::int8")
@@ -107,7 +106,7 @@ class SequenceLock:
         return cls(cursor, second, next_sequence)
 
     def notify(self, campaign_ids: list[str]) -> int:
-        """Make a notification for each subscriber of these campaigns who has none, where the campaign is live now."""
+        """Make the missing notifications of those campaigns that are live now; returns how many were made."""
         values = {"campaigns": campaign_ids, "second": self.second, "sequence": self.next_sequence}
         try:
             self.cursor.execute(NOTIFY_SUBSCRIBERS, values)
@@ -129,7 +128,7 @@ class SequenceLock:
 
 
 @retry(
-    # A database that is restarting: waiting is faster than a new start of the query.
+    # While the database restarts, waiting is faster than a new start of the query.
     retry=retry_if_exception_type(psycopg2.OperationalError),
     stop=stop_after_delay(30),
     wait=wait_fixed(0.5),
@@ -138,15 +137,15 @@ class SequenceLock:
 def write_campaigns(dsn: str, campaigns: Sequence[tuple[Any, ...]]) -> int:
     """Write campaign messages and make the notifications of those that are live now; returns how many were made.
 
-    Each campaign is a tuple in the order of CAMPAIGN_COLUMNS, datetime_created, ORIGIN_COLUMNS. Doing it twice, or an
-    older message after a newer one, changes nothing.
+    Each campaign is a tuple in the order of CAMPAIGN_COLUMNS, datetime_created, ORIGIN_COLUMNS. Writing a
+    message twice, or an older one after a newer one, changes nothing.
     """
     with transaction(dsn) as cursor:
         return _write(cursor, campaigns)
 
 
 def try_campaigns(dsn: str, campaigns: Sequence[tuple[Any, ...]]) -> None:
-    """`write_campaigns`, rolled back."""
+    """As `write_campaigns`, with the same errors, but rolled back."""
     with transaction(dsn) as cursor:
         _write(cursor, campaigns)
         cursor.connection.rollback()

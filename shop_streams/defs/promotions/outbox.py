@@ -1,6 +1,6 @@
 """The outbox of promotions: a publisher sends notifications from PostgreSQL to Kafka, each once, and a sweeper makes new ones.
 
-Both run in the stream's own run, beside its query. One Kafka transaction sends the notifications of one sequence number, and
+Both run in the stream's run, beside its query. One Kafka transaction sends the notifications of one sequence number, and
 the number itself to a second, compacted topic. A new publisher fences the old one (same transactional id), reads the last
 published number and continues from there. A consumer group's offset could hold that number too, but librdkafka's
 call for it ignores its timeout while a broker restarts (librdkafka issue 5456).
@@ -31,17 +31,16 @@ from shop_streams.streaming.lease import Superseded
 from shop_streams.topics import Topic
 
 SWEEP_TICK_SECONDS = 1.0
-LISTEN_SECONDS = 2.0  # without a notice the table is read after this; a notice may get lost
+LISTEN_SECONDS = 2.0  # then the table is read without a notice, because a notice may get lost
 RETRY_SECONDS = 1.0
-PATIENCE_SECONDS = 90.0  # a broker or a database that is away for longer fails the run
-STUCK_SECONDS = (
-    180.0  # a thread without progress for this long fails the run; above PATIENCE_SECONDS and every time-out
-)
+PATIENCE_SECONDS = 90.0  # a broker or a database that is unavailable for longer fails the run
+# A thread without progress for this long fails the run. It is longer than PATIENCE_SECONDS and every time-out.
+STUCK_SECONDS = 180.0
 STOP_SECONDS = 10.0
 READ_ROWS = 5_000
 SAMPLES = 10_000
 
-STILL_OURS = "select from stream_leases where stream = %s and epoch = %s and released_at is null for share"
+LOCK_LEASE = "select from stream_leases where stream = %s and epoch = %s and released_at is null for share"
 NUMBERS = """
 select (select count(*) from promotion_campaigns
          where adv_campaign_datetime_start <= now.second and adv_campaign_datetime_end > now.second) as campaigns_live,
@@ -63,9 +62,9 @@ class OutboxForgotten(ShopStreamsError):
 
 
 class Outbox:
-    """The publisher and the sweeper of one run of the stream, each in a thread of its own.
+    """The publisher and the sweeper of one run of the stream, each in a thread.
 
-    They wait for a database or a broker that is away. Any other error ends them, and `check` raises it.
+    They wait while the database or the broker is unavailable. Any other error ends the thread, and `check` raises it.
     """
 
     def __init__(self, settings: Settings, stream: str, epoch: int, topic: Topic = NOTIFICATIONS_TOPIC) -> None:
@@ -77,9 +76,7 @@ class Outbox:
         self._over = threading.Event()
         self._problem: BaseException | None = None
         self._latencies: deque[float] = deque(maxlen=SAMPLES)
-        self._last_progress = dict.fromkeys(
-            ("publisher", "sweeper"), time.monotonic()
-        )  # when each thread last made progress
+        self._last_progress = dict.fromkeys(("publisher", "sweeper"), time.monotonic())
         self._threads = [
             threading.Thread(target=self._guard, args=(name, work), name=name, daemon=True)
             for name, work in zip(self._last_progress, (self._publish, self._sweep), strict=True)
@@ -94,9 +91,8 @@ class Outbox:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         for thread in self._threads:
-            thread.join(
-                STOP_SECONDS
-            )  # a thread that waits for a broker ends with the process; the next publisher fences it
+            # A thread that still waits for a broker ends with the process; the next publisher fences it.
+            thread.join(STOP_SECONDS)
 
     def check(self) -> None:
         """Raise the error that ended one of the threads, if there is one.
@@ -110,7 +106,7 @@ class Outbox:
             if time.monotonic() - worked > STUCK_SECONDS:
                 raise OutboxStuck(
                     f"the {name} of notifications has been waiting for more than {STUCK_SECONDS:.0f} s, for Kafka or for a "
-                    "lock in PostgreSQL (pg_stat_activity shows it). What it was doing is done again by the next run."
+                    "lock in PostgreSQL (pg_stat_activity shows it). The next run repeats its work."
                 )
 
     def metrics(self) -> dict[str, float]:
@@ -127,7 +123,7 @@ class Outbox:
         return numbers
 
     def _guard(self, name: str, work: Callable[[], Iterator[None]]) -> None:
-        """Repeat `work`, which yields at each progress, until the end or until it made no progress for too long."""
+        """Run `work`, which yields after each step; start it again after a temporary error, for PATIENCE_SECONDS without progress."""
         while not self._over.is_set():
             try:
                 for _ in work():
@@ -144,8 +140,8 @@ class Outbox:
                 return
 
     def _require_lease(self, cursor: Any) -> None:
-        """Lock the lease's row until the transaction ends: no other run can take the lease before that."""
-        cursor.execute(STILL_OURS, (self._stream, self._epoch))
+        """Lock the lease's row until the transaction ends: no other run can acquire the lease before that."""
+        cursor.execute(LOCK_LEASE, (self._stream, self._epoch))
         if cursor.fetchone() is None:
             raise Superseded(f"epoch {self._epoch} of {self._stream} was revoked, or a newer one exists")
 
@@ -181,10 +177,10 @@ class Outbox:
                 yield
 
     def _published(self) -> tuple[str, int]:
-        """This database's name, and the last sequence number that is in Kafka; PostgreSQL may not know about it yet.
+        """This database's name, and the last sequence number in Kafka, which may be newer than PostgreSQL's `published`.
 
         Raises:
-            OutboxForgotten: the number is above every number of PostgreSQL.
+            OutboxForgotten: PostgreSQL has not made that number.
         """
         with transaction(self._settings.postgres) as cursor:
             cursor.execute("select name::text, made, published from promotion_outbox, promotion_topic")

@@ -1,4 +1,4 @@
-"""Partitions of promotions: days, today included, by the broker's and our own time."""
+"""Partitions of promotions: days, today included, by the broker's time (campaigns) and PostgreSQL's (report)."""
 
 from __future__ import annotations
 

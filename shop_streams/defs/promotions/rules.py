@@ -1,4 +1,4 @@
-"""What a campaign's message must be. Everything accepted fits into PostgreSQL's columns."""
+"""The rules of campaign messages. An accepted message fits into PostgreSQL's columns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from shop_streams.rules import Rules, Times, Uuid
 
-LAST_SECOND = 253_402_300_799  # the end of the year 9999: milliseconds in place of seconds lie beyond
+LAST_SECOND = 253_402_300_799  # the end of the year 9999: milliseconds in place of seconds are larger
 TEXTS = ("adv_campaign_content", "adv_campaign_owner", "adv_campaign_owner_contact")
 TIMES = ("adv_campaign_datetime_start", "adv_campaign_datetime_end", "datetime_created")
 IDS = ("restaurant_id", "adv_campaign_id")
@@ -30,12 +30,12 @@ class Campaign(msgspec.Struct):
 
 
 def check_text(text: str, _times: Times) -> str | None:
-    """PostgreSQL's texts hold everything but this."""
+    """PostgreSQL's texts can't hold a NUL character."""
     return "holds a NUL character" if "\0" in text else None
 
 
 def check_campaign(campaign: Campaign) -> tuple[str, str] | None:
-    """A campaign lasts for some time."""
+    """A campaign must end after its start."""
     if campaign.adv_campaign_datetime_end > campaign.adv_campaign_datetime_start:
         return None
     return "adv_campaign_datetime_end", "is not after adv_campaign_datetime_start"

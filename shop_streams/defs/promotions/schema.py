@@ -40,9 +40,13 @@ REPORT = Table(
             "median, from the campaign's message, or its start if that is later",
         ),
         Column("seconds_to_notification_p95", "double", "95th percentile of the same"),
-        Column("feedback_given", "bigint", "of these clients, up to when the report was made"),
+        Column("feedback_given", "bigint", "how many of these clients had given feedback when the report was made"),
         Column("report_date", "date", "day on which the notifications were made, UTC"),
-        Column("source_rows", "bigint", "notifications and feedback of the day that the report was made from"),
+        Column(
+            "source_rows",
+            "bigint",
+            "the day's source version: its notifications and feedback, and a checksum of deleted ones",
+        ),
     ),
     partition_by=("report_date",),
     rows_are="One row is one campaign on one day: how many clients were notified, how soon, and how many gave feedback.",
@@ -52,9 +56,9 @@ REPORT = Table(
 PROMOTIONS_TOPIC = Topic(
     "promotions",
     "One record is one message of a restaurant about its campaign; the key means nothing.",
-    APPEND_TIME,  # and of two messages about a campaign, the later to arrive may count
+    APPEND_TIME,  # it also decides between two messages of a campaign with the same datetime_created
 )
-NOTIFICATION_BYTES = 2_097_152  # a campaign of Kafka's usual limit of 1 MiB, and its client
+NOTIFICATION_BYTES = 2_097_152  # a campaign has up to 1 MiB, Kafka's usual limit; the client's part is added
 NOTIFICATIONS_TOPIC = Topic(
     "promotion_notifications",
     "One record is one client's notification of one campaign, sent once; key = adv_campaign_id:client_id.",
@@ -63,10 +67,10 @@ NOTIFICATIONS_TOPIC = Topic(
 
 
 def outbox_of(topic: Topic) -> Topic:
-    """The topic that says what of an outbox is in `topic`."""
+    """The topic that holds the last published sequence number of `topic`."""
     return Topic(
         f"{topic.name}_outbox",
-        f"One record is a number: all that the outbox of this name (the key) holds up to it is in topic {topic.name}.",
+        f"One record is a sequence number of an outbox (the key): its notifications up to that number are in topic {topic.name}.",
         {"cleanup.policy": "compact", "segment.bytes": "1048576"},
         partitions=1,
     )

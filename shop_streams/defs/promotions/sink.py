@@ -1,7 +1,7 @@
 """The stream's batches: campaigns go to PostgreSQL, where their notifications are made, and to the lake.
 
-A batch is small and people wait for it. So Spark validates and collects it, and this code writes it: a Spark job for a
-few rows would take longer than everything else. Spark's worker imports this file: no Dagster here.
+A batch is small and must be fast. So Spark validates and collects it, and this code writes it: a Spark job for a few rows
+would take longer than all the rest. Spark's worker imports this file: no Dagster here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DOMAIN = "promotions"
 
 @dataclass(frozen=True)
 class CampaignSink:
-    """Every record becomes a campaign, with its notifications, and a row of the lake; or a dead letter."""
+    """A good record becomes a campaign with its notifications and a row of the lake, a refused one a dead letter."""
 
     table: Table = CAMPAIGNS
     validate: ValidateRecords = validate
@@ -69,14 +69,14 @@ def accepted(collected: pa.Table) -> pa.Table:
 
 
 def campaigns_of(collected: pa.Table) -> list[tuple[Any, ...]]:
-    """The accepted campaigns of a collected batch as `notifications.write_campaigns` takes them."""
+    """The accepted campaigns of a collected batch, in the form that `notifications.write_campaigns` needs."""
     wanted = accepted(collected).select([*CAMPAIGN_COLUMNS, "datetime_created", *ORIGIN_COLUMNS])
     return [tuple(row.values()) for row in wanted.to_pylist()]
 
 
 @dataclass(frozen=True)
 class CampaignBatches:
-    """What travels to Spark's worker: plain values."""
+    """The writer of batches in Spark's worker. Its fields are plain values, since Spark pickles them."""
 
     dsn: str
     first_day: str

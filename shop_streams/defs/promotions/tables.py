@@ -1,4 +1,4 @@
-"""Creates the tables of promotions in PostgreSQL. Light to import: Spark's worker does it."""
+"""Creates the tables of promotions in PostgreSQL. Spark's worker imports this file: keep it light."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SubscribersMissing(ShopStreamsError):
 
 
 def create_tables(dsn: str) -> None:
-    """Create our own tables where they are missing.
+    """Create this domain's tables where they are missing.
 
     Raises:
         SubscribersMissing: the shop's table does not exist; with the statement that creates it.

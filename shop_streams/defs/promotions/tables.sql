@@ -29,7 +29,7 @@ create table if not exists subscribers_feedback (
     trigger_datetime_created    int8 not null,
     feedback                    varchar null
 );
-do $$ begin  -- the shop may have created the table; our columns are added only where missing, because ALTER TABLE takes an exclusive lock
+do $$ begin  -- the shop may have created the table; these columns are added only where missing, because ALTER TABLE takes an exclusive lock
     if not exists (select from pg_attribute where attrelid = 'subscribers_feedback'::regclass and attname = 'outbox') then
         alter table subscribers_feedback
             add column message_at timestamptz,             -- the broker's time of the campaign's message
@@ -43,7 +43,7 @@ create index if not exists subscribers_feedback_made on subscribers_feedback (tr
 create index if not exists subscribers_feedback_given on subscribers_feedback (trigger_datetime_created)
     where feedback is not null;
 
--- An earlier version kept UUIDs in capitals. In lower case the same campaign would count as new, and notify everybody again.
+-- An earlier version kept UUIDs in capitals. In lower case the same campaign would count as new, and its clients would be notified again.
 create temporary table if not exists promotion_capitals on commit drop as
     select min(adv_campaign_id) as capitals, lower(adv_campaign_id) as small from promotion_campaigns
      where adv_campaign_id <> lower(adv_campaign_id) group by lower(adv_campaign_id);
@@ -58,7 +58,7 @@ update promotion_campaigns set restaurant_id = lower(restaurant_id) where restau
 create table if not exists promotion_days (
     day        date primary key,  -- UTC
     notified   int8 not null,
-    taken_back int8 not null default 0  -- of those that were notified, before they were sent
+    taken_back int8 not null default 0  -- notifications that expired and were deleted before they were sent
 );
 do $$ begin  -- a table of an earlier version
     if not exists (select from pg_attribute where attrelid = 'promotion_days'::regclass and attname = 'taken_back') then
@@ -69,7 +69,7 @@ end $$;
 create table if not exists promotion_outbox (
     id   int primary key check (id = 1),
     made int8 not null,
-    name uuid not null default gen_random_uuid()  -- of this database, as the key in the topic of published sequence numbers
+    name uuid not null default gen_random_uuid()  -- this database's key in the topic of published sequence numbers
 );
 insert into promotion_outbox (id, made) values (1, 0) on conflict do nothing;
 

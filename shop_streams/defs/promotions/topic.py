@@ -38,7 +38,7 @@ def last_sequence(servers: str, topic: str, name: str) -> int:
 
 
 def produce(client: Producer, topic: str, value: str, key: str, **more: Any) -> None:
-    """Hand a record to the producer; while its queue is full, wait for the broker to take some."""
+    """Hand a record to the producer; while its queue is full, wait until the broker has acknowledged records."""
     while True:
         try:
             client.produce(topic, value, key, **more)

@@ -1,10 +1,10 @@
-"""Hourly metrics from topic to topic, as an application of its own: for past days, or for as long as it runs.
+"""Hourly metrics from topic to topic, as a separate application: for past days, or continuously.
 
     spark-submit --packages org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0 shop_streams/defs/sales/aggregate.py \
         --in-topic shop_events --out-topic hourly_metrics --until-caught-up
 
 The managed stream `hourly_metrics` runs the same `aggregation`. This file needs pyspark, pyarrow, pandas, msgspec and this
-repository, but none of Dagster. On a cluster, give the workers the repository with --py-files.
+repository, but not Dagster. On a cluster, give the workers the repository with --py-files.
 """
 
 from __future__ import annotations
@@ -33,41 +33,42 @@ from shop_streams.streaming.records import read_batch, read_stream
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
-OFFSET_NOTE = "window_offset_seconds"
-ANCHOR_NOTE = "window_anchor"
-TOPIC_NOTE = "in_topic"
-SUMS_NOTE = "revenue_sums_as"
+# Keys of the checkpoint metadata.
+OFFSET_KEY = "window_offset_seconds"
+ANCHOR_KEY = "window_anchor"
+TOPIC_KEY = "in_topic"
+SUMS_KEY = "revenue_sums_as"
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 class NoEvents(Exception):
-    """The topic holds no valid event, so there is no first one to anchor the windows at."""
+    """The topic holds no valid event, so windows can't begin at the first one."""
 
 
 class AnotherCheckpoint(Exception):
-    """The checkpoint was made with another topic or anchor; Spark would go on from it without a word."""
+    """The checkpoint was made with another topic or anchor, which Spark itself does not check."""
 
 
 def require_same_topic(spark: SparkSession, topic: str, checkpoint: str) -> None:
-    """Keep the topic at the checkpoint's first start, and compare it at each later one.
+    """Store the topic in the checkpoint metadata at the first start, and compare it at each later start.
 
     Raises:
-        AnotherCheckpoint: it is another one; names both.
+        AnotherCheckpoint: the topics differ; the message names both.
     """
-    noted = CheckpointMetadata(spark, checkpoint).get(TOPIC_NOTE, lambda: topic_read(checkpoint) or topic)
-    if noted != topic:
-        raise AnotherCheckpoint(f"The checkpoint {checkpoint} is of topic {noted}, not {topic}: give another one")
+    stored = CheckpointMetadata(spark, checkpoint).get(TOPIC_KEY, lambda: topic_read(checkpoint) or topic)
+    if stored != topic:
+        raise AnotherCheckpoint(f"The checkpoint {checkpoint} is of topic {stored}, not {topic}: give another one")
 
 
 def sums_of(spark: SparkSession, checkpoint: str) -> str:
     """The type in which this checkpoint's state sums prices, fixed at its first start.
 
-    An earlier version summed as bigint, which overflows beyond 9 million of the largest prices in an hour, and Spark can't
-    read such a state as another type: that checkpoint goes on so. The way out is a new checkpoint.
+    An earlier version summed as bigint, which overflows above 9 million of the largest prices in an hour. Spark can't read
+    that state as another type, so an old checkpoint keeps bigint. A new checkpoint has the larger type.
     """
     metadata = CheckpointMetadata(spark, checkpoint)
-    of_earlier_version = metadata.find(SUMS_NOTE) is None and metadata.find(OFFSET_NOTE) is not None
-    return metadata.get(SUMS_NOTE, lambda: "bigint" if of_earlier_version else transforms.EXACT)
+    of_earlier_version = metadata.find(SUMS_KEY) is None and metadata.find(OFFSET_KEY) is not None
+    return metadata.get(SUMS_KEY, lambda: "bigint" if of_earlier_version else transforms.EXACT)
 
 
 def window_offset(spark: SparkSession, servers: str, topic: str, anchor: str, checkpoint: str, first_day: str) -> int:
@@ -78,9 +79,9 @@ def window_offset(spark: SparkSession, servers: str, topic: str, anchor: str, ch
         AnotherCheckpoint: the checkpoint's windows have another anchor.
     """
     metadata = CheckpointMetadata(spark, checkpoint)
-    noted = metadata.get(ANCHOR_NOTE, lambda: anchor)
-    if noted != anchor:
-        raise AnotherCheckpoint(f"The windows of {checkpoint} begin at {noted}, not {anchor}: give another checkpoint")
+    stored = metadata.get(ANCHOR_KEY, lambda: anchor)
+    if stored != anchor:
+        raise AnotherCheckpoint(f"The windows of {checkpoint} begin at {stored}, not {anchor}: give another checkpoint")
 
     def first() -> str:
         if anchor == "hour":
@@ -91,10 +92,10 @@ def window_offset(spark: SparkSession, servers: str, topic: str, anchor: str, ch
             .selectExpr("timestamp_millis(event.timestamp) as event_time")
         )
         if offset is None:
-            raise NoEvents(f"topic {topic} holds no valid event yet, and the windows shall begin at the first one")
+            raise NoEvents(f"topic {topic} holds no valid event yet, and windows begin at the first one")
         return str(offset)
 
-    return int(metadata.get(OFFSET_NOTE, first))
+    return int(metadata.get(OFFSET_KEY, first))
 
 
 def aggregation(records: DataFrame, offset_seconds: int, first_day: str, sums_as: str) -> DataFrame:
@@ -113,9 +114,9 @@ def start(
     until_caught_up: bool,
     first_day: str,
 ) -> StreamingQuery:
-    """Start the application. `until_caught_up` takes what the topic holds in one batch, so each hour is sent once."""
+    """Start the application. `until_caught_up` reads what the topic holds in one batch, so each hour is sent once."""
     require_same_topic(spark, in_topic, checkpoint)
-    sums_as = sums_of(spark, checkpoint)  # before the offset is noted: its note tells an earlier version's checkpoint
+    sums_as = sums_of(spark, checkpoint)  # first: an offset without a type means an earlier version
     offset = window_offset(spark, servers, in_topic, anchor, checkpoint, first_day)
     records = read_stream(spark, servers, in_topic, None if until_caught_up else 1_000_000)
     trigger: dict[str, Any] = {"availableNow": True} if until_caught_up else {"processingTime": "5 seconds"}
@@ -132,7 +133,7 @@ def start(
 
 
 def _row(observed: dict[str, Any] | None) -> dict[str, Any]:
-    """An observed row by its names: Spark Connect tells values and schema apart, classic Spark a plain object."""
+    """An observed row as a dictionary. Spark Connect gives values and a schema, classic Spark a plain object."""
     if observed and "values" in observed:
         names = [one["name"] for one in observed["schema"]["fields"]]
         return dict(zip(names, observed["values"], strict=True))
@@ -141,7 +142,7 @@ def _row(observed: dict[str, Any] | None) -> dict[str, Any]:
 
 @dataclass
 class Tally:
-    """What the query has read and refused, and why, added up over its batches."""
+    """How many records the query has read and refused, and the reasons, summed over its batches."""
 
     read: int = 0
     refused: int = 0
@@ -149,7 +150,7 @@ class Tally:
     batches: set[int] = field(default_factory=set)
 
     def add(self, progress: Sequence[str]) -> None:
-        """Add the batches of `progress` (JSON of Spark's) that are new."""
+        """Add the batches of `progress` (Spark's JSON) that are new."""
         for batch in map(json.loads, progress):
             validated = _row((batch.get("observedMetrics") or {}).get("validated"))
             if not validated or batch["batchId"] in self.batches:
@@ -162,7 +163,7 @@ class Tally:
                     self.reasons[reason["item"]] += int(reason["count"])
 
     def lines(self) -> list[str]:
-        """In words: the sum, and a line for each reason, the most frequent first."""
+        """A line with the sums, and a line for each reason, the most frequent first."""
         sums = f"{self.read:,} events read, {self.read - self.refused:,} taken, {self.refused:,} refused."
         return [sums, *(f"  {count:,} refused: {reason}" for reason, count in self.reasons.most_common())]
 
@@ -174,7 +175,7 @@ def main() -> int:
     parser.add_argument("--in-topic", required=True)
     parser.add_argument("--out-topic", required=True)
     parser.add_argument("--until-caught-up", action="store_true", help="aggregate what the topic holds, then stop")
-    parser.add_argument("--checkpoint", help="where to go on from; a new folder when absent")
+    parser.add_argument("--checkpoint", help="folder to continue from; default: a new one")
     parser.add_argument("--window-anchor", choices=("hour", "first_event"), default="hour")
     parser.add_argument(
         "--first-day", type=date.fromisoformat, default=date(2015, 1, 1), help="older events are refused"
@@ -204,7 +205,7 @@ def main() -> int:
 
 
 def one_line(error: Exception) -> str:
-    """The first line of an error that says something: Spark's are followed by a plan and a stack trace."""
+    """The first line of an error that is not empty, without the plan and the stack trace that Spark adds."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:500]
 

@@ -28,13 +28,14 @@ COUNTS = ("revenue", "visitors", "purchases")
 UNREAD_LIMIT = 200_000  # a check every quarter of an hour must not read a whole topic
 
 
-def last_records(settings: Settings, topic: str = HOURLY_TOPIC.name) -> dict[str, dict[str, Any]]:
+def last_records(settings: Settings) -> dict[str, dict[str, Any]]:
     """The last record of each key that the topic holds now, as parsed JSON."""
-    return {record.key.decode(): json.loads(record.value) for record in read_topic(settings.kafka, topic)}
+    records = read_topic(settings.kafka, HOURLY_TOPIC.name)
+    return {record.key.decode(): json.loads(record.value) for record in records}
 
 
 def as_counted_by_records(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The mart's row with its repeats: what the topic, which counts records, must say of the hour."""
+    """The mart's row plus its repeats. The topic counts every record, so it must have these numbers."""
     totals = {name: int(row[name]) + int(row.get(f"repeats_{name}") or 0) for name in COUNTS}
     aov = float(totals["revenue"]) / totals["purchases"] if totals["purchases"] else None
     return {**row, **totals, "aov": aov}
@@ -42,7 +43,7 @@ def as_counted_by_records(row: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Parity:
-    """Closed hours that were compared, those that differ (in words), and those that can't be compared yet."""
+    """The number of hours that were compared, a text for each difference, and the number of hours that can't be compared yet."""
 
     compared: int
     differences: list[str]
@@ -58,8 +59,8 @@ def parity(
 ) -> Parity:
     """Compare the topic with the mart's rows.
 
-    `up_to_date` tells for each day whether the mart has all of its rows in the lake; `unread` are the hours (start_ts) of the
-    records that one of the two streams may not have read yet. Other hours must be equal: both streams have read the same.
+    `up_to_date` says for each day whether the mart is computed from all of the lake's rows. `unread` holds the hours
+    (start_ts) of records that one of the two streams may not have read yet. All other closed hours must be equal.
     """
     rows = {str(row["start_ts"]): as_counted_by_records(row) for row in mart}
     compared = pending = 0
@@ -78,7 +79,7 @@ def parity(
 
 
 def difference(mart: Mapping[str, Any] | None, topic: Mapping[str, Any] | None) -> str:
-    """How the two differ, in words; empty if they don't."""
+    """How the two differ, as a text; empty if they are equal."""
     if mart is None or topic is None:
         return "the topic has it, the mart does not" if mart is None else "the mart has it, the topic does not"
     return ", ".join(
@@ -95,7 +96,7 @@ def read_by_both(*committed: Mapping[int, int]) -> dict[int, int]:
 
 
 def hours_of(values: Iterable[bytes], offset_seconds: int) -> set[int]:
-    """The hours (start_ts) that shop events lie in; a value that is none is a dead letter, and lies in no hour."""
+    """The hours (start_ts) of shop events. A value that is no event has no hour: it becomes a dead letter."""
     hours = set()
     for value in values:
         try:
@@ -110,12 +111,12 @@ def hours_of(values: Iterable[bytes], offset_seconds: int) -> set[int]:
     asset=asset_key(HOURLY),
     name="parity_with_stream",
     additional_deps=[topic_key(HOURLY_TOPIC)],
-    description="For each closed hour whose records both streams have read, the topic's last record equals the mart's row and "
-    "the repeats that it leaves out, field by field.",
+    description="For each closed hour whose records both streams have read, the topic's last record equals the mart's row plus "
+    "its repeats, field by field.",
 )
 def parity_with_stream(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     settings = lake.settings
-    # The offsets first: what a checkpoint calls committed is in the lake, or in the topic, by then.
+    # The offsets are read first: records before them are then in the lake and counted in the topic.
     read = read_by_both(
         *[
             committed_offsets(one.checkpoint(settings), SHOP_EVENTS_TOPIC.name)
@@ -134,7 +135,7 @@ def parity_with_stream(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     if waiting > UNREAD_LIMIT:
         return dg.AssetCheckResult(
             passed=True,
-            description=f"Nothing was compared: the streams have {waiting:,} records to read yet.",
+            description=f"Nothing was compared: the streams still have {waiting:,} records to read.",
             metadata={"hours_compared": 0},
         )
     unread = hours_of(

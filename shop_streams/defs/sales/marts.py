@@ -1,4 +1,4 @@
-"""The daily mart of hourly metrics, recomputed when its day changed."""
+"""The daily mart of hourly metrics. A day is computed again when its source version changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from shop_streams.defs.sales import streams
-from shop_streams.defs.sales.aggregate import OFFSET_NOTE
+from shop_streams.defs.sales.aggregate import OFFSET_KEY
 from shop_streams.defs.sales.partitions import days
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.defs.sales.transforms import hourly_once, with_repeats
@@ -39,8 +39,8 @@ def day_metrics(events: DataFrame, day: date, offset_seconds: int) -> DataFrame:
 
 
 def window_offset(settings: Settings) -> int:
-    """Seconds after the clock hour at which windows begin, as the stream's checkpoint fixed them; 0 before its first start."""
-    return int(metadata_without_spark(streams.HOURLY.checkpoint(settings), OFFSET_NOTE) or 0)
+    """Seconds after the clock hour at which windows begin, from the stream's checkpoint metadata; 0 before its first start."""
+    return int(metadata_without_spark(streams.HOURLY.checkpoint(settings), OFFSET_KEY) or 0)
 
 
 def partition_rows(events: DataFrame, key: str, settings: Settings) -> DataFrame:
@@ -49,7 +49,7 @@ def partition_rows(events: DataFrame, key: str, settings: Settings) -> DataFrame
 
 
 def day_totals(lake: Lake, key: str) -> dict[str, int]:
-    """The day's numbers, which plot themselves over the partitions in the UI."""
+    """The day's totals, which the UI plots over the partitions."""
     columns = ("revenue", "visitors", "purchases")
     hours = lake.scan(HOURLY, list(columns), pc.field("event_date") == date.fromisoformat(key))
     return {name: int(pc.sum(hours[name]).as_py() or 0) for name in columns}
@@ -62,10 +62,10 @@ def versions_of(lake: Lake, snapshot: int) -> dict[str, int]:
 
 
 def day_versions(rows: Mapping[str, int], with_id: Mapping[str, int], offset_seconds: int) -> dict[str, int]:
-    """The version of each day, out of each day's rows and of how many of them have an event_id.
+    """The source version of each day, from the number of rows of each day (`rows`) and of those with an event_id (`with_id`).
 
-    It counts the day's rows; those with an event_id of the 7 days before, which may make repeats of them; and with windows
-    off the clock hour the next day's rows, since its last hour needs them. The offset of the windows is in the checksum.
+    It counts the day's rows, and the rows with an event_id of the 7 days before, which decide what is a repeat. If windows
+    are off the clock hour it also counts the next day's rows, where the last window ends. The checksum covers their offset.
     """
 
     def around(day: str) -> int:

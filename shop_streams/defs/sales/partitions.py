@@ -6,5 +6,5 @@ import dagster as dg
 
 from shop_streams.settings import get_settings
 
-FIRST_DAY = get_settings().first_day.isoformat()  # the rules refuse what is older
+FIRST_DAY = get_settings().first_day.isoformat()  # the rules refuse older events
 days = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, end_offset=1)

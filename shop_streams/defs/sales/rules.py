@@ -1,4 +1,4 @@
-"""What a shop event must be, over HTTP and out of Kafka alike. What decides a metric must be sound; what describes may be null."""
+"""The rules of shop events, the same over HTTP and in Kafka. Fields that metrics need are checked; descriptive ones may be null."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ShopEvent(msgspec.Struct):
 
 
 def check_timestamp(milliseconds: int, times: Times) -> str | None:
-    """The timestamp is from the data: a mistake in its units is a time long ago, or far ahead."""
+    """Refuse a time that is too old or in the future, as a timestamp in a wrong unit is."""
     return check_time(milliseconds * 1000, times)
 
 

@@ -9,8 +9,8 @@ SHOP_EVENTS = Table(
     path="sales/shop_events",
     columns=(
         Column("event_type", "string", "view or buy"),
-        Column("category", "string", "category of the item; null or empty when the client did not say"),
-        Column("item_id", "string", "the item that was viewed or bought; null when the client did not say"),
+        Column("category", "string", "category of the item; null or empty when the client did not send it"),
+        Column("item_id", "string", "the item that was viewed or bought; null when the client did not send it"),
         Column("item_price", "bigint", "its price, a whole number from 0 to 10^12"),
         Column("uid", "string", "null for an anonymous visitor"),
         Column("event_time", "timestamp", "from the data, UTC, milliseconds"),
@@ -36,17 +36,15 @@ HOURLY = Table(
         Column("purchases", "bigint", "events of the type buy"),
         Column("aov", "double", "average order value: revenue / purchases, null without a purchase"),
         Column("unique_visitors", "bigint", "distinct uids, exact"),
-        Column("repeats", "bigint", "events that this row leaves out: their event_id had come within 7 days before"),
-        Column(
-            "repeats_revenue", "decimal(38,0)", "what the repeats would add; the topic, which counts records, has it"
-        ),
-        Column("repeats_visitors", "bigint", "visitors that the repeats would add"),
-        Column("repeats_purchases", "bigint", "purchases that the repeats would add"),
+        Column("repeats", "bigint", "events that this row does not count: their event_id came in the 7 days before"),
+        Column("repeats_revenue", "decimal(38,0)", "revenue of the repeats; the topic counts it"),
+        Column("repeats_visitors", "bigint", "visitors of the repeats; the topic counts them"),
+        Column("repeats_purchases", "bigint", "purchases of the repeats; the topic counts them"),
         Column("event_date", "date", "day of start_ts, UTC"),
         Column(
             "source_rows",
             "bigint",
-            "the day's version: its rows in the source, and those with an event_id of 7 days before",
+            "the day's source version: its rows, the rows with an event_id of the 7 days before, a checksum of the window offset",
         ),
     ),
     partition_by=("event_date",),
@@ -60,6 +58,6 @@ SHOP_EVENTS_TOPIC = Topic(
 
 HOURLY_TOPIC = Topic(
     "hourly_metrics",
-    "One record is an hour's revenue, visitors, purchases and average order value; key = start_ts, the last record of a key is the truth.",
+    "One record is an hour's revenue, visitors, purchases and average order value; key = start_ts, the last record of a key is the valid one.",
     {"cleanup.policy": "compact"},
 )

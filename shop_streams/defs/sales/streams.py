@@ -11,7 +11,7 @@ from shop_streams.streaming.spec import StreamContext, lake_stream, topic_stream
 
 
 def hourly(records: DataFrame, context: StreamContext) -> DataFrame:
-    """The same aggregation as the `aggregate` command, its windows fixed by the checkpoint's notes."""
+    """The same aggregation as the `aggregate` command. The checkpoint metadata fixes its windows."""
     settings = context.settings
     sums_as = aggregate.sums_of(context.spark, context.checkpoint)
     offset = aggregate.window_offset(

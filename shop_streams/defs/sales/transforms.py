@@ -14,9 +14,9 @@ from shop_streams.defs.sales.rules import SHOP_EVENT
 from shop_streams.streaming.records import RECORD_COLUMNS, validate_records
 
 HOUR = 3600
-REASONS_TOLD = 20
-EXACT = "decimal(13,0)"  # a price; Spark sums it as decimal(23,0), which 10^11 of the largest prices fit into
-EXACT_OF_ANY = "decimal(19,0)"  # an earlier version took prices up to 2^63: the table may still hold some
+REASONS_SHOWN = 20
+EXACT = "decimal(13,0)"  # a price; Spark sums it as decimal(23,0), enough for almost 10^11 of the largest prices
+EXACT_OF_ANY = "decimal(19,0)"  # an earlier version accepted prices up to 2^63, and the table may hold some
 
 
 def validate(records: DataFrame, first_day: str, keep: Sequence[str] = RECORD_COLUMNS) -> DataFrame:
@@ -42,11 +42,11 @@ def project(validated: DataFrame) -> DataFrame:
 
 
 def good_events(validated: DataFrame) -> DataFrame:
-    """Events of validated records that no rule refuses: event_type, item_price, uid, event_time.
+    """The valid events: event_type, item_price, uid, event_time.
 
-    What was read and refused, and the most frequent reasons as JSON, are metrics of the query (`aggregate` prints them).
+    The numbers of records and of refused ones, and the most frequent reasons as JSON, are observed metrics of the query.
     """
-    reasons = F.expr(f"to_json(approx_top_k(reason, {REASONS_TOLD + 1}))")  # the null of good records among them
+    reasons = F.expr(f"to_json(approx_top_k(reason, {REASONS_SHOWN + 1}))")  # one more: null, for good records
     observed = validated.observe(
         "validated", F.count(F.lit(1)).alias("records"), F.count("reason").alias("refused"), reasons.alias("reasons")
     )
@@ -87,8 +87,8 @@ def hourly_metrics(events: DataFrame, offset_seconds: int = 0, *extra: Column, s
 
 
 def with_repeats(events: DataFrame, earlier: DataFrame) -> DataFrame:
-    """Add `repeated`: the event's event_id has come before it, in `events` or in `earlier` (events before all of these)."""
-    origin = F.concat_ws(":", "kafka_partition", "kafka_offset")  # an event without an id repeats none
+    """Add `repeated`: whether the same event_id came before, in `events` or in `earlier` (older events)."""
+    origin = F.concat_ws(":", "kafka_partition", "kafka_offset")  # an event without an event_id is no repeat
     order = Window.partitionBy(F.coalesce("event_id", origin)).orderBy("event_time", "kafka_partition", "kafka_offset")
     known = earlier.where("event_id is not null").select("event_id").distinct().withColumn("_known", F.lit(True))
     return (
@@ -100,7 +100,7 @@ def with_repeats(events: DataFrame, earlier: DataFrame) -> DataFrame:
 
 
 def hourly_once(events: DataFrame, offset_seconds: int = 0) -> DataFrame:
-    """`hourly_metrics`, `unique_visitors`, and the repeats that they leave out: events with `repeated` in, hours out."""
+    """`hourly_metrics` and `unique_visitors` without the repeats, and columns with the repeats. `events` must have `repeated`."""
     repeated = F.col("repeated")
     again_buy = repeated & (F.col("kind") == "buy")
     counted = events.select(

@@ -28,7 +28,7 @@ def test_the_replay_job_of_the_ui_is_a_dry_run_until_told_otherwise(stack: Stack
             entry["table"] for event in events for entry in event.get("metadataEntries", []) if "table" in entry
         ]
         [row] = [json.loads(record) for record in table["records"]]
-        assert row["before"] != row["after"] and row["after"].endswith("}") and row["place"] == origin_of(letter)
+        assert row["before"] != row["after"] and row["after"].endswith("}") and row["origin"] == origin_of(letter)
         return str(row["state"])
 
     assert launch() == "would be sent" and origin_of(letter) in open_places(stack)
