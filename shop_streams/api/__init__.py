@@ -1,1 +1,1 @@
-"""HTTP out (`python -m shop_streams.api`). At present its health and the lake's tables; domains add their own routes."""
+"""HTTP out (`python -m shop_streams.api`). Its health, and the state of each stream."""

@@ -57,6 +57,6 @@ def build_app(settings: Settings) -> Starlette:
 
 
 def _unavailable(error: psycopg2.Error) -> str:
-    """Words for anybody; the database's own name addresses and users, and go to the log."""
+    """A message without addresses and users, which are in the database's error; that goes to the log."""
     _log.warning("PostgreSQL does not answer: %s", " ".join(str(error).split()))
     return "The database does not answer"

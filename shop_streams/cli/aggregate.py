@@ -1,4 +1,4 @@
-"""`shop-streams aggregate`: the application on the stack's own Spark, with progress shown."""
+"""`shop-streams aggregate`: runs the application on the stack's Spark and shows its progress."""
 
 from __future__ import annotations
 
@@ -51,11 +51,13 @@ def run_aggregate(
     _check(settings, in_topic)
     if until_caught_up and all(low == high for low, high in offset_ranges(settings.kafka, in_topic).values()):
         raise ShopStreamsError(f"Topic {in_topic} holds no event. {SEND_SOME}")
-    with suppress(KafkaException):  # advice; who may not ask for a topic's settings goes without
+    with suppress(KafkaException):  # advice; the user may lack the right to read a topic's settings
         if problem := broker_time_problem(in_topic, topic_settings(settings.kafka, in_topic), settings.kafka):
             speaker(console)(problem)
     create_topics(settings, (Topic(out_topic, "", {"cleanup.policy": "compact"}),))
-    throw_away = None if checkpoint else tempfile.mkdtemp(prefix="aggregate-", dir=_scratch(settings))
+    scratch = settings.home / "tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    throw_away = None if checkpoint else tempfile.mkdtemp(prefix="aggregate-", dir=scratch)
     folder = checkpoint or throw_away
     assert folder is not None
     folder = folder if "://" in folder else str(Path(folder).resolve())
@@ -80,18 +82,12 @@ def run_aggregate(
             shutil.rmtree(throw_away, ignore_errors=True)
 
 
-def _scratch(settings: Settings) -> Path:
-    folder = settings.home / "tmp"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def _check(settings: Settings, in_topic: str) -> None:
     try:
         topics = admin(settings.kafka).list_topics(timeout=5).topics
     except KafkaException as error:
         raise ShopStreamsError(
-            f"Kafka does not answer at {settings.kafka}. Is it up? `shop-streams status` tells."
+            f"Kafka does not answer at {settings.kafka}. Is it up? See `shop-streams status`."
         ) from error
     if in_topic not in topics:
         raise ShopStreamsError(

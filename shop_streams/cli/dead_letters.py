@@ -1,4 +1,4 @@
-"""`shop-streams dead-letters`: look at what was refused, and send it again."""
+"""`shop-streams dead-letters`: lists and replays dead letters."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ VALUE_WIDTH = 48
 REASON_WIDTH = 200
 
 dead_letters_app = typer.Typer(
-    no_args_is_help=True, help="What the streams refused, and why; send it again once fixed."
+    no_args_is_help=True, help="List the records that the streams refused, fix them and send them again."
 )
 console = Console()
 
-DomainOption = Annotated[str | None, typer.Option("--domain", help="only this domain's")]
-ReasonOption = Annotated[str | None, typer.Option("--reason", help="only those whose reason contains this text")]
+DomainOption = Annotated[str | None, typer.Option("--domain", help="only letters of this domain")]
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="only letters whose reason contains this text")]
 
 
 @dead_letters_app.command("list")
@@ -42,12 +42,12 @@ def list_dead_letters(
     domain: DomainOption = None,
     reason: ReasonOption = None,
     limit: Annotated[int, typer.Option(min=1)] = SHOWN,
-    everything: Annotated[bool, typer.Option("--all", help="those that were replayed, too")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="also letters that were replayed")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs")] = False,
 ) -> None:
-    """Print what was refused and not yet replayed: its origin, the reason, the beginning of its value.
+    """Print the open dead letters: origin, reason, and the beginning of the value.
 
-    `came from` is the letter that a replayed record was made of.
+    `came from` is the dead letter whose replay made this record.
     """
     from shop_streams.defs.domains import LAKE_STREAMS
     from shop_streams.streaming.drafts import origin_of
@@ -82,9 +82,9 @@ def list_dead_letters(
 def show_dead_letter(
     origin: Annotated[str, typer.Argument(help="topic:partition:offset, as `list` prints it")],
 ) -> None:
-    """Print one dead letter's value on standard output, why it was refused and where it came from on standard error.
+    """Print one dead letter: its value on standard output, its reason and where it came from on standard error.
 
-    The value is printed byte by byte, but on a terminal without control characters.
+    The value is printed unchanged; only on a terminal control characters are escaped.
     """
     from shop_streams.streaming.drafts import origin_of
     from shop_streams.streaming.replay import Choice, find, find_chosen
@@ -118,27 +118,32 @@ def replay_dead_letters(
     reason: ReasonOption = None,
     fix: Annotated[
         str | None,
-        typer.Option("--fix", help="a shell command that reads a value and writes the mended one, such as 'jq -c .'"),
+        typer.Option(
+            "--fix", help="a shell command that reads a value and writes the fixed one, for example 'jq -c .'"
+        ),
     ] = None,
     named_fix: Annotated[
         str | None, typer.Option("--named-fix", help="one of the fixes above, as in the job replay_dead_letters")
     ] = None,
-    fix_seconds: Annotated[float, typer.Option("--fix-seconds", min=0.1, help="time for --fix, for each letter")] = 10,
+    fix_seconds: Annotated[
+        float, typer.Option("--fix-seconds", min=0.1, help="time limit of --fix for each letter")
+    ] = 10,
     from_origin: Annotated[
         bool,
-        typer.Option("--from-origin", help="start from the value that was refused first, not from an earlier fix's"),
+        typer.Option("--from-origin", help="fix the value that was refused first, not the result of an earlier fix"),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="send nothing; show values before and after, and the rules' verdict")
     ] = False,
     send_refused: Annotated[
-        bool, typer.Option("--send-refused", help="also send what the rules would refuse again, or is empty")
+        bool,
+        typer.Option("--send-refused", help="also send values that the rules would refuse again, and empty values"),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
-    """Mend dead letters and send them to their topic again, each once.
+    """Fix dead letters and send them to their topics again, each once.
 
-    The rules of the domain validate first: what they would refuse again is not sent. Exit status 1 if a letter is left over.
+    The domain's rules validate each value first: values that they refuse are not sent. Exit status 1 if a letter stays open.
 
     Fixes for --named-fix: as_is, trim (white space, NULs), texts_to_numbers (prices, times, user_id), numbers_to_texts
     (category, item_id, uid), seconds_to_milliseconds (sales), milliseconds_to_seconds (promotions), unwrap_array.
@@ -154,7 +159,7 @@ def replay_dead_letters(
     validate = validate_with(LAKE_STREAMS, settings, lambda: open_session(settings))
     firsts = found.firsts if from_origin else None
     making = make_drafts(found.open, mend, validate, firsts, [spec.name for spec in LAKE_STREAMS])
-    drafts: list[Draft] = list(_tracked(making, "mending and validating", len(found.open)))
+    drafts: list[Draft] = list(_tracked(making, "fixing and validating", len(found.open)))
     again = [State.ALREADY] * len(found.replayed)
     for origin, record in found.records.items():
         console.print(f"{origin} was replayed before: its record is {record}.", markup=False, highlight=False)
@@ -191,7 +196,7 @@ def _tracked(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
 
 
 def _print_results(results: list[Result]) -> None:
-    """Each letter before and after, with the verdict; texts, not markup, and bounded: values come from anywhere."""
+    """Print each letter before and after the fix, with the verdict. Values are shortened and never read as markup."""
     grid = RichTable(Column("origin", no_wrap=True), "before", "after", "verdict")
     for result in results[:SHOWN]:
         before, after = plain_pair(result.draft.before, result.draft.after, VALUE_WIDTH)
@@ -203,7 +208,7 @@ def _print_results(results: list[Result]) -> None:
 
 
 def _finish(states: list[State], replayed_before: bool) -> None:
-    """Print the sum and, where something is left over, the next step; exit status 1 then."""
+    """Print the summary. If a letter stays open, print the next step and exit with status 1."""
     from shop_streams.streaming.drafts import DONE, State
     from shop_streams.streaming.replay import summary
 
@@ -211,7 +216,7 @@ def _finish(states: list[State], replayed_before: bool) -> None:
     if State.REFUSED in states:
         hint = "`--from-origin` starts from the value that was refused first; " if replayed_before else ""
         console.print(
-            f"A `--fix` mends what would be refused; {hint}`--send-refused` sends it all the same.", markup=False
+            f"`--fix` changes values that the rules refuse; {hint}`--send-refused` sends them anyway.", markup=False
         )
     if any(state not in DONE for state in states):
         raise typer.Exit(1)

@@ -1,6 +1,6 @@
-"""`make demo`: a day of shop traffic through the real endpoints, every mart through Dagster, and its counts checked.
+"""`make demo`: sends a day of shop traffic through the real endpoints, computes the marts in Dagster and checks the counts.
 
-Every hour, user and campaign is compared by the tests, with expectations of their own.
+The tests compare every hour, user and campaign with expectations that they compute separately.
 """
 
 import json
@@ -47,20 +47,20 @@ WAIT_SECONDS = 240.0
 
 
 def run_demo(settings: Settings, console: Console, stop_afterwards: bool) -> bool:
-    """Run the demo and return whether every check passed. Then the stack is stopped if told so, unless it was up before."""
+    """Run the demo; returns whether every check passed. `stop_afterwards` stops the stack, unless it was up before."""
     console.rule("1. The stack")
     settings = remember_first_day(settings)
-    somebodys = stack.is_up(settings)
+    was_up = stack.is_up(settings)
     stack.up(settings, console)
-    with nullcontext() if somebodys else stack.stopping_on_failure(settings):
+    with nullcontext() if was_up else stack.stopping_on_failure(settings):
         right = _play(settings, console)
-    if stop_afterwards and not somebodys:
+    if stop_afterwards and not was_up:
         stack.down(settings, speaker(console))
     return right
 
 
 def _play(settings: Settings, console: Console) -> bool:
-    seed = int(time.time())  # new events every time, so that a second demo over the same home adds to the first
+    seed = int(time.time())  # new events each time: a second demo in the same home adds to the first
     day = sales.yesterday()
     console.rule("2. A day of traffic: product events over HTTP, shop events over HTTP and Kafka, campaigns")
     before = _totals(_topic_rows(settings, day))
@@ -81,7 +81,7 @@ def _play(settings: Settings, console: Console) -> bool:
     subscribers = Counter(restaurant for _, restaurant in set(promotions.subscriptions(seed)))
     wanted = sum(subscribers[restaurant] for restaurant in live.values())
 
-    console.rule("3. The streams carry it to the lake")
+    console.rule("3. The streams write it to the lake")
     for spec in LAKE_STREAMS:
         _wait_for_rows(settings, console, spec)
     _wait(console, f"{wanted:,} clients are notified", lambda: len(_notified(settings, live)) >= wanted or None)
@@ -91,12 +91,12 @@ def _play(settings: Settings, console: Console) -> bool:
         _materialize(settings, console, ENRICHED, window)
     _materialize(settings, console, HOURLY, f"{day:%Y-%m-%d}")
     _materialize(settings, console, REPORT, f"{now:%Y-%m-%d}")
-    topic = "the topic hourly_metrics follows"
+    topic = "the topic hourly_metrics has the same totals"
     _wait(console, topic, lambda: _totals(_topic_rows(settings, day)) == expected or None)
     checks = _checks(settings, _run(settings, console, "all_checks", None, {}))
     failed = [name for name, passed in checks if not passed]
 
-    console.rule("5. What came out")
+    console.rule("5. Results")
     enriched = Counter(reader.scan(ENRICHED.uri(settings), ["event_id"])["event_id"].to_pylist())
     hours = _mart_rows(settings, day)
     notified = _notified(settings, live)
@@ -104,14 +104,14 @@ def _play(settings: Settings, console: Console) -> bool:
         f"all {APP_EVENTS:,} tracked events are in the enriched table, each once": all(
             enriched[event["event_id"]] == 1 for event in tracked
         ),
-        f"every record of {', '.join(spec.topic.name for spec in LAKE_STREAMS)} arrived, and once": all(
+        f"every record of {', '.join(spec.topic.name for spec in LAKE_STREAMS)} arrived once": all(
             account.exact for spec in LAKE_STREAMS for account in accounts(spec, settings)
         ),
-        "the day's revenue, visitors and purchases in the topic are those that were sent": (
+        "the day's revenue, visitors and purchases in the topic equal what was sent": (
             _totals(_topic_rows(settings, day)) == expected
         ),
-        "so they are in the mart": _totals(hours) == expected,
-        f"{wanted:,} subscribers of live campaigns were notified, nobody twice": (
+        "the mart has the same totals": _totals(hours) == expected,
+        f"{wanted:,} subscribers of live campaigns were notified, each once": (
             len(notified) == len(set(notified)) == wanted
         ),
         f"{len(checks)} checks of Dagster passed{': all but ' + ', '.join(failed) if failed else ''}": (
@@ -131,9 +131,6 @@ def _play(settings: Settings, console: Console) -> bool:
     return all(right.values())
 
 
-# -- doing -----------------------------------------------------------------------------------------------------------
-
-
 def _produce(settings: Settings, events: list[dict[str, Any]]) -> None:
     producer = kafka.producer(settings.kafka, {"enable.idempotence": True, "linger.ms": 20})
     for event in events:
@@ -151,7 +148,7 @@ def _wait(console: Console, what: str, ready: Callable[[], Any]) -> Any:
         while (value := ready()) is None:
             if time.monotonic() > deadline:
                 raise ShopStreamsError(
-                    f"Waited {WAIT_SECONDS:.0f} s in vain: {what}. `shop-streams status` and the runs in Dagster tell why."
+                    f"Waited {WAIT_SECONDS:.0f} s without success: {what}. See `shop-streams status` and the runs in Dagster."
                 )
             time.sleep(0.5)
     console.print(f"  [green]✓[/] {what} ({time.monotonic() - started:.0f} s)", highlight=False)
@@ -170,7 +167,7 @@ def _materialize(settings: Settings, console: Console, table: Table, partition: 
 
 
 def _run(settings: Settings, console: Console, job: str, key: dg.AssetKey | None, tags: dict[str, str]) -> str:
-    """Launch a run and wait for its success; its id."""
+    """Launch a run and wait for its success; returns its id."""
     client = DagsterGraphQLClient("127.0.0.1", port_number=settings.dagster_port)
     run_id = client.submit_job_execution(job, tags=tags, asset_selection=[key] if key else None)
     what = f"{key.to_user_string() if key else job} {tags.get('dagster/partition', '')}".strip()
@@ -185,9 +182,6 @@ def _run(settings: Settings, console: Console, job: str, key: dg.AssetKey | None
     return run_id
 
 
-# -- looking ---------------------------------------------------------------------------------------------------------
-
-
 def _checks(settings: Settings, run_id: str) -> list[tuple[str, bool]]:
     """(asset and check, whether it passed) of the run's checks."""
     with instance_of(settings) as instance:
@@ -197,7 +191,7 @@ def _checks(settings: Settings, run_id: str) -> list[tuple[str, bool]]:
 
 
 def _notified(settings: Settings, campaigns: Container[str]) -> list[tuple[str, str]]:
-    """(campaign, client) of each notification of these campaigns that the topic has."""
+    """(campaign, client) of each notification of these campaigns in the topic."""
     values = [json.loads(record.value) for record in read_topic(settings.kafka, NOTIFICATIONS_TOPIC.name)]
     return [(one["adv_campaign_id"], one["client_id"]) for one in values if one["adv_campaign_id"] in campaigns]
 
@@ -209,7 +203,7 @@ def _totals_of_events(events: list[dict[str, Any]]) -> Counter[str]:
 
 
 def _totals(hours: list[dict[str, Any]]) -> Counter[str]:
-    """Of hours of the topic or the mart; each record counts, a repeat too."""
+    """The totals of hours of the topic or the mart, repeats included."""
     names = ("revenue", "visitors", "purchases")
     return Counter(
         {name: sum(int(hour[name]) + int(hour.get(f"repeats_{name}") or 0) for hour in hours) for name in names}

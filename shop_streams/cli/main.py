@@ -27,13 +27,13 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="What happens in an online shop, while it happens: streams that live in Dagster.\n\n"
+    help="Spark streams of an online shop that live inside Dagster.\n\n"
     "Start with [bold]shop-streams demo[/], or [bold]up[/] and then [bold]simulate[/]. "
     "Settings are environment variables SHOP_STREAMS_…; the README lists them.",
 )
 app.add_typer(dead_letters_app, name="dead-letters")
-console = Console(emoji=False)  # an event's `:warning:` stays what it is
-STOPPING = "Stopping: streams first, at a batch boundary; the first time also half a minute for an archive that speeds up starts …"
+console = Console(emoji=False)  # `:warning:` in an event is no emoji
+STOPPING = "Stopping: streams end at a batch boundary first. The first stop also writes an archive that makes starts faster (half a minute) …"
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 
@@ -110,7 +110,7 @@ def status(as_json: Json = False) -> None:
     settings = get_settings()
     if not as_json and not settings.home.is_dir():
         raise ShopStreamsError(
-            f"There is no home {settings.home}, so nothing runs. `shop-streams up` makes it; SHOP_STREAMS_HOME names another."
+            f"There is no home {settings.home}, so nothing runs. `shop-streams up` makes it; set SHOP_STREAMS_HOME for another one."
         )
     state = collect(settings)
     if as_json:
@@ -155,7 +155,7 @@ def aggregate(
     ] = False,
     checkpoint: Annotated[
         str | None,
-        typer.Option("--checkpoint", help="folder to go on from; without it the topic is read from its beginning"),
+        typer.Option("--checkpoint", help="folder to continue from; without it the topic is read from its beginning"),
     ] = None,
     window_anchor: Annotated[
         Literal["hour", "first_event"], typer.Option("--window-anchor", help="where the first window begins")
@@ -167,7 +167,7 @@ def aggregate(
         ),
     ] = None,
 ) -> None:
-    """Hourly metrics of one topic into another: the managed stream's own aggregation, for past days or by hand."""
+    """Write the hourly metrics of one topic to another, with the same aggregation as the managed stream."""
     from shop_streams.cli.aggregate import run_aggregate
 
     day = first_day.date() if first_day else None
@@ -179,15 +179,15 @@ app.command()(show)
 
 def main() -> None:
     """Entry point: an expected error is one line on standard error and exit status 1."""
-    os.umask(0o077)  # what a command leaves in the home is its owner's alone
+    os.umask(0o077)  # only the owner can read what a command writes into the home
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that has no ✓ must not end what runs well
+            stream.reconfigure(errors="replace")  # a terminal without ✓ must not end the command
     code = _run()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
-    # Arrow's threads may still be reading ahead for a preview: Python's own shutdown then crashes now and then, or hangs.
+    # Arrow's threads may still be reading for `show`: then Python's normal shutdown sometimes crashes or hangs.
     os._exit(code)
 
 

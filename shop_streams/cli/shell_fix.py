@@ -1,4 +1,4 @@
-"""A shell command as a fix of dead letters; for the command line alone, where whoever types it has a shell anyway."""
+"""A shell command as a fix of dead letters; only on the command line, where the user has a shell anyway."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def shell_fix(command: str, seconds: float) -> Fix:
     """The command reads a value on its standard input and writes the mended one; it has `seconds` for each letter."""
 
     def mend(raw: bytes) -> bytes:
-        # A session of its own, so that a time-out ends what the shell started too.
+        # A new session, so that a time-out also ends what the shell started.
         process = subprocess.Popen(
             command, shell=True, start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         try:
             answer, told = process.communicate(raw, timeout=seconds)
-        except BaseException as error:  # Ctrl-C too, which a session of its own does not get
+        except BaseException as error:  # Ctrl-C too: it does not reach the new session
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()

@@ -29,7 +29,7 @@ def show(
     if found is None:
         raise ShopStreamsError(
             where_else(path, settings)
-            or f"There is no table {table!r} below {settings.lake}. Has its stream run? `shop-streams status` tells; "
+            or f"There is no table {table!r} below {settings.lake}. Has its stream run? See `shop-streams status`; "
             "tables are named in the README."
         )
     if as_json:
@@ -48,17 +48,17 @@ def show(
     for row in found.rows:
         grid.add_row(*[cell("null" if row[name] is None else row[name]) for name, _ in found.schema])
     console = Console(emoji=False)
-    # Whole values: they are there to be read or piped.
+    # Values are printed whole, so that they can be copied or piped.
     Console(width=max(console.width, 400), soft_wrap=True, emoji=False).print(grid)
     console.print(f"{found.row_count} rows, version {found.version}")
     console.print("\n".join(f" |-- {escaped(name)}: {escaped(kind)}" for name, kind in found.schema), highlight=False)
 
 
-PLACES = {"kafka": "Kafka", "postgres": "PostgreSQL"}
+SERVERS = {"kafka": "Kafka", "postgres": "PostgreSQL"}
 
 
 def where_else(path: str, settings: Settings) -> str | None:
-    """Where an asset of Dagster lives that is no table of the lake, and its page; None for any other path."""
+    """The message for an asset that is no lake table: its server and its page in Dagster. None for any other path."""
     from shop_streams.definitions import defs
     from shop_streams.defs.domains import TABLES
 
@@ -66,6 +66,6 @@ def where_else(path: str, settings: Settings) -> str | None:
     if path not in specs or path in {table.path for table in TABLES}:
         return None
     kinds = specs[path].kinds
-    places = [PLACES[kind] for kind in sorted(kinds & set(PLACES))] if "deltalake" not in kinds else []
-    where = f"it is in {' and in '.join(places)}, whose addresses `shop-streams status` shows; " if places else ""
+    servers = [SERVERS[kind] for kind in sorted(kinds & set(SERVERS))] if "deltalake" not in kinds else []
+    where = f"it is in {' and in '.join(servers)}, whose addresses `shop-streams status` shows; " if servers else ""
     return f"{path} is an asset, and no table of the lake: {where}its page in Dagster is {settings.dagster_url}/assets/{path}"

@@ -17,7 +17,7 @@ def simulate(
     count: Annotated[int, typer.Option("--count", min=1, help="events to send")],
     seed: Annotated[int, typer.Option("--seed", help="the same seed sends the same events")] = 1,
     rate: Annotated[
-        float | None, typer.Option("--rate", min=0.01, help="events a second; default: as fast as it goes")
+        float | None, typer.Option("--rate", min=0.01, help="events a second; default: as fast as possible")
     ] = None,
     start: Annotated[
         datetime | None,
@@ -46,10 +46,10 @@ def simulate(
 
 
 def require_own_endpoint(domain: str, settings: Settings) -> None:
-    """Check that the traffic goes to this home's stack, or to an address that somebody named.
+    """Check that the traffic goes to this home's stack, or to an address that is set.
 
     Raises:
-        ShopStreamsError: this home's stack is not up, and the address is a default, where another home's may be.
+        ShopStreamsError: this home's stack is not up, and another home's stack may answer at the default address.
     """
     from shop_streams.local.supervision import is_up
 
@@ -60,6 +60,6 @@ def require_own_endpoint(domain: str, settings: Settings) -> None:
     if settings.model_fields_set.isdisjoint(names) and not is_up(settings):
         raise ShopStreamsError(
             f"The stack of {settings.home} is not up, and what answers at {address} may belong to another one. "
-            f"Start it with `shop-streams up`, set SHOP_STREAMS_HOME to the home of the one that you mean, "
+            f"Start it with `shop-streams up`, set SHOP_STREAMS_HOME to the other home, "
             f"or name its address: SHOP_STREAMS_{names[0].upper()}."
         )

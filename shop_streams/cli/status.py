@@ -1,4 +1,4 @@
-"""What `shop-streams status --json` says; the shape is an interface that others build on."""
+"""`shop-streams status`: other programs rely on the shape of its JSON."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STREAMS = tuple(spec.name for spec in defined.STREAMS)
 def collect(settings: Settings) -> dict[str, Any]:
     """Services, endpoints and streams at this moment."""
     services = service_states(settings)
-    # A port of a stopped home may be another home's by now: what does not run is not asked.
+    # Another home may use a stopped home's ports by now, so only running services are asked.
     runs = {name for name, service in services.items() if service["state"] != "stopped"}
     asks = "postgres" in runs
     states = streams(settings) if asks else {name: _stream(None, settings) for name in STREAMS}
@@ -55,13 +55,13 @@ def collect(settings: Settings) -> dict[str, Any]:
 
 
 def without_secret(address: str) -> str:
-    """The address without what only its owner may know: the password of a user, a token or password among the parameters."""
+    """The address without secrets: the user's password, and passwords and tokens among the parameters."""
     address = re.sub(r"(?<=://)([^/?@:]*):[^/?]*(?=@)", r"\1", address)
     return re.sub(r"([?&;\s]|^)(password|sslpassword|token)=[^&;\s]*", r"\1\2=***", address)
 
 
 def _topics(settings: Settings, ask: bool) -> dict[str, dict[str, int | None]]:
-    """Where all of each topic's last 24 hours is, and its `copies`; None for what does not answer."""
+    """The account of each topic's last 24 hours, and its number of `copies`; None for numbers that are not known."""
     kept: dict[str, int] = {}
     with suppress(KafkaException):
         kept = copies(settings.kafka, [spec.topic.name for spec in LAKE_STREAMS], seconds=2) if ask else {}
@@ -73,16 +73,16 @@ def _topics(settings: Settings, ask: bool) -> dict[str, dict[str, int | None]]:
 
 
 def topic_totals(spec: StreamSpec, settings: Settings, ask: bool) -> dict[str, int | None]:
-    """As the check `accounting` counts; None too for a topic that is another one than the stream's."""
+    """The account as the check `accounting` computes it; None for all numbers of a topic that was made again."""
     with suppress(KafkaException, ShopStreamsError):
         found = recent_account(spec, settings) if ask else None
-        if found is not None:  # more offsets than records: a transaction's marker has an offset, too
+        if found is not None:  # more offsets than records: transaction markers have offsets too
             return {"offsets": sum(one.high - one.low for one in found.partitions), **found.sums}
     return dict.fromkeys(("offsets", "records", "rows", "dead_letters", "in_flight", "missing"))
 
 
 def _says(settings: Settings, ask_kafka: bool) -> dict[str, str]:
-    """How each stream is, in the words of its check `alive`."""
+    """Each stream's condition, in the words of its check `alive`."""
     if not settings.dagster_home.is_dir():
         return dict.fromkeys(STREAMS, "unknown: this home has never started Dagster")
     try:
@@ -93,7 +93,7 @@ def _says(settings: Settings, ask_kafka: bool) -> dict[str, str]:
 
 
 def streams(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Each stream's state out of its lease; all at rest while the database does not answer."""
+    """Each stream's state from its lease; all are resting while the database does not answer."""
     try:
         leases = Leases(settings.postgres).read()
     except psycopg2.Error:
@@ -102,30 +102,16 @@ def streams(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def _stream(lease: Lease | None, settings: Settings) -> dict[str, Any]:
-    state = stream_state(lease, settings.lease_seconds)
-    if lease is None:
-        return {
-            "state": state,
-            "run_id": None,
-            "pid": None,
-            "epoch": None,
-            "lag": None,
-            "beat_age_seconds": None,
-            "problem": None,
-        }
     return {
-        "state": state,
-        "run_id": lease.run_id,
-        "pid": lease.pid,
-        "epoch": lease.epoch,
-        "lag": lease.lag,
-        "beat_age_seconds": round(lease.beat_age, 1),
-        "problem": lease.problem,
+        "state": stream_state(lease, settings.lease_seconds),
+        **{name: getattr(lease, name, None) for name in ("run_id", "pid", "epoch", "lag")},
+        "beat_age_seconds": None if lease is None else round(lease.beat_age, 1),
+        "problem": None if lease is None else lease.problem,
     }
 
 
 def print_status(state: dict[str, Any], console: Console) -> None:
-    """The same for people."""
+    """Print the status as tables."""
     colours = {"healthy": "green", "running": "green", "starting": "yellow", "resting": "yellow"}
     services = RichTable("service", "state", "pid", "reason")
     for name, service in state["services"].items():
@@ -133,7 +119,7 @@ def print_status(state: dict[str, Any], console: Console) -> None:
         services.add_row(
             name, f"[{colour}]{service['state']}[/]", str(service["pid"] or ""), cell(service.get("reason", ""))
         )
-    streams = RichTable("stream", "state", "run", "epoch", "how it is")
+    streams = RichTable("stream", "state", "run", "epoch", "condition")
     for name, stream in state["streams"].items():
         colour = colours.get(stream["state"], "red")
         streams.add_row(

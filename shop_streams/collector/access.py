@@ -1,4 +1,4 @@
-"""Who may send events: the token, and what a token must be before the collector serves."""
+"""The token of the collector: which tokens it accepts in its settings, and how it compares them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHORTEST_TOKEN = 16
 
 
 def require_token(settings: Settings) -> None:
-    """Refuse to serve with a token that anybody could know.
+    """Refuse to serve with a token that is public or easy to guess.
 
     Raises:
         ShopStreamsError: the token is empty, short or not ASCII, or the public default on an address that others reach.
@@ -43,5 +43,5 @@ def is_loopback(host: str) -> bool:
 
 
 def same_token(given: str | None, token: bytes) -> bool:
-    """Compare in a time that says nothing about the token."""
+    """Compare in constant time."""
     return hmac.compare_digest((given or "").encode("utf-8", "surrogatepass"), token)

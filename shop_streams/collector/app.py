@@ -1,8 +1,8 @@
-"""The collector as an RSGI application: one lean endpoint for all endpoints, and what operators ask for.
+"""The collector as an RSGI application: endpoints for events, and pages for operators.
 
 POST /track, /shop-events    one event or an array of them: 200 once Kafka has all of them
 GET /livez                   200 as long as the process answers
-GET /readyz, /healthz        200 when an event would be taken; from what is known, without a call
+GET /readyz, /healthz        200 when events are accepted; answered without a call to Kafka
 GET /metrics                 every answer by endpoint and status, in Prometheus' format
 """
 
@@ -31,7 +31,7 @@ _FIELD = re.compile(r"`\$(?:\[[^\]]*\])?\.?([^`]*)`|field `([^`]+)`")
 _encode = msgspec.json.Encoder().encode
 
 
-class EventDoor:
+class EventEndpoint:
     """`POST` of one event or an array of them: the hot path."""
 
     def __init__(self, endpoint: Endpoint, token: bytes, reader: BodyReader, producer: DurableProducer) -> None:
@@ -41,7 +41,7 @@ class EventDoor:
         self._producer = producer
 
     async def accept(self, scope: Any, proto: Any) -> bytes:
-        """Take the request's events.
+        """Send the request's events to Kafka.
 
         Returns:
             The body of the answer 200.
@@ -63,7 +63,7 @@ class EventDoor:
         many = body.lstrip()[:1] == b"["
         if len(body) < LARGE_BODY:
             events = self._decode(body, many)
-        else:  # validating one may take long, and everybody else would wait
+        else:  # validating it may take long, and other requests would wait
             events = await asyncio.to_thread(self._decode, body, many)
         records = [self._endpoint.store(event) for event in events]
         try:
@@ -91,7 +91,7 @@ class EventDoor:
 
 def unavailable(problem: str, *, drain: bool = False) -> Refused:
     """503: the client must send it again."""
-    return Refused(503, f"{problem}. Nothing is promised: send it again, with the same event_id.", drain=drain)
+    return Refused(503, f"{problem}. The event may be lost: send it again, with the same event_id.", drain=drain)
 
 
 def field_of(message: str) -> str:
@@ -112,8 +112,8 @@ class Collector:
         self._log = RefusalLog(settings.track_token)
         self._reader = BodyReader(settings.body_limit_bytes)
         token = settings.track_token.encode()
-        self._doors = {
-            endpoint.path: EventDoor(endpoint, token, self._reader, producer)
+        self._endpoints = {
+            endpoint.path: EventEndpoint(endpoint, token, self._reader, producer)
             for endpoint in endpoints(settings.first_day)
         }
         self._pages = {
@@ -125,7 +125,7 @@ class Collector:
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         path = scope.path
-        endpoint = self._doors.get(path)
+        endpoint = self._endpoints.get(path)
         try:
             if endpoint is None:
                 self._answer_page(path, scope, proto)
@@ -134,8 +134,8 @@ class Collector:
         except Refused as refused:
             await self._refuse(path, scope, proto, refused)
         except ProtocolClosed:
-            self._answers.count(path, 499)  # nobody is there to hear it; the event is dropped
-        except (Exception, asyncio.CancelledError) as error:  # as when the process ends: the server would say 500
+            self._answers.count(path, 499)  # the client is gone; the event is dropped
+        except (Exception, asyncio.CancelledError) as error:  # also when the process ends: the server would answer 500
             await self._refuse(path, scope, proto, unavailable(type(error).__name__))
             raise
         else:
@@ -151,7 +151,7 @@ class Collector:
         if refused.drain:
             await self._reader.drain(proto)
         proto.response_bytes(refused.status, headers, _encode(refused.body))
-        known = path in self._doors or path in self._pages
+        known = path in self._endpoints or path in self._pages
         self._answers.count(path if known else "unknown", refused.status)
         self._log.add(scope.client, scope.method, path, refused)
 

@@ -1,4 +1,4 @@
-"""A request's body, read within a size and a time, and unpacked within the size."""
+"""Reads a request's body, with limits on its size, its unpacked size and the time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from granian.rsgi import ProtocolClosed, ProtocolError
 
 from shop_streams.collector.refusals import Refused
 
-BODY_SECONDS = 6.0  # less than what a stop waits for
+BODY_SECONDS = 6.0  # less than a stop waits
 DRAIN_SECONDS = 2.0
 READING_BYTES = 134_217_728  # of all requests together
-_MARGIN = 4  # times the limit that is read and thrown away, so that the client hears why
+_MARGIN = 4  # times the limit: so much is read and dropped, so that the client gets the answer
 
 
 class BodyReader:
-    """Reads bodies for one collector; what all requests hold at once is bounded as well."""
+    """Reads bodies for one collector, and limits their total size at one moment."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -27,7 +27,7 @@ class BodyReader:
         """The body, decompressed.
 
         Raises:
-            Refused: 408, 413, 415, 422, or 503 when too many bodies are on their way.
+            Refused: 408, 413, 415, 422, or 503 when too many bodies are being read.
             ProtocolClosed: the connection ended before the body did.
         """
         encoding = (headers.get("content-encoding") or "identity").strip().lower()
@@ -38,7 +38,7 @@ class BodyReader:
         if declared > self._limit:
             raise self.too_large()
         if self._reading + declared > READING_BYTES:
-            raise Refused(503, "Too many bodies are on their way. Nothing was taken: send it again later.")
+            raise Refused(503, "Too many bodies are being read. Nothing was stored: send it again later.")
         self._reading += declared
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -71,7 +71,7 @@ class BodyReader:
         return plain
 
     async def drain(self, proto: Any) -> None:
-        """Throw away what still comes of a body that is refused: a client that is still sending does not hear the answer."""
+        """Read and drop the rest of a refused body: a client reads the answer only after it has sent the body."""
         left = self._limit * _MARGIN
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
@@ -79,7 +79,7 @@ class BodyReader:
                     left -= len(chunk)
                     if left < 0:
                         return
-        except (TimeoutError, ProtocolClosed, ProtocolError):  # the last: it was read already
+        except (TimeoutError, ProtocolClosed, ProtocolError):  # ProtocolError: the body was read already
             return
 
     def too_large(self, drain: bool = True) -> Refused:

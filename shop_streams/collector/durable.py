@@ -22,11 +22,11 @@ from shop_streams.topics import VIA_COLLECTOR
 POLL_SECONDS = 0.001
 PROBE_SECONDS = 1.0
 PROBE_TIMEOUT = 3.0
-STALLED_SECONDS = 5.0  # in flight for so long: Kafka answers, but does not acknowledge
-DELIVERY_MILLISECONDS = 8_000  # less than what a stop waits for
+STALLED_SECONDS = 5.0  # in flight for this long: Kafka answers, but does not acknowledge
+DELIVERY_MILLISECONDS = 8_000  # less than a stop waits
 HEADERS: Any = [(VIA_COLLECTOR, b"")]
-# Kafka's usual max.message.bytes is 1,048,588; a batch's frame, our header and the record's lengths are below 200. Streams
-# refuse a value of more than 1,048,576 bytes, which this is below, too.
+# Kafka's usual max.message.bytes is 1,048,588; a batch's frame, the header and the record's lengths are below 200. Streams
+# refuse a value of more than 1,048,576 bytes.
 RECORD_BYTES = 1_048_000
 
 
@@ -35,7 +35,7 @@ class NotDurable(Exception):
 
 
 class TooLarge(Exception):
-    """A record that Kafka never takes."""
+    """The record is too large for Kafka."""
 
 
 class _Delivery:
@@ -77,7 +77,7 @@ class DurableProducer:
                 "enable.idempotence": True,
                 "linger.ms": 2,
                 "delivery.timeout.ms": DELIVERY_MILLISECONDS,
-                # Ours are the limits that count: with these reached, an array would be sent in part.
+                # Above the limits of `send`: at these limits an array would be sent in part.
                 "queue.buffering.max.messages": 2 * self._queue_records,
                 "queue.buffering.max.kbytes": 4 * self._queue_bytes // 1024,
                 "message.max.bytes": RECORD_BYTES + 512,
@@ -91,7 +91,7 @@ class DurableProducer:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        """Wait for what is under way, for at most 2 s: those who asked for it are answered or gone."""
+        """Wait at most 2 s for records in flight: their requests are answered or gone."""
         for task in self._tasks:
             task.cancel()
         with suppress(KafkaException):
@@ -121,7 +121,7 @@ class DurableProducer:
 
     @property
     def problem(self) -> str | None:
-        """Why nothing can be sent now, from what is known already; None when all is well."""
+        """Why nothing can be sent now, without a call to Kafka; None if records can be sent."""
         if not self._answers:
             return "Kafka does not answer"
         if self._flying and asyncio.get_running_loop().time() - self._flying[0].began > STALLED_SECONDS:
@@ -170,6 +170,6 @@ class DurableProducer:
             raise NotDurable(f"Kafka did not acknowledge: {delivery.error.str()}")
 
     def _end_if_fatal(self, error: Any) -> None:
-        """After a fatal error this producer takes nothing for ever: the process ends, and its supervisor starts another."""
+        """End the process after a fatal error, since the producer then accepts nothing; its supervisor starts another."""
         if isinstance(error, KafkaError) and error.fatal():
             os.kill(os.getpid(), signal.SIGTERM)

@@ -11,7 +11,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Answers:
-    """How many answers there were."""
+    """The counter of answers."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -22,7 +22,7 @@ class Answers:
         self._children: dict[tuple[str, int], Counter] = {}
 
     def count(self, endpoint: str, status: int) -> None:
-        """Count one answer; finding a child by its labels costs more than counting."""
+        """Count one answer. Children are kept, because finding one by its labels costs more than counting."""
         child = self._children.get((endpoint, status))
         if child is None:
             child = self._children[endpoint, status] = self._counter.labels(endpoint, str(status))

@@ -1,4 +1,4 @@
-"""What the collector accepts, and what it writes to Kafka. The rules are those of the streams."""
+"""What the collector accepts, and what it writes to Kafka. It uses the streams' rules."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def store_shop_event(event: ShopEvent) -> Record:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One endpoint: where its events go, how a body becomes an event or a list of them, and an event a record.
+    """One endpoint: its path and topic, how to decode a body with one event or an array, and how to make an event's record.
 
-    Both decoders raise msgspec.ValidationError with all that is wrong, in bounded length, and the field at the end.
+    Both decoders raise msgspec.ValidationError: every broken rule, in a limited length, and the field at the end.
     """
 
     path: str

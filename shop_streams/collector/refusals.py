@@ -13,7 +13,7 @@ _log = logging.getLogger("shop_streams.collector")
 
 
 class Refused(Exception):
-    """An answer other than 200. `drain` says that the body is to be read before the answer, so that the client hears it."""
+    """An answer other than 200. With `drain`, the body is read first, so that the client reads the answer."""
 
     def __init__(self, status: int, detail: str, *, drain: bool = False, **more: Any) -> None:
         detail = detail if len(detail) <= MAX_DETAIL else f"{detail[: MAX_DETAIL - 2]} …"
@@ -24,7 +24,7 @@ class Refused(Exception):
 
 
 def one_line(text: str, longest: int = 200) -> str:
-    """`text` as a log line can hold it: control characters escaped, and not too long."""
+    """The first `longest` characters of `text`, with control characters escaped."""
     return text[:longest].encode("unicode_escape").decode("ascii")
 
 

@@ -16,7 +16,7 @@ STOP_SECONDS = 14.0
 
 
 def end_with_parent() -> None:
-    """End this worker when its parent does, also when that is killed: then its standard input, a pipe, ends."""
+    """End this worker when its parent ends, also by kill -9: its standard input, a pipe from the parent, then closes."""
 
     def watch() -> None:
         sys.stdin.buffer.read()

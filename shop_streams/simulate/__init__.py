@@ -11,7 +11,7 @@ from shop_streams.simulate import app_events, promotions, sales
 from shop_streams.simulate.send import send
 
 Send = Callable[[Settings, int, int, datetime, float | None], int]
-"""(settings, how many, seed, beginning, a second or None for as fast as it goes) -> how many were acknowledged."""
+"""(settings, count, seed, start, events a second or None for no limit) -> the number of acknowledged events."""
 
 
 def _over_http(path: str, events: Callable[[int, int, datetime], Iterable[dict[str, Any]]]) -> Send:

@@ -1,4 +1,4 @@
-"""Product events: 6 users, 3 products, 4 kinds of action (none is one of them), 3 categories."""
+"""Product events: 6 users, 3 products, 4 actions (one is null), 3 categories."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VALUES = (37, 8, 5, 12, 54, None)
 
 
 def events(count: int, seed: int, start: datetime) -> Iterator[dict[str, Any]]:
-    """`count` bodies for `POST /track`. `start` has no effect: the collector gives these events their time."""
+    """`count` bodies for `POST /track`. `start` has no effect: the collector sets the time of these events."""
     source = random.Random(seed)
     del start
     for _ in range(count):

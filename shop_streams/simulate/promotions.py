@@ -1,4 +1,4 @@
-"""Restaurants, their subscribers, and campaigns: live, past and to come, some amended, some sent again."""
+"""Restaurants, their subscribers, and campaigns: live, past and future, some amended, some sent again."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def restaurants(seed: int) -> list[str]:
 
 
 def subscriptions(seed: int) -> list[tuple[str, str]]:
-    """(client_id, restaurant_id); a few of them twice, as in life."""
+    """(client_id, restaurant_id); a few of them twice, as in real data."""
     source = random.Random(f"subscriptions {seed}")
     clients = [_uuid(source) for _ in range(CLIENTS)]
-    places = restaurants(seed)
-    return [(source.choice(clients), source.choice(places)) for _ in range(SUBSCRIPTIONS)]
+    ids = restaurants(seed)
+    return [(source.choice(clients), source.choice(ids)) for _ in range(SUBSCRIPTIONS)]
 
 
 def campaigns(count: int, seed: int, now: datetime) -> Iterator[dict[str, Any]]:
     """`count` messages: most campaigns are live at `now`, some are over, some begin within ten minutes."""
     source = random.Random(f"campaigns {seed}")
     second = int(now.timestamp())
-    places = restaurants(seed)
+    ids = restaurants(seed)
     sent: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)  # to amend, or to send again
     for number in range(count):
         kind = source.choices(("live", "past", "future", "amended", "again"), (60, 10, 10, 10, 10))[0]
@@ -62,13 +62,13 @@ def campaigns(count: int, seed: int, now: datetime) -> Iterator[dict[str, Any]]:
                 message["datetime_created"] += 1
         else:
             start = second + {"past": -7200, "future": source.randint(60, 600)}.get(kind, -source.randint(1, 3600))
-            place = source.choice(places)
+            restaurant = source.choice(ids)
             message = {
-                "restaurant_id": place,
+                "restaurant_id": restaurant,
                 "adv_campaign_id": _uuid(source),
                 "adv_campaign_content": f"{source.choice(DISHES)}, offer {number}",
-                "adv_campaign_owner": OWNERS[places.index(place) % len(OWNERS)],
-                "adv_campaign_owner_contact": f"owner@{place[:8]}.example",
+                "adv_campaign_owner": OWNERS[ids.index(restaurant) % len(OWNERS)],
+                "adv_campaign_owner_contact": f"owner@{restaurant[:8]}.example",
                 "adv_campaign_datetime_start": start,
                 "adv_campaign_datetime_end": start + (3600 if kind == "past" else 7200),
                 "datetime_created": second - 86_400,
@@ -78,7 +78,7 @@ def campaigns(count: int, seed: int, now: datetime) -> Iterator[dict[str, Any]]:
 
 
 def subscribe(settings: Settings, rows: list[tuple[str, str]]) -> None:
-    """Add those subscriptions that the table has not."""
+    """Add the subscriptions that the table does not have."""
     with transaction(settings.postgres) as cursor:
         psycopg2.extras.execute_values(
             cursor,
@@ -95,7 +95,7 @@ def send(settings: Settings, count: int, seed: int, now: datetime, rate: float |
     """Subscribe the clients, then write `count` messages to the topic, as a restaurant's app does.
 
     Raises:
-        ShopStreamsError: PostgreSQL or Kafka did not take them.
+        ShopStreamsError: PostgreSQL or Kafka did not accept them.
     """
     try:
         subscribe(settings, subscriptions(seed))
@@ -112,5 +112,5 @@ def send(settings: Settings, count: int, seed: int, now: datetime, rate: float |
         producer.poll(0)
     left = producer.flush(60)
     if left:
-        raise ShopStreamsError(f"Kafka did not acknowledge {left} of {count} campaigns; `shop-streams status` tells.")
+        raise ShopStreamsError(f"Kafka did not acknowledge {left} of {count} campaigns. See `shop-streams status`.")
     return count

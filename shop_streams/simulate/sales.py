@@ -1,4 +1,4 @@
-"""A day of the shop: views that rise and fall with the hour, and purchases by some of the visitors."""
+"""A day of the shop: views and purchases, whose number depends on the hour."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _hour_weight(hour: int) -> float:
 
 
 def _hours(count: int, first: int) -> Iterator[int]:
-    """`count` hours of a day that begins at hour `first`, ascending: as many of each as its weight says."""
+    """`count` hours, ascending, of a day that begins at hour `first`; each hour comes in proportion to its weight."""
     weights = [_hour_weight((first + hour) % 24) for hour in range(24)]
     shares = [round(count * share / sum(weights)) for share in accumulate(weights, initial=0.0)]
     for hour, (begin, end) in enumerate(pairwise(shares)):
@@ -36,7 +36,7 @@ def _hours(count: int, first: int) -> Iterator[int]:
 
 
 def events(count: int, seed: int, start: datetime) -> Iterator[dict[str, Any]]:
-    """`count` bodies for `POST /shop-events`, spread over the 24 hours that begin at `start`, in a loose order."""
+    """`count` bodies for `POST /shop-events`, spread over the 24 hours that begin at `start`; ordered by hour, but not within an hour."""
     source = random.Random(seed)
     base = int(start.timestamp() * 1000)
     for hour in _hours(count, start.hour):

@@ -1,4 +1,4 @@
-"""Send simulated events through the collector, one request each, and know which were acknowledged."""
+"""Send simulated events through the collector, one request each, and count the acknowledged ones."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ CONNECTIONS = 32
 
 
 class TryAgain(Exception):
-    """The collector could not take the event: down, or 503."""
+    """The collector is down or answers 503."""
 
 
 class WrongToken(ShopStreamsError):
-    """The collector does not accept our token: no other request will fare better."""
+    """The collector refuses the token, so no other request can succeed."""
 
 
 async def _post(client: aiohttp.ClientSession, path: str, event: dict[str, Any]) -> None:
-    """One attempt; `TryAgain` where another may help."""
+    """Send once. Raises `TryAgain` if another attempt may succeed."""
     try:
         async with client.post(path, json=event) as answer:
             if answer.status == 200:
@@ -43,7 +43,7 @@ async def _post(client: aiohttp.ClientSession, path: str, event: dict[str, Any])
     raise ShopStreamsError(f"The collector answered {answer.status} to {event}: {text}")
 
 
-_post_until_taken = retry(
+_post_with_retries = retry(
     retry=retry_if_exception_type(TryAgain),
     wait=wait_exponential(0.2, max=3),
     stop=stop_after_delay(90),
@@ -67,7 +67,7 @@ async def _send_all(
     async def worker(client: aiohttp.ClientSession) -> None:
         nonlocal acknowledged
         while (event := await queue.get()) is not None:
-            await _post_until_taken(client, path, event)
+            await _post_with_retries(client, path, event)
             acknowledged += 1
             progress.advance(task)
 
@@ -89,26 +89,22 @@ async def _send_all(
                 group.create_task(feed())
         except* WrongToken as refused:
             raise ShopStreamsError(str(refused.exceptions[0])) from refused
-        except* TryAgain as problems:
-            raise ShopStreamsError(
-                f"{acknowledged} of {total} events were acknowledged, then: {problems.exceptions[0]}\n"
-                "Is the collector up? `shop-streams status` tells."
-            ) from problems
-        except* ShopStreamsError as problems:
-            raise ShopStreamsError(
-                f"{acknowledged} of {total} events were acknowledged, then: {problems.exceptions[0]}"
-            ) from problems
+        except* (TryAgain, ShopStreamsError) as problems:
+            first = problems.exceptions[0]
+            hint = "\nIs the collector up? See `shop-streams status`." if isinstance(first, TryAgain) else ""
+            message = f"{acknowledged} of {total} events were acknowledged, then: {first}{hint}"
+            raise ShopStreamsError(message) from problems
     return acknowledged
 
 
 def send(settings: Settings, path: str, events: Iterable[dict[str, Any]], total: int, rate: float | None = None) -> int:
-    """POST each event and return how many were acknowledged; a progress bar shows the way.
+    """POST each event and return how many were acknowledged; shows a progress bar.
 
     Args:
         rate: requests a second, or None for as fast as 32 connections go.
 
     Raises:
-        ShopStreamsError: the collector refused an event, or took none for 90 s.
+        ShopStreamsError: the collector refused an event, or accepted none for 90 s.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shop_streams.collector.app import Collector, EventDoor
+from shop_streams.collector.app import Collector, EventEndpoint
 from shop_streams.collector.durable import DurableProducer, NotDurable, TooLarge
 from shop_streams.settings import Settings
 from shop_streams_tests.broker import Broker, CollectorProcess
@@ -157,7 +157,7 @@ def test_whatever_goes_wrong_the_client_is_told_to_send_it_again(
 
     async def ask() -> None:
         app = Collector(Settings(), None)  # type: ignore[arg-type]
-        monkeypatch.setattr(EventDoor, "accept", fails)
+        monkeypatch.setattr(EventEndpoint, "accept", fails)
         proto = SimpleNamespace(response_bytes=lambda status, headers, body: said.append((status, dict(headers), body)))
         await app.__rsgi__(SimpleNamespace(path="/track", client="127.0.0.1:1", method="POST"), proto)
 
