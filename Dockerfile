@@ -1,4 +1,4 @@
-# One image for all of our own processes, Spark's included: its server calls this package's code in foreachBatch.
+# One image for this project's processes and for Spark, which calls this package's code in foreachBatch.
 FROM python:3.11.14-slim-bookworm
 
 RUN apt-get update \

@@ -25,7 +25,7 @@ setup: $(STAMP) ## install everything into .venv and .jars
 demo: setup ## a day of shop traffic through the whole stack; ONCE=1 checks the numbers and stops
 	$(BIN)/shop-streams demo $(if $(ONCE),--once,)
 
-test: setup ## the whole test suite on the real Kafka, PostgreSQL, Spark and Dagster; FAST=1 only what needs no server
+test: setup ## the whole test suite on the real Kafka, PostgreSQL, Spark and Dagster; FAST=1 only the tests without servers
 	$(BIN)/python -m pytest $(if $(FAST),--fast,) $(ARGS)
 
 up: setup ## start the embedded stack in the background
@@ -45,7 +45,7 @@ lint: $(STAMP) ## ruff and mypy
 bench: setup ## speed, as ratios against baselines measured in the same run
 	$(BIN)/python -m shop_streams_tests.bench $(ARGS)
 
-pictures: setup ## docs/img/*.png out of a demo of its own, in a real browser (Chromium)
+pictures: setup ## make docs/img/*.png from a new demo, in a real browser (Chromium)
 	$(BIN)/python -m shop_streams_tests.pictures
 
 faults: setup ## traffic under kill -9, pauses and a full disk, checked by an oracle; DURATION=300 SEED=1

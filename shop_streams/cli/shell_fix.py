@@ -12,7 +12,7 @@ from shop_streams.streaming.drafts import Fix, FixFailed
 
 
 def shell_fix(command: str, seconds: float) -> Fix:
-    """The command reads a value on its standard input and writes the mended one; it has `seconds` for each letter."""
+    """The command reads a value on its standard input and writes the fixed one, within `seconds` for each letter."""
 
     def mend(raw: bytes) -> bytes:
         # A new session, so that a time-out also ends what the shell started.

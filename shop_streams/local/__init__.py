@@ -1,1 +1,1 @@
-"""The embedded stack: starts, watches and stops the services that settings do not name elsewhere."""
+"""The embedded stack: starts, watches and stops the services whose address the settings do not name."""

@@ -1,8 +1,7 @@
-"""Spark's classes, read and verified once: later servers map them from a file, which saves seconds of each start.
+"""The archive of Spark's loaded classes (Java's dynamic class-data sharing), which saves seconds of each start.
 
-A server that is stopped in peace writes the archive on its way out (Java's dynamic class-data sharing): the one that set-up
-runs for this purpose (training.py), or else the first. It fits one Java and one set of jars, and is named after both; a JVM
-that finds it unfit goes on without it.
+A server that is stopped cleanly writes the archive: the one that set-up runs for this purpose (training.py), or else the
+first one. An archive fits one Java and one set of jars, and is named after both. A JVM starts without one that does not fit.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ def archive_of(settings: Settings) -> Path:
     """Where the archive is, or will be, for this Java and these jars."""
     parts = [Path(require_java()).resolve(), *sorted((spark_home() / "jars").iterdir())]
     parts += sorted((settings.jars / "spark").iterdir())
-    facts = "\n".join(f"{part} {part.stat().st_mtime_ns}" for part in parts)
-    return settings.jars / f"spark-classes-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.jsa"
+    versions = "\n".join(f"{part} {part.stat().st_mtime_ns}" for part in parts)
+    return settings.jars / f"spark-classes-{hashlib.sha256(versions.encode()).hexdigest()[:16]}.jsa"
 
 
 def _written(settings: Settings) -> Path:
@@ -28,9 +27,9 @@ def _written(settings: Settings) -> Path:
 
 
 def java_option(settings: Settings) -> str:
-    """The JVM's option that takes the classes from the archive; or, where there is none, leaves one at the end.
+    """The JVM's option that reads the archive, or that writes one at the end if there is none.
 
-    Nothing for a server that is not ours to stop: nobody would wait for the archive there.
+    Empty if Spark is not embedded: what stops that server would not wait for the archive.
     """
     if not settings.embedded["spark"]:
         return ""
@@ -41,9 +40,9 @@ def java_option(settings: Settings) -> str:
 
 
 def keep(settings: Settings) -> None:
-    """Put the archive that a server has just left to where the next one looks for it, in place of older ones.
+    """Move the archive that a server has just written to where the next server looks for it, and delete older ones.
 
-    A server that was killed while it wrote leaves a part, which would crash every later one. The header is written last.
+    A server that was killed while it wrote leaves a part, which would crash later servers. The header is written last.
     """
     if not _written(settings).exists():
         return
@@ -57,4 +56,4 @@ def keep(settings: Settings) -> None:
     archive = archive_of(settings)
     part = archive.with_suffix(".part")
     shutil.move(_written(settings), part)
-    part.replace(archive)  # at once: another home may be starting
+    part.replace(archive)  # atomic: another home may be starting

@@ -1,7 +1,7 @@
-"""Dagster's storages in PostgreSQL, over connections that are kept.
+"""Dagster's storages in PostgreSQL, with a connection pool.
 
-Dagster's own open a connection for each question, some 30 for each tick of a sensor: with seven sensors that was a fifth of a
-core, at rest. A kept connection that the server has closed is replaced before it is used.
+Dagster's own storages open a connection for each query, about 30 for each tick of a sensor: seven idle sensors took a fifth
+of a core. A pooled connection that the server has closed is replaced before it is used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, event
 
 
 class _Kept:
-    """What makes one of Dagster's storages keep its connections."""
+    """Adds a connection pool to one of Dagster's storages."""
 
     def __init__(self, postgres_url: str, inst_data: Any = None) -> None:
         super().__init__(postgres_url, inst_data=inst_data)  # type: ignore[call-arg]
@@ -24,11 +24,11 @@ class _Kept:
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Any:
-        """Dagster's way to make one out of dagster.yaml."""
+        """Dagster calls this with the configuration in dagster.yaml."""
         return cls(pg_url_from_config(config_value), inst_data)
 
     def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
-        """Limit each statement's time, in ms. Dagster's own makes a pool here that answers with an error after a restart."""
+        """Limit each statement's time, in ms. Dagster's own method makes a pool that fails after the server's restart."""
         self._engine.dispose()
         event.listen(
             self._engine, "connect", lambda connection, _: set_pg_statement_timeout(connection, statement_timeout)
@@ -41,12 +41,12 @@ class _Kept:
 
 
 class KeptRunStorage(_Kept, PostgresRunStorage):
-    """`PostgresRunStorage` over kept connections."""
+    """`PostgresRunStorage` with the pool."""
 
 
 class KeptEventLogStorage(_Kept, PostgresEventLogStorage):
-    """`PostgresEventLogStorage` over kept connections."""
+    """`PostgresEventLogStorage` with the pool."""
 
 
 class KeptScheduleStorage(_Kept, PostgresScheduleStorage):
-    """`PostgresScheduleStorage` over kept connections."""
+    """`PostgresScheduleStorage` with the pool."""

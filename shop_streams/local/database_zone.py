@@ -1,4 +1,4 @@
-"""PostgreSQL's time zone: Dagster stores naive times, so sessions of two zones would see them hours apart."""
+"""PostgreSQL's time zone: Dagster stores naive times, so sessions in two zones would read them hours apart."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shop_streams.errors import ShopStreamsError
-from shop_streams.postgres import connect
+from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 
 ZONE = """
@@ -19,21 +19,14 @@ select current_setting('TimeZone'), quote_ident(current_database()), quote_ident
 
 
 def require_utc(settings: Settings) -> None:
-    """Check that a session which says nothing of a zone is in UTC: other programs use Dagster's tables, too.
+    """Check that a session without a time zone setting is in UTC, because other programs read Dagster's tables too.
 
     Raises:
-        ShopStreamsError: it is not; with the statement that changes it.
+        ShopStreamsError: it is not; the message has the statement that changes it.
     """
-    with _no_zone_of_ours():
-        connection = connect(settings.postgres)
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(ZONE)
-            row = cursor.fetchone()
-    finally:
-        connection.close()
-    assert row is not None
-    zone, database, role, right, by_role = row
+    with _without_pgtz(), transaction(settings.postgres) as cursor:
+        cursor.execute(ZONE)
+        zone, database, role, right, by_role = cursor.fetchone()
     if not right:
         what = f"ROLE {role}" if by_role else f"DATABASE {database}"
         raise ShopStreamsError(
@@ -43,11 +36,11 @@ def require_utc(settings: Settings) -> None:
 
 
 @contextmanager
-def _no_zone_of_ours() -> Iterator[None]:
-    """Without `PGTZ`, which every process of ours has: libpq would ask for that zone."""
-    ours = os.environ.pop("PGTZ", None)
+def _without_pgtz() -> Iterator[None]:
+    """Remove `PGTZ`, which every process of the stack has: libpq would set that zone."""
+    zone = os.environ.pop("PGTZ", None)
     try:
         yield
     finally:
-        if ours is not None:
-            os.environ["PGTZ"] = ours
+        if zone is not None:
+            os.environ["PGTZ"] = zone

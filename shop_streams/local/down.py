@@ -1,4 +1,4 @@
-"""Stop a home's stack: what makes new work first, then the runs, then what they need."""
+"""Stop a home's stack: first the services that start new work, then the runs, then the services that runs need."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shop_streams.local.supervision import connect, is_up, processes_of, supervi
 from shop_streams.settings import Settings
 
 STOP_SECONDS = 120.0
-# What makes new work goes first, and what keeps the work last.
+# The services that start new work stop first, the stores last.
 ORDER = (
     ("dagster_daemon", "dagster_webserver", "collector", "api"),
     ("dagster_code_server",),
@@ -36,8 +36,8 @@ def down(settings: Settings, say: Callable[[str], None] = lambda _text: None) ->
         supervisor = supervisor_process(settings)
         client = connect(settings) if is_up(settings) else None
         if client is not None:
-            stop_services(client, (WATCHDOG,))  # it must not end what is stopping already
-            stop_services(client, ORDER[0], wait=False)  # they take their time, as the streams do
+            stop_services(client, (WATCHDOG,))  # it must not kill a service that is stopping
+            stop_services(client, ORDER[0], wait=False)  # they stop while the streams do
         if supervisor is not None or processes_of(settings):
             stop_runs(settings, say)
         if client is not None:
@@ -50,7 +50,7 @@ def down(settings: Settings, say: Callable[[str], None] = lambda _text: None) ->
             if supervisor.is_running():
                 supervisor.kill()
             else:
-                with suppress(OSError, ShopStreamsError):  # it only saves time
+                with suppress(OSError, ShopStreamsError):  # the archive only saves time
                     class_archive.keep(settings)
         strays = stop_strays(settings)
         shutil.rmtree(runtime_folder(settings), ignore_errors=True)
@@ -59,7 +59,7 @@ def down(settings: Settings, say: Callable[[str], None] = lambda _text: None) ->
 
 
 def stop_services(client: Any, names: tuple[str, ...], wait: bool = True) -> None:
-    """Ask the supervisor to stop these services; returns once they have ended, if told to `wait`."""
+    """Ask the supervisor to stop these services; with `wait`, returns once they have ended, or after 120 s."""
     deadline = time.monotonic() + STOP_SECONDS
     with suppress(OSError, xmlrpc.client.Error):  # a supervisor that dies meanwhile leaves them to `stop_strays`
         while running := [
@@ -76,7 +76,7 @@ def stop_services(client: Any, names: tuple[str, ...], wait: bool = True) -> Non
 
 
 def stop_strays(settings: Settings) -> bool:
-    """End what a killed supervisor left behind, so that the next start finds its ports free; whether there was anything."""
+    """End what a killed supervisor left behind, so that its ports are free; returns whether there was anything."""
     strays = processes_of(settings)
     for process in strays:
         with suppress(psutil.Error):
@@ -91,7 +91,7 @@ def stop_strays(settings: Settings) -> bool:
 
 @contextmanager
 def stopping_on_failure(settings: Settings) -> Iterator[None]:
-    """A block that fails or is interrupted leaves nothing running."""
+    """Stop the stack when the block fails or is interrupted."""
     try:
         yield
     except BaseException:  # Ctrl-C too; raised again

@@ -1,4 +1,4 @@
-"""The first day of a home that the demo made: the one before last month's traffic, instead of ten empty years."""
+"""The first day of a demo's home: the first day of last month, so that Dagster does not show ten empty years."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shop_streams.settings import PREFIX, Settings
 def remember_first_day(settings: Settings) -> Settings:
     """The settings of a demo: a new home begins on the first day of the month before, and remembers it in `home.env`.
 
-    A home, lake or Kafka that is there already may hold older events, and whoever has set `FIRST_DAY` has said it.
+    The settings stay if `FIRST_DAY` is set, and if the lake exists or Kafka is external: they may hold older events.
     """
     old = Path(settings.lake).exists() or not settings.embedded["kafka"]
     if old or "first_day" in settings.model_fields_set:

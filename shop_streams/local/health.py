@@ -21,10 +21,14 @@ YOUNG_SECONDS = 60.0  # a service that has just been started is not called unhea
 
 
 def wait_healthy(settings: Settings, waited: dict[str, Callable[[], None]], console: Console) -> None:
-    """Wait for each probe to pass, one line a service; raises with the service's last words when time is up."""
+    """Wait until each probe passes, and print a line for each service.
+
+    Raises:
+        ShopStreamsError: a service is not healthy after 180 s; with the end of its log.
+    """
     deadline = time.monotonic() + START_SECONDS
     started = time.monotonic()
-    reasons = dict.fromkeys(waited, "not asked yet")
+    reasons = dict.fromkeys(waited, "not probed yet")
     with console.status("") as status:
         while reasons:
             for name in list(reasons):
@@ -56,7 +60,7 @@ def _tail(log: Path, lines: int = 15) -> str:
 def service_states(settings: Settings, known: Sequence[Service] | None = None) -> dict[str, dict[str, Any]]:
     """State of each service: `healthy`, `starting`, `unhealthy`, `stopped`, with pid and the reason when not healthy.
 
-    `known` are the home's services, for who asks often: listing them starts Java once.
+    `known` are the home's services, for callers that ask often: listing them starts Java once.
     """
     try:
         supervised = {info["name"]: info for info in connect(settings).getAllProcessInfo()}

@@ -1,4 +1,4 @@
-"""Java and the jars: check the one, resolve the others once at set-up (`python -m shop_streams.local.jars`)."""
+"""Checks Java, and resolves the jars once at set-up (`python -m shop_streams.local.jars`)."""
 
 from __future__ import annotations
 

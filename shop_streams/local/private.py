@@ -1,4 +1,4 @@
-"""What only the home's owner may read: its files, and the secrets that PostgreSQL and Spark Connect ask for."""
+"""Files and secrets that only the home's owner can read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PASS = 0o011  # the group's bit too: initdb runs as the other user, but in root'
 
 
 def write_private(path: Path, text: str, encoding: str = "utf-8") -> None:
-    """Write a file that only its owner reads, all of it or nothing."""
+    """Write a file that only its owner can read, all of it or nothing."""
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding=encoding) as file:
@@ -24,15 +24,15 @@ def write_private(path: Path, text: str, encoding: str = "utf-8") -> None:
 
 
 def close_home(home: Path, traversable: bool) -> None:
-    """Close the home and what lies in it to other users, in homes of earlier versions too.
+    """Close the home and its files to other users, in homes of earlier versions too.
 
-    `traversable`: another user's PostgreSQL has its data folder in the home. It may pass through, and see nothing.
+    `traversable`: PostgreSQL runs as another user and has its data folder in the home. That user may pass through it.
 
     Raises:
         ShopStreamsError: the folder is one that all users share, such as /tmp.
     """
     if home.stat().st_mode & stat.S_ISVTX:
-        raise ShopStreamsError(f"{home} is shared by all users; set SHOP_STREAMS_HOME to a folder of its own below it.")
+        raise ShopStreamsError(f"{home} is shared by all users; set SHOP_STREAMS_HOME to a folder below it.")
     home.chmod(0o711 if traversable else 0o700)
     for name in ("logs", "kafka", "spark", "dagster", "lake", "tmp", "stack.env", "supervisord.conf", "spark.conf"):
         path = home / name
@@ -41,7 +41,7 @@ def close_home(home: Path, traversable: bool) -> None:
 
 
 def let_through(folder: Path) -> None:
-    """Let other users pass through the folders above `folder`, without seeing what is in them."""
+    """Let other users pass through the folders above `folder`, but not list them."""
     for parent in folder.parents:
         mode = stat.S_IMODE(parent.stat().st_mode)
         if mode & PASS != PASS:

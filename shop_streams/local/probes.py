@@ -1,4 +1,4 @@
-"""Is a service really healthy? Each probe returns None or raises `Unhealthy` with the reason."""
+"""The services' health probes. Each returns None or raises `Unhealthy` with the reason."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import psycopg2
 from confluent_kafka import KafkaException
 
 from shop_streams.kafka import admin
-from shop_streams.postgres import connect
+from shop_streams.postgres import connect, transaction
 from shop_streams.settings import Settings
 
 PROBE_SECONDS = 2.0
 
 
 class Unhealthy(Exception):
-    """A probe's answer: why the service can't be used at this moment."""
+    """Why a service can't be used at this moment."""
 
 
 class Recovering(Unhealthy):
-    """The service answers that it is still starting: it must be left alone."""
+    """The service answers that it is still starting: it must not be restarted."""
 
 
 def probe_kafka(settings: Settings) -> None:
@@ -38,7 +38,7 @@ def probe_postgres(settings: Settings) -> None:
     try:
         connect(settings.postgres, connect_timeout=int(PROBE_SECONDS)).close()
     except psycopg2.OperationalError as error:
-        # "the database system is starting up", "… is in recovery mode": PostgreSQL's words while it must not be disturbed.
+        # "the database system is starting up", "… is in recovery mode": PostgreSQL's messages while it starts.
         kind = Recovering if "the database system is" in str(error) else Unhealthy
         raise kind(str(error).strip()) from error
 
@@ -79,19 +79,15 @@ def probe_code_server(address: str) -> None:
 
 
 def probe_daemon(settings: Settings, tolerance_seconds: float = 90) -> None:
-    """Expect a recent heartbeat of the sensor daemon, by Dagster's own record of it (it beats every 30 s).
+    """Expect a recent heartbeat of Dagster's sensor daemon, which beats every 30 s.
 
-    Out of the record's body, in epoch seconds: the column beside it is a naive time. Opening Dagster's instance for each look
-    would take a second of a processor.
+    Its time is read from the body, in epoch seconds, because the column's time has no zone. Opening Dagster's instance for
+    each probe would take a second of CPU time.
     """
     try:
-        connection = connect(settings.postgres, connect_timeout=int(PROBE_SECONDS))
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute("select body::json->>'timestamp' from daemon_heartbeats where daemon_type = 'SENSOR'")
-                row = cursor.fetchone()
-        finally:
-            connection.close()
+        with transaction(settings.postgres) as cursor:
+            cursor.execute("select body::json->>'timestamp' from daemon_heartbeats where daemon_type = 'SENSOR'")
+            row = cursor.fetchone()
     except psycopg2.Error as error:
         raise Unhealthy(str(error).strip()) from error
     age = time.time() - float(row[0]) if row else None
@@ -105,7 +101,7 @@ def beat_file(settings: Settings) -> Path:
 
 
 def probe_watchdog(settings: Settings, tolerance_seconds: float = 60) -> None:
-    """Expect a recent look of the watchdog: one takes 20 s at most, and there is one every 15 s."""
+    """Expect a recent look of the watchdog: it looks every 15 s, and a look takes at most 20 s."""
     try:
         age = time.time() - beat_file(settings).stat().st_mtime
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The list of services: what to prepare, the command, and the probe that says whether it is healthy."""
+"""The services of the stack: what to prepare, the command, and the health probe."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Service:
     stop_seconds: int = 20
     needs_store: bool = False  # started only once Kafka and PostgreSQL answer
     environment: dict[str, str] = field(default_factory=dict)
-    secrets: dict[str, Path] = field(default_factory=dict)  # variables whose values are in files, made by `prepare`
+    secrets: dict[str, Path] = field(default_factory=dict)  # variables whose values are in files that `prepare` makes
 
 
 def services(settings: Settings) -> list[Service]:
-    """Every service of this home, in starting order; without those whose address the settings name."""
+    """The services of this home in starting order, except those whose address the settings name."""
     bin_folder = Path(sys.executable).parent
     dagster_home = settings.dagster_home
     workspace = str(dagster_home / "workspace.yaml")
     socket = prepare.code_server_socket(settings)
-    local = [
+    embedded = [
         Service(
             "kafka",
             [require_java(), f"-Xmx{settings.kafka_memory}", "-cp", prepare.kafka_classpath(settings), "kafka.Kafka",
@@ -55,7 +55,7 @@ def services(settings: Settings) -> list[Service]:
             "postgres_port",
             lambda: prepare.prepare_postgres(settings),
             user=prepare.postgres_user(),
-            stop_signal="INT",  # "fast shutdown": the default would wait for every client to leave
+            stop_signal="INT",  # "fast shutdown": the default would wait until all clients disconnect
         ),
         Service(
             "spark",
@@ -65,7 +65,7 @@ def services(settings: Settings) -> list[Service]:
             lambda: probes.probe_spark(settings),
             "spark_port",
             lambda: prepare.prepare_spark(settings),
-            stop_seconds=90,  # the first one archives its classes on its way out
+            stop_seconds=90,  # the first stop writes the class archive
             environment={
                 "SPARK_HOME": str(spark_home()),
                 "PYSPARK_PYTHON": str(prepare.spark_python(settings)),
@@ -74,7 +74,7 @@ def services(settings: Settings) -> list[Service]:
             secrets={"SPARK_CONNECT_AUTHENTICATE_TOKEN": settings.spark_token_file},  # foreachBatch's workers inherit it
         ),
     ]  # fmt: skip
-    ours = [
+    others = [
         Service(
             "collector", [sys.executable, "-m", "shop_streams.collector"],
             lambda: probes.probe_http(f"{settings.collector_url}/readyz"), "collector_port",
@@ -106,11 +106,11 @@ def services(settings: Settings) -> list[Service]:
             lambda: probes.probe_watchdog(settings), "", needs_store=True,
         ),
     ]  # fmt: skip
-    return [service for service in local if settings.embedded[service.name]] + ours
+    return [service for service in embedded if settings.embedded[service.name]] + others
 
 
 def external_probes(settings: Settings) -> dict[str, Callable[[], None]]:
-    """Probes of the parts that run elsewhere because the settings name their address."""
+    """Probes of the services whose address the settings name."""
     found: dict[str, Callable[[], None]] = {
         "kafka": lambda: probes.probe_kafka(settings),
         "postgres": lambda: probes.probe_postgres(settings),

@@ -18,7 +18,7 @@ from shop_streams.local.preflight import check_home, check_ports
 from shop_streams.local.prepare import runtime_folder
 from shop_streams.local.private import OTHERS, write_private
 from shop_streams.local.services import external_probes, services
-from shop_streams.local.stopping import cancel_left_over_runs
+from shop_streams.local.stopping import cancel_left_over_runs, instance_of
 from shop_streams.local.supervision import configuration, connect, is_up, write_configuration
 from shop_streams.settings import Settings
 from shop_streams.streaming.patience import wait_until_it_answers
@@ -26,7 +26,9 @@ from shop_streams.streaming.rest import RestRequest
 
 
 def up(settings: Settings, console: Console) -> None:
-    """Start every service, in two waves, and return once each is healthy. A second call only waits.
+    """Start every service, in two waves, and return once each is healthy.
+
+    If the stack is up, start only the services that have stopped.
 
     Raises:
         ShopStreamsError: Java or the jars are missing, a port is taken, the home can't be written, or a
@@ -72,7 +74,7 @@ def up(settings: Settings, console: Console) -> None:
 
 
 def start_stopped(settings: Settings) -> None:
-    """Start what a `down` that was killed has stopped, and let the streams run again."""
+    """Start the services that a killed `down` has stopped, and let the streams run again."""
     client = connect(settings)
     for info in client.getAllProcessInfo():
         if info["statename"] in ("STOPPED", "EXITED", "FATAL"):
@@ -96,9 +98,7 @@ def stack_env(settings: Settings) -> str:
 
 
 def prepare_stores(settings: Settings) -> None:
-    """Create topics and our tables, and let Dagster create its own before three of its processes race to do so."""
-    from dagster import DagsterInstance
-
+    """Create topics and tables, and Dagster's tables before three of its processes create them at once."""
     from shop_streams.beats import ProcessBeats
     from shop_streams.defs.domains import TOPICS
     from shop_streams.defs.promotions.tables import create_subscribers
@@ -117,6 +117,6 @@ def prepare_stores(settings: Settings) -> None:
     RestRequest.of(settings).create_table()
     RestRequest.of(settings).clear()
     if settings.embedded["postgres"]:
-        create_subscribers(settings.postgres)  # elsewhere the table is the shop's own
-    os.environ.update(process_environment(settings))  # dagster.yaml takes the database's address from there
-    DagsterInstance.from_config(str(settings.dagster_home)).dispose()
+        create_subscribers(settings.postgres)  # an external database has the shop's table
+    with instance_of(settings):
+        pass  # Dagster has created its tables

@@ -1,6 +1,6 @@
-"""Stopping a home's runs: the streams are asked to rest, other runs to be canceled, and each is waited for.
+"""Stops a home's runs: asks the streams to rest, cancels other runs, and waits for all of them.
 
-Nothing here fails for want of PostgreSQL, Dagster or an answer: each wait has a limit, and what happened is said.
+An unavailable PostgreSQL or Dagster is no error here: each wait has a limit, and a message says what happened.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from shop_streams.streaming.rest import RestRequest
 from shop_streams.streaming.spec import STREAM_TAG
 
 ASK_SECONDS = 5.0  # a PostgreSQL that is just being restarted is back by then
-REST_SECONDS = 60.0  # a batch boundary, the sidecar, and the last words to Dagster
+REST_SECONDS = 60.0  # for a batch boundary, the sidecar, and the last report to Dagster
 CANCEL_SECONDS = 20.0
 POLL_SECONDS = 0.25
 CANCELED = "canceled: its stack was stopped, and the run did not end in time"
@@ -34,7 +34,7 @@ LEFT_OVER = "canceled: its process ended with the stack that it belonged to"
 
 
 def stop_runs(settings: Settings, say: Callable[[str], None]) -> None:
-    """Let the streams rest and cancel all other runs; returns once they have ended, or did not within the limits."""
+    """Let the streams rest and cancel all other runs; returns when they have ended, or at the limits."""
     request = RestRequest.of(settings)
     if not wait_until_it_answers(request.make, ASK_SECONDS):
         say(
@@ -50,44 +50,44 @@ def stop_runs(settings: Settings, say: Callable[[str], None]) -> None:
 
 
 def rest_streams(settings: Settings, say: Callable[[str], None], seconds: float = REST_SECONDS) -> None:
-    """Wait until every stream of this home has given its lease back, and then until its process has said so to Dagster."""
+    """Wait until each stream of this home has released its lease, and then until its process has ended."""
     leases = Leases(settings.postgres)
     processes = {process.pid: process for process in processes_of(settings)}
-    ours = {
+    mine = {
         name: lease
         for name, lease in leases.read().items()
-        if lease.fresh(settings.lease_seconds) and is_ours(lease, processes)
+        if lease.fresh(settings.lease_seconds) and is_held_here(lease, processes)
     }
     deadline = time.monotonic() + seconds
     while True:
         now = leases.read()
         held = {
-            name: now[name] for name, lease in ours.items() if now[name].epoch == lease.epoch and not now[name].released
+            name: now[name] for name, lease in mine.items() if now[name].epoch == lease.epoch and not now[name].released
         }
         alive = [name for name, lease in held.items() if lease.fresh(settings.lease_seconds)]
         if not alive or time.monotonic() > deadline:
             break
         time.sleep(POLL_SECONDS)
-    if ours:
-        say(f"{len(ours) - len(held)} of {len(ours)} streams stopped at a batch boundary")
+    if mine:
+        say(f"{len(mine) - len(held)} of {len(mine)} streams stopped at a batch boundary")
     if held:
         say(
-            f"No answer from {', '.join(held)} (died, or hung for {seconds:.0f} s): canceled, and taken up where it was at "
-            "the next start."
+            f"No answer from {', '.join(held)} (died, or hung for {seconds:.0f} s): canceled; "
+            "the next start continues from the last batch."
         )
-    ending = [processes[lease.pid] for name, lease in ours.items() if name not in held and lease.pid in processes]
+    ending = [processes[lease.pid] for name, lease in mine.items() if name not in held and lease.pid in processes]
     psutil.wait_procs(ending, CANCEL_SECONDS)
 
 
-def is_ours(lease: Lease, processes: Container[int]) -> bool:
-    """Whether one of this home's `processes` (their pids) holds it: other homes may share the database."""
+def is_held_here(lease: Lease, processes: Container[int]) -> bool:
+    """Whether one of this home's `processes` (pids) holds the lease: other homes may share the database."""
     return lease.host == socket.gethostname() and lease.pid in processes
 
 
 @contextmanager
 def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """Dagster's instance of this home."""
-    os.environ.update(process_environment(settings))  # dagster.yaml takes the database's address from there
+    os.environ.update(process_environment(settings))  # dagster.yaml reads the database's address from there
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         yield instance
 
@@ -102,7 +102,7 @@ def end_runs(instance: dg.DagsterInstance, settings: Settings, say: Callable[[st
             instance.run_coordinator.cancel_run(run.run_id)  # as Terminate in the UI does
         except DATABASE_ERRORS:
             raise
-        except Exception as error:  # the code server may be gone, which asks the process: then its run is only marked
+        except Exception as error:  # the code server, which asks the process, may be gone: the run is only marked then
             say(f"run {run.run_id[:8]} of {run.job_name} could not be asked to end: {error}")
     left = wait_for_runs(instance, settings, CANCEL_SECONDS)
     for run in left:
@@ -117,7 +117,7 @@ def resting(run: dg.DagsterRun) -> bool:
 
 
 def loading(run: dg.DagsterRun) -> bool:
-    """Whether the run's process has not come so far that it could be canceled: it would die of the request, and the run fail."""
+    """Whether the run's process is still starting: a request to cancel would kill it, and the run would fail."""
     return run.status in (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 
 
@@ -127,7 +127,7 @@ def wait_for_runs(
     seconds: float,
     these: Callable[[dg.DagsterRun], bool] = lambda _run: True,
 ) -> list[dg.DagsterRun]:
-    """Those of `these` runs that have not ended within `seconds`."""
+    """Wait for the runs that `these` selects; returns those that have not ended within `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         runs = [run for run in unfinished(instance, settings) if these(run)]
@@ -137,9 +137,9 @@ def wait_for_runs(
 
 
 def unfinished(instance: dg.DagsterInstance, settings: Settings) -> Sequence[dg.DagsterRun]:
-    """Runs of this home that have not ended. On a database that others may share, nobody can tell whose they are: none.
+    """Runs of this home that have not ended. None if the database is external: other homes may share it.
 
-    A run that waits in the queue is left there for the next start, but for a stream's: its sensor asks anew.
+    Runs in the queue stay there for the next start, except a stream's: its sensor requests a new one.
     """
     if not settings.embedded["postgres"]:
         return []
@@ -151,7 +151,7 @@ def unfinished(instance: dg.DagsterInstance, settings: Settings) -> Sequence[dg.
 
 
 def cancel_left_over_runs(settings: Settings) -> None:
-    """At a start, when nothing of this home runs yet: a run that has not ended never will."""
+    """Cancel unfinished runs at a start: no process of this home runs yet, so they never end by themselves."""
     with instance_of(settings) as instance:
         for run in unfinished(instance, settings):
             instance.report_run_canceled(run, LEFT_OVER)
@@ -159,13 +159,13 @@ def cancel_left_over_runs(settings: Settings) -> None:
 
 @contextmanager
 def not_interrupted(say: Callable[[str], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM don't end the block: a stack that is half stopped helps nobody, and every wait in it has a limit."""
+    """Ctrl-C and SIGTERM don't end the block: it would leave a half stopped stack, and each of its waits has a limit."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
-        signal.signal(number, lambda *_: say("It is stopping already; every wait in it has a limit."))
+        signal.signal(number, lambda *_: say("The stack is stopping already; each wait has a limit."))
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""supervisord starts the services, restarts what dies and rotates the logs. Here: its configuration, and how to talk to it."""
+"""supervisord: its configuration and its interface. It starts the services, restarts those that end, and rotates the logs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def is_up(settings: Settings) -> bool:
 
 
 def _escaped(text: str, settings: Settings) -> str:
-    """A word inside double quotes. The home goes in by supervisord's own `%(here)s`: its path may look like a comment."""
+    """A word for double quotes. `%(here)s` stands for the home, whose path may look like a comment."""
     parts = text.split(str(settings.home))
     return "%(here)s".join(part.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"') for part in parts)
 
@@ -107,11 +107,11 @@ def supervisor_process(settings: Settings) -> psutil.Process | None:
 
 
 def processes_of(settings: Settings) -> list[psutil.Process]:
-    """Every process that a supervisor of this home started, but for this one and its parents."""
-    ours = {process.pid for process in [psutil.Process(), *psutil.Process().parents()]}
+    """Every process that a supervisor of this home started, except this process and its parents."""
+    own = {process.pid for process in [psutil.Process(), *psutil.Process().parents()]}
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.pid not in ours and process.environ().get(SUPERVISED_MARK) == str(settings.home):
+            if process.pid not in own and process.environ().get(SUPERVISED_MARK) == str(settings.home):
                 found.append(process)
     return found

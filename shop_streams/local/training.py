@@ -1,7 +1,7 @@
-"""Set-up's last step: a short run of Spark that leaves the archive of its classes (`python -m shop_streams.local.training`).
+"""Set-up's last step: a short run of Spark that writes the archive of its classes (`python -m shop_streams.local.training`).
 
-It runs the streams from Kafka to the lake and to Kafka once, over a few records, with a broker and a server of its own in a
-throw-away home. Without the archive each start of Spark loads and verifies some 20,000 classes from their jars again.
+It runs the streams from Kafka to the lake and to Kafka once, over a few records, with a broker and a server in a
+temporary home. Without the archive each start of Spark loads and verifies some 20,000 classes from their jars again.
 """
 
 from __future__ import annotations
@@ -91,22 +91,16 @@ def _running(service: Service, settings: Settings) -> Iterator[subprocess.Popen[
 def _records() -> Iterator[tuple[str, bytes]]:
     for second in range(20):
         moment = f"{DAY}T00:00:{second:02d}.000000Z"
-        event = {
-            "event_id": str(uuid.uuid4()),
-            "event_time": moment,
-            "user_id": second,
-            "app_name": "web",
-            "event_value": 1,
-        }
-        event |= {"event_category": "nav", "event_action": "scroll"}
+        event = {"event_id": str(uuid.uuid4()), "event_time": moment, "user_id": second, "app_name": "web"}
+        event |= {"event_category": "nav", "event_action": "scroll", "event_value": 1}
         sale = {"event_type": "buy", "category": "toys", "item_id": "1", "item_price": 5, "uid": "1"}
         sale["timestamp"] = 1000 * int(datetime.fromisoformat(moment).timestamp())
         yield from (("events", json.dumps(event).encode()), ("shop_events", json.dumps(sale).encode()))
-    yield from (("events", b"{"), ("shop_events", b"{"))  # a dead letter has classes of its own
+    yield from (("events", b"{"), ("shop_events", b"{"))  # dead letters load more classes
 
 
 def _work(settings: Settings) -> None:
-    """What a start of the streams does on the server: all queries side by side, until they have read their topics."""
+    """Run the streams' queries side by side on the server, until they have read their topics."""
     from shop_streams.defs.domains import DOMAINS
     from shop_streams.spark import open_session
     from shop_streams.streaming.spec import StreamContext
@@ -146,26 +140,24 @@ def train(settings: Settings) -> bool:
             finally:
                 spark.terminate()
                 spark.wait(STOP_SECONDS)
-                class_archive.keep(own)  # of an unfinished training too: whatever it holds need not be loaded again
+                class_archive.keep(own)  # of an unfinished training too: it saves time for the classes that it holds
     return class_archive.archive_of(settings).exists()
 
 
 def main() -> None:
-    """Set-up goes on without the archive: it saves time and nothing else."""
+    """Train. A failure does not fail set-up, because the archive only saves time."""
     console = Console(stderr=True)
     settings = get_settings()
     try:
         with console.status("Archiving Spark's classes for quick starts (250 MB, about a minute, once) …"):
             done = train(settings)
-    except Exception as error:  # whatever it is, set-up has done all that is needed
+    except Exception as error:  # of any kind: set-up is complete without the archive
         console.print(f"The training ended early: {type(error).__name__}: {error}".splitlines()[0], markup=False)
         done = class_archive.archive_of(settings).exists()
     if not done:
-        console.print(
-            "Spark starts some seconds slower until the stack was stopped once, which archives its classes too."
-        )
+        console.print("Spark starts some seconds slower until the stack's first stop, which writes the archive too.")
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended first
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends what was started
     main()

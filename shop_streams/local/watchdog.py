@@ -1,8 +1,8 @@
 """Restarts a service that is unhealthy for minutes (`python -m shop_streams.local.watchdog`).
 
-supervisord starts what has exited, but a process that hangs does not exit. The watchdog only ends it: by the service's own stop
-signal, then by kill -9. supervisord then starts the next one, as after any death, so nothing that `down` stops comes back. Each of
-the services may be killed at any moment: Kafka, PostgreSQL and the lake recover from their logs, the others keep nothing.
+supervisord starts what has exited, but a process that hangs does not exit. The watchdog only ends it: by the service's stop signal,
+then by kill -9. supervisord then starts it again, as after any exit, so services that `down` stops stay stopped. Each service
+may be killed at any moment: Kafka, PostgreSQL and the lake recover from their logs, the others hold no state.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shop_streams.local.supervision import connect
 from shop_streams.settings import Settings, get_settings
 
 LOOK_SECONDS = 15.0
-BLIND_SECONDS = 60.0  # longer between two looks: the machine slept, and nothing is known of that time
+BLIND_SECONDS = 60.0  # a longer time between two looks means that the machine slept
 END_SECONDS = 20.0  # for the stop signal; then kill -9
 LONGEST_PAUSE = 16  # times the setting
 STORES = ("kafka", "postgres")
@@ -50,7 +50,7 @@ class _Case:
 
 
 class Watch:
-    """Decides from one look to the next whom to end; the same looks give the same decisions."""
+    """Decides at each look which services to end. It depends on nothing but the looks."""
 
     def __init__(self, watched: Sequence[Service], seconds: float) -> None:
         self._watched = {service.name: service for service in watched if service.name != WATCHDOG}
@@ -68,7 +68,7 @@ class Watch:
             case, state = self._cases[name], states[name]
             if state["pid"] != case.pid or blind:
                 case.pid, case.unhealthy_since, case.asked_at = state["pid"], None, None
-            # Without Kafka and PostgreSQL the others are unhealthy through no fault of their own.
+            # Without Kafka and PostgreSQL the other services can't be healthy.
             if state["state"] != "unhealthy" or (service.needs_store and not stores_answer):
                 case.unhealthy_since = case.asked_at = None
                 if state["state"] == "healthy" and now - case.restarted_at > case.pause(self._seconds):
@@ -93,19 +93,19 @@ class Watch:
 
 
 def look_once(settings: Settings, watch: Watch, known: Sequence[Service]) -> list[Signal]:
-    """Probe every service, send the signals that are due, and say so on standard output."""
+    """Probe every service, send the signals that are due, and print them."""
     beat_file(settings).touch()
     signals = watch.look(service_states(settings, known), time.monotonic())
     for service, name, reason in signals:
         at = time.strftime("%Y-%m-%d %H:%M:%S")
         print(f"{at} {service} gets SIG{name}, and supervisord starts it again: {reason}", flush=True)
-        with suppress(OSError, xmlrpc.client.Error):  # it has just ended by itself, or the whole stack is going
+        with suppress(OSError, xmlrpc.client.Error):  # it has ended by itself, or the stack is stopping
             connect(settings).signalProcess(service, name)
     return signals
 
 
 def main() -> None:
-    """Look for as long as the stack is up."""
+    """Look again and again until the process is stopped."""
     settings = get_settings()
     known = services(settings)
     watch = Watch(known, settings.restart_unhealthy_seconds)

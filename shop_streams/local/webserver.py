@@ -21,25 +21,25 @@ from shop_streams.settings import get_settings
 REFUSED = "refused: this address answers Dagster's own pages and local programs only"
 
 
-def is_ours(kind: str, method: str, path: str, query: bytes, headers: Headers, hosts: Sequence[str]) -> bool:
-    """Whether a request comes from the UI or a program on this machine, and not from a page of somebody else.
+def is_allowed(kind: str, method: str, path: str, query: bytes, headers: Headers, hosts: Sequence[str]) -> bool:
+    """Whether a request comes from the UI or a program on this machine, and not from another web page.
 
-    `Host` is another name when a name server was made to lead there (DNS rebinding); `Origin` is the page that asks; an
-    image or a link has no `Origin`, so what it could do with a GET is not done at all.
+    `Host` has another name under DNS rebinding; `Origin` is the page that sends the request. An image or a link sends no
+    `Origin`, so a GraphQL query in the address is refused for all.
     """
     if headers.get("host", "").lower() not in hosts:
         return False
     origin = headers.get("origin")
     if origin is not None and origin.lower() not in [f"http://{host}" for host in hosts]:
         return False
-    # The UI's own requests have the operation's name in the address (`/graphql?op=…`), and what they ask in the body.
+    # The UI has the operation's name in the address (`/graphql?op=…`), and the query in the body.
     asked = kind == "http" and path.rstrip("/").endswith("/graphql") and "query" in parse_qs(query.decode("latin-1"))
     return not (asked and method != "OPTIONS")
 
 
 @dataclass(frozen=True)
 class OwnPagesOnly:
-    """ASGI middleware: 403 for what is not ours; a websocket is closed before it opens."""
+    """ASGI middleware: 403 for requests that are not allowed; their websockets are closed before they open."""
 
     app: ASGIApp
     hosts: tuple[str, ...]
@@ -49,7 +49,7 @@ class OwnPagesOnly:
             await self.app(scope, receive, send)
             return
         method, query = scope.get("method", "GET"), scope.get("query_string", b"")
-        if is_ours(scope["type"], method, scope["path"], query, Headers(scope=scope), self.hosts):
+        if is_allowed(scope["type"], method, scope["path"], query, Headers(scope=scope), self.hosts):
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})  # before it was accepted: 403
@@ -64,10 +64,10 @@ def main() -> None:
 
     port = get_settings().dagster_port
     hosts = tuple(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
-    theirs = DagsterWebserver.build_middleware
+    original = DagsterWebserver.build_middleware
 
     def build_middleware(self: Any) -> list[Middleware]:
-        return [Middleware(OwnPagesOnly, hosts=hosts), *theirs(self)]
+        return [Middleware(OwnPagesOnly, hosts=hosts), *original(self)]
 
     DagsterWebserver.build_middleware = build_middleware  # type: ignore[method-assign]
     cli(auto_envvar_prefix="DAGSTER_WEBSERVER")

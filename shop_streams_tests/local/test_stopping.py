@@ -86,7 +86,7 @@ def test_a_stream_that_does_not_answer_is_named_and_not_waited_for_without_end(
         return next(looks, {name: lease(name, *state) for name, state in later.items()})
 
     monkeypatch.setattr(stopping, "Leases", lambda _dsn: SimpleNamespace(read=read))
-    monkeypatch.setattr(stopping, "is_ours", lambda *_: True)
+    monkeypatch.setattr(stopping, "is_held_here", lambda *_: True)
     said: list[str] = []
     seconds = 0.3 if case == "one hangs" else 600  # nobody waits for one that died
     stopping.rest_streams(get_settings(), said.append, seconds)

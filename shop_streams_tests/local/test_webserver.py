@@ -11,7 +11,7 @@ import httpx
 import pytest
 from starlette.datastructures import Headers
 
-from shop_streams.local.webserver import is_ours
+from shop_streams.local.webserver import is_allowed
 from shop_streams_tests.harness import free_ports, wait_for
 
 pytestmark = pytest.mark.servers
@@ -42,8 +42,10 @@ HOSTS = ("127.0.0.1:3000", "localhost:3000")
         (False, "websocket", "GET", "/graphql", b"", {"host": "evil.example", "origin": "http://127.0.0.1:3000"}),
     ],
 )
-def test_what_is_ours(right: bool, kind: str, method: str, path: str, query: bytes, headers: dict[str, str]) -> None:
-    assert is_ours(kind, method, path, query, Headers(headers), HOSTS) is right
+def test_which_requests_are_allowed(
+    right: bool, kind: str, method: str, path: str, query: bytes, headers: dict[str, str]
+) -> None:
+    assert is_allowed(kind, method, path, query, Headers(headers), HOSTS) is right
 
 
 @pytest.fixture
