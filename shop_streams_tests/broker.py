@@ -1,4 +1,4 @@
-"""A real broker alone, and a real process of the collector in front of it."""
+"""A real broker without the other services, and a real collector process that uses it."""
 
 import os
 import subprocess
@@ -67,7 +67,7 @@ def answers(settings: Settings) -> bool:
 
 
 def _led(settings: Settings, topic: str) -> bool:
-    """Whether each partition of the topic has its leader: a new topic's come a moment later."""
+    """Whether each partition of the topic has a leader, which takes a moment for a new topic."""
     try:
         return bool(offset_ranges(settings.kafka, topic))
     except KafkaException:
@@ -80,7 +80,7 @@ def running_broker(
 ) -> Iterator[Broker]:
     """A broker with `topics`, in a new folder on free ports. Another one on the same `port` can follow once it has ended.
 
-    `properties` are lines of its configuration, which count more than ours.
+    `properties` are more lines of its configuration, which override the others.
     """
     with tempfile.TemporaryDirectory(prefix="shop-streams-broker-") as folder:
         free, controller = free_ports(2)

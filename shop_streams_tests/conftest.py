@@ -1,4 +1,4 @@
-"""One real stack for the whole suite, and one broker alone for what needs no more."""
+"""One real stack for the whole suite, and one broker for tests that need nothing else."""
 
 import sys
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(autouse=True)
 def no_spark_session_is_left() -> Iterator[None]:
-    """A session that a test leaves open is everybody's in this process, and its server may be stopped by the next test."""
+    """Stop the Spark session that a test leaves open: later tests would get it, and its server may be gone by then."""
     yield
     connect = sys.modules.get("pyspark.sql.connect.session")
     if connect is not None and (session := connect.SparkSession.getActiveSession()) is not None:

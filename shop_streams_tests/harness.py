@@ -1,4 +1,4 @@
-"""A real stack of its own: own home, own ports, short intervals. A developer's running stack is never touched."""
+"""A real stack for tests: a new home, free ports, short intervals. A developer's running stack is never touched."""
 
 import os
 import shutil
@@ -29,19 +29,19 @@ from shop_streams.streaming.records import RECORD_COLUMNS, RECORD_TYPES
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.switch import keep_alive_name
 
-# Everything that a test does is done for the first time: the optimizing compiler would only take from it.
+# Tests run most code for the first time, where the optimizing compiler only costs time.
 COLD_START = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 COMMAND = str(Path(sys.executable).with_name("shop-streams"))
 PORTS = ("kafka", "kafka_controller", "postgres", "spark", "collector", "api", "dagster")
 
 
 def as_shipped() -> dict[str, str]:
-    """Settings of `running_stack` for who measures: Spark's Java as users have it."""
+    """Settings of `running_stack` for benchmarks: Spark's Java options as users have them."""
     return {"SPARK_JAVA_OPTIONS": Settings.model_fields["spark_java_options"].get_default(call_default_factory=True)}
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses at this moment."""
+    """Ports that are free at this moment."""
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
@@ -59,7 +59,7 @@ def wait_for(what: str, ready: Callable[[], Any], seconds: float = 180) -> Any:
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:.0f} s in vain for {what}; last: {value!r}")
+            raise AssertionError(f"waited {seconds:.0f} s without success for {what}; last: {value!r}")
         time.sleep(0.5)
 
 
@@ -157,7 +157,7 @@ class Stack:
         return "\n".join(f"{run}: {event}"[:2000] for run, event in events if event)
 
     def report(self) -> str:
-        """What the stack tells about itself, for the text of a failed test: streams, and the ends of its logs."""
+        """The streams' states and the ends of the logs, for the message of a failed test."""
         lines = [f"{name}: {stream}" for name, stream in streams(self.settings).items()]
         for log in sorted((self.settings.home / "logs").glob("*.log")):
             end = log.read_text(errors="replace").splitlines()[-12:]
@@ -173,7 +173,7 @@ def exact(spec: StreamSpec, stack: Stack) -> bool:
 @contextmanager
 def running_stack(**settings: str) -> Iterator[Stack]:
     """A stack in a new folder on free ports, its streams running; `settings` as in the environment, without the prefix."""
-    home = Path(tempfile.mkdtemp(prefix="shop-streams 100% test-"))  # a path as people have them
+    home = Path(tempfile.mkdtemp(prefix="shop-streams 100% test-"))  # users' paths have spaces and per cent signs, too
     given = {"HOME": str(home), "INGEST_INTERVAL_SECONDS": "5", "REPORT_SECONDS": "5", "PROMOTION_SWEEP_SECONDS": "5"}
     given |= {"SPARK_JAVA_OPTIONS": COLD_START}
     given |= {"MART_REFRESH_SECONDS": "5", "MART_REPAIR_SECONDS": "5"}

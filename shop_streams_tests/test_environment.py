@@ -75,7 +75,7 @@ def test_a_database_is_made_where_the_shell_names_a_locale_that_is_not_there(
         connection.close()
 
 
-def test_a_failing_initdb_is_said_in_its_own_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failing_initdb_is_reported_with_its_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     home = tmp_path / "home"
     (home / "postgres").mkdir(parents=True)

@@ -23,20 +23,20 @@ def test_a_checkpoint_of_another_topic_is_refused_with_both_names(tmp_path: Path
         require_same_topic(NO_SPARK, "two", folder)
 
 
-def test_a_checkpoint_without_the_note_is_known_by_its_offsets(tmp_path: Path) -> None:
+def test_a_checkpoint_without_topic_metadata_is_known_by_its_offsets(tmp_path: Path) -> None:
     (tmp_path / "offsets").mkdir()
     (tmp_path / "offsets" / "0").write_text('v1\n{"batchWatermarkMs":0}\n{"one":{"0":5,"1":7}}')
     with pytest.raises(AnotherCheckpoint, match="is of topic one, not two"):
         require_same_topic(NO_SPARK, "two", str(tmp_path))
 
 
-def test_another_anchor_is_refused_whoever_starts_the_application(tmp_path: Path) -> None:
+def test_another_anchor_is_refused(tmp_path: Path) -> None:
     assert window_offset(NO_SPARK, "", "one", "hour", str(tmp_path), "2015-01-01") == 0
     with pytest.raises(AnotherCheckpoint, match="begin at hour, not first_event"):
         window_offset(NO_SPARK, "", "one", "first_event", str(tmp_path), "2015-01-01")
 
 
-def test_what_was_not_aggregated_is_said(stack: Stack, tmp_path: Path) -> None:
+def test_what_was_not_aggregated_is_reported(stack: Stack, tmp_path: Path) -> None:
     topics = {name: f"{name}-{uuid.uuid4().hex}" for name in ("full", "other", "empty", "wrong")}
     create_topics(stack.settings, [Topic(name, "") for name in topics.values()])
     sale: dict[str, Any] = {"event_type": "buy", "category": "c", "item_id": "i", "item_price": 1, "uid": "u"}

@@ -65,7 +65,7 @@ def test_only_http_1_1_is_spoken(collector: CollectorProcess) -> None:
         assert not one.recv(1000).startswith(b"\x00")  # HTTP/2 begins with a frame of settings
 
 
-def test_silent_connections_stop_nobody(broker: Broker) -> None:
+def test_silent_connections_do_not_block_other_clients(broker: Broker) -> None:
     with running_collector(broker) as collector:
         silent = silent_connections(collector.settings.collector_port)
         assert len(silent) == 1500
@@ -80,7 +80,7 @@ def test_silent_connections_stop_nobody(broker: Broker) -> None:
             one.close()
 
 
-def test_a_peer_has_a_limit_of_its_own(broker: Broker) -> None:
+def test_each_peer_has_a_connection_limit(broker: Broker) -> None:
     with running_collector(broker, collector_peer_connections=50) as collector:
         address = ("127.0.0.1", collector.settings.collector_port)
         greedy = [socket.create_connection(address, source_address=("127.0.1.9", 0)) for _ in range(120)]
@@ -95,7 +95,7 @@ def test_a_peer_has_a_limit_of_its_own(broker: Broker) -> None:
             one.close()
 
 
-def test_kafka_away_is_said_at_once_and_a_stop_does_not_wait_for_it(broker: Broker) -> None:
+def test_an_unavailable_kafka_is_reported_at_once_and_does_not_delay_a_stop(broker: Broker) -> None:
     with running_collector(broker) as collector:
         try:
             broker.process.send_signal(signal.SIGSTOP)
@@ -159,14 +159,14 @@ def test_a_token_that_anybody_could_know_is_refused(settings: dict[str, Any], wo
         require_token(Settings(**settings))
 
 
-def test_the_process_refuses_such_a_token_with_one_line() -> None:
+def test_the_process_refuses_a_weak_token_with_one_line() -> None:
     command = [sys.executable, "-m", "shop_streams.collector"]
     environment = os.environ | {"SHOP_STREAMS_TRACK_TOKEN": ""}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1 and "TRACK_TOKEN" in ended.stderr
 
 
-def test_refusals_are_logged_escaped_without_the_token_and_not_without_end() -> None:
+def test_refusals_are_logged_escaped_without_the_token_and_in_limited_number() -> None:
     lines: list[str] = []
     now = [0.0]
     log = RefusalLog("secret-token-of-ours", lambda: now[0], lines.append)
@@ -180,7 +180,7 @@ def test_refusals_are_logged_escaped_without_the_token_and_not_without_end() -> 
     assert "996 refusals" in lines[5]
 
 
-def test_the_api_says_nothing_of_the_database() -> None:
+def test_the_api_hides_the_databases_error() -> None:
     port, nothing = free_ports(2)
     environment = os.environ | {
         "SHOP_STREAMS_API_PORT": str(port),

@@ -83,7 +83,7 @@ def test_the_field_of_any_message_is_a_name(message: str) -> None:
     assert field_of(message)
 
 
-def test_a_shop_event_obeys_the_stream_s_rules_at_the_door(stack: Stack) -> None:
+def test_a_shop_event_obeys_the_streams_rules_at_the_endpoint(stack: Stack) -> None:
     now = int(time.time() * 1000)
     event = {"event_type": "buy", "item_price": 5, "timestamp": now}
     chosen = str(uuid.uuid4())

@@ -146,9 +146,7 @@ def test_an_event_that_was_read_and_not_acknowledged_is_503(broker: Broker, coll
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no room"), asyncio.CancelledError()])
-def test_whatever_goes_wrong_the_client_is_told_to_send_it_again(
-    error: BaseException, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_any_failure_tells_the_client_to_send_again(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has foreseen the error, or the process ends: it is 503 with Retry-After, and never the server's empty 500."""
     said: list[tuple[int, dict[str, str], bytes]] = []
 

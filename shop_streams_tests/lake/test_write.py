@@ -9,7 +9,7 @@ from deltalake import DeltaTable, write_deltalake
 from shop_streams.lake.write import append_small_batch
 
 
-def test_a_small_batch_is_appended_once_whoever_races(tmp_path: Path) -> None:
+def test_a_small_batch_is_appended_once_even_if_writers_race(tmp_path: Path) -> None:
     uri = str(tmp_path / "table")
     write_deltalake(uri, pa.table({"day": pa.array([], pa.string()), "batch": pa.array([], pa.int64())}))
     problems: list[BaseException] = []

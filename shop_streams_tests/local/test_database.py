@@ -143,7 +143,7 @@ def test_dagster_keeps_its_connections_and_they_outlive_the_server(webserver: bo
             instance.dispose()
 
 
-def test_somebody_elses_database_is_checked_and_the_advice_helps() -> None:
+def test_an_external_database_is_checked_and_the_advice_helps() -> None:
     with machine("Asia/Kolkata") as settings, server(settings):
         os.environ["PGTZ"] = "UTC"  # as every process of ours has it: it must not hide the database's own zone
         execute(settings.postgres, 'create database "Shop\'s"')

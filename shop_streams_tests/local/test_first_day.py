@@ -46,7 +46,7 @@ def test_a_running_stack_a_file_and_the_environment_go_first(home: Path, monkeyp
 
 
 @pytest.mark.parametrize("own", ["FIRST_DAY=2019-05-05", "KAFKA_BOOTSTRAP_SERVERS=broker:9092"])
-def test_who_says_it_and_who_has_older_events_elsewhere_keeps_the_setting(
+def test_a_given_first_day_and_external_services_keep_the_setting(
     own: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, value = own.split("=")

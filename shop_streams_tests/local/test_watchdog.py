@@ -48,7 +48,7 @@ def every_15_s(until: float, unwell: dict[str, str], since: float = 0) -> list[t
 @pytest.mark.parametrize(
     ("name", "signal"), [("kafka", "TERM"), ("postgres", "INT"), ("collector", "TERM")]
 )  # PostgreSQL's TERM would wait for its clients
-def test_what_is_unhealthy_for_the_whole_time_gets_its_stop_signal_and_then_kill_9(name: str, signal: str) -> None:
+def test_a_service_that_stays_unhealthy_gets_its_stop_signal_and_then_kill_9(name: str, signal: str) -> None:
     hung = every_15_s(SECONDS + 35, {name: "unhealthy"})
     found = dict(zip([at for at, _ in hung], looks(*hung), strict=True))
     assert [(at, [one[:2] for one in sent]) for at, sent in found.items() if sent] == [
@@ -73,7 +73,7 @@ UNTOUCHED: dict[str, Sequence[tuple[float, dict[str, str]]]] = {
 
 
 @pytest.mark.parametrize("case", UNTOUCHED)
-def test_nobody_else_is_touched(case: str) -> None:
+def test_other_services_get_no_signal(case: str) -> None:
     assert not any(looks(*UNTOUCHED[case]))
 
 

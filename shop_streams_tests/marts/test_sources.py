@@ -27,7 +27,7 @@ def write(lake: Lake, table: Table, rows: list[dict[str, object]], **more: objec
     write_deltalake(table.uri(lake.settings), pa.Table.from_pylist(rows), partition_by=list(table.partition_by), **more)  # type: ignore[call-overload]
 
 
-def test_a_streamed_table_is_told_by_its_rows_at_a_snapshot(tmp_path: Path) -> None:
+def test_a_streamed_partitions_version_is_its_rows_at_a_snapshot(tmp_path: Path) -> None:
     lake, source = Lake(Settings(lake_uri=str(tmp_path))), LakeSource(TABLE)
     write(lake, TABLE, [{"day": "a", "n": 1}, {"day": "a", "n": 2}, {"day": "b", "n": 1}])
     before = source.snapshot(lake)
@@ -36,7 +36,7 @@ def test_a_streamed_table_is_told_by_its_rows_at_a_snapshot(tmp_path: Path) -> N
     assert source.versions(lake, source.snapshot(lake)) == {"a": 2, "b": 2}
 
 
-def test_a_rewritten_partition_is_told_by_its_newest_commit_and_an_empty_one_vanishes(tmp_path: Path) -> None:
+def test_a_rewritten_partitions_version_is_its_newest_commit_and_an_empty_one_has_none(tmp_path: Path) -> None:
     lake, source = Lake(Settings(lake_uri=str(tmp_path))), LakeSource(TABLE, newest_commit(TABLE))
     write(lake, TABLE, [{"day": day, "n": 1} for day in "abc"])
     before = source.versions(lake, source.snapshot(lake))
@@ -49,7 +49,7 @@ def test_a_rewritten_partition_is_told_by_its_newest_commit_and_an_empty_one_van
     assert source.versions(lake, source.snapshot(lake)).keys() == {"a", "b"}
 
 
-def test_a_source_that_does_not_exist_is_told_from_an_empty_one(tmp_path: Path) -> None:
+def test_a_missing_source_differs_from_an_empty_one(tmp_path: Path) -> None:
     lake = Lake(Settings(lake_uri=str(tmp_path)))
     with pytest.raises(SourceMissing, match="app_events/events does not exist yet: its stream has not written a batch"):
         ENRICHED_MART.versions(lake)
@@ -87,7 +87,7 @@ def test_only_days_that_are_not_covered_by_windows_are_read(tmp_path: Path, monk
     assert (ENRICHED_MART.source.table, ENRICHED_MART.table) == (EVENTS, ENRICHED)  # type: ignore[attr-defined]
 
 
-def test_postgresql_tells_its_versions_and_missing_tables_by_name(stack: Stack) -> None:
+def test_a_postgresql_source_has_versions_and_names_missing_tables(stack: Stack) -> None:
     lake = Lake(stack.settings)
     source = PostgresSource(assets=(dg.AssetKey("x"),), versions_sql="select * from no_such", rows_sql="", columns=())
     with pytest.raises(SourceMissing, match="no_such"):
@@ -97,7 +97,7 @@ def test_postgresql_tells_its_versions_and_missing_tables_by_name(stack: Stack) 
     assert counted.versions(lake, 0) == {"a": 3, "b": version_of(3, 2)}
 
 
-def test_what_is_taken_back_changes_the_version_of_its_day(stack: Stack) -> None:
+def test_a_notification_that_is_deleted_unsent_changes_the_version_of_its_day(stack: Stack) -> None:
     """5 notifications, of which 2 are taken back and 2 others made, are 5 again: another report, so another version."""
     day, lake = "2026-01-05", Lake(stack.settings)
     versions = []

@@ -104,7 +104,7 @@ REFUSED: list[tuple[bytes, str]] = [
 
 
 @pytest.mark.parametrize("value", TAKEN, ids=lambda value: str(value[:60]))
-def test_both_doors_take(value: bytes) -> None:
+def test_both_endpoints_accept(value: bytes) -> None:
     event, _ = over_http(value)
     [(row, reason)] = out_of_kafka([value])
     assert reason is None and msgspec.to_builtins(event) == row
@@ -112,7 +112,7 @@ def test_both_doors_take(value: bytes) -> None:
 
 
 @pytest.mark.parametrize(("value", "field"), REFUSED, ids=lambda value: str(value[:60]))
-def test_both_doors_refuse_and_name_the_field(value: bytes, field: str) -> None:
+def test_both_endpoints_refuse_and_name_the_field(value: bytes, field: str) -> None:
     assert over_http(value) == (None, field)
     [(row, reason)] = out_of_kafka([value])
     assert row is None and 0 < len(reason) <= MAX_REASON
@@ -153,7 +153,7 @@ def jsonish(draw: st.DrawFn) -> bytes:
 
 @hypothesis_settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.one_of(jsonish(), st.binary(max_size=20)), max_size=20))
-def test_any_bytes_get_the_same_verdict_at_both_doors(values: list[bytes]) -> None:
+def test_any_bytes_get_the_same_verdict_at_both_endpoints(values: list[bytes]) -> None:
     for value, (row, reason) in zip(values, out_of_kafka(values), strict=True):
         event, field = over_http(value)
         assert (event is None) == (row is None) == (reason is not None)
@@ -200,7 +200,7 @@ def test_a_reason_lists_the_rules_about_the_whole_too_and_holds_no_control_chara
 
 
 @pytest.mark.parametrize(("first_day", "taken"), [(date(1990, 1, 1), True), (date(2002, 1, 1), False)])
-def test_the_first_day_is_what_the_setting_says_at_both_doors(first_day: date, taken: bool) -> None:
+def test_both_endpoints_use_the_setting_of_the_first_day(first_day: date, taken: bool) -> None:
     value = body(timestamp=1_000_000_000_000)  # 2001-09-09
     shop_events = {endpoint.path: endpoint for endpoint in endpoints(first_day)}["/shop-events"]
     if taken:
@@ -237,7 +237,7 @@ def test_a_tracked_event_and_its_record_have_the_same_fields() -> None:
         dict, user_id=st.integers(-(2**31), 2**31 - 1), app_name=st.text(min_size=1), event_category=st.text(min_size=1)
     )
 )
-def test_what_track_takes_its_stream_takes_too(event: dict[str, Any]) -> None:
+def test_the_stream_accepts_every_event_that_track_accepts(event: dict[str, Any]) -> None:
     track = {endpoint.path: endpoint for endpoint in endpoints(FIRST_DAY)}["/track"]
     _, _, record = track.store(track.decode_one(msgspec.json.encode(event)))
     ((row, reason),) = out_of_kafka([record], STORED_EVENT)

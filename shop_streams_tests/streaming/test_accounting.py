@@ -89,7 +89,7 @@ def test_gaps_are_read_in_ranges_that_cover_them_all_and_stay_apart(offsets: lis
     assert all(later[0] - earlier[1] >= NEAR for earlier, later in pairwise(ranges))
 
 
-def test_repeats_are_counted_by_id_and_who_has_none_repeats_nobody(tmp_path: Path) -> None:
+def test_repeats_are_counted_by_id_and_rows_without_an_id_are_no_repeats(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     table = Table("repeats", (), ("event_date",), "", identity="event_id")
     assert duplicates(table, settings, {0: (2, 8)}) == 0  # there is no table yet

@@ -71,7 +71,7 @@ def only(found: list[PartitionAccount]) -> tuple[int, int, int, bool]:
     return one.high - one.low, one.rows, one.in_flight, one.exact
 
 
-def test_marks_and_aborted_records_are_no_records(kafka: Settings) -> None:
+def test_transaction_markers_and_aborted_records_are_not_counted(kafka: Settings) -> None:
     spec = topic_of(kafka)
     transaction(kafka, spec.topic.name, 5, commit=True)
     transaction(kafka, spec.topic.name, 4, commit=False)
@@ -100,7 +100,7 @@ def test_a_transaction_that_is_open_is_in_flight(kafka: Settings) -> None:
     assert only(accounts(spec, kafka)) == (6, 3, 0, True)
 
 
-def test_compacted_and_deleted_records_are_no_records(kafka: Settings) -> None:
+def test_compacted_and_deleted_records_are_not_counted(kafka: Settings) -> None:
     compacting = {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "100"}
     spec = topic_of(kafka, **{"cleanup.policy": "compact", **compacting})
     producer = Producer({"bootstrap.servers": kafka.kafka})
@@ -143,9 +143,7 @@ def refuse(settings: Settings, spec: StreamSpec, offsets: list[int], days: int) 
     write_deltalake(DEAD_LETTERS.uri(settings), pa.table(letters), mode="append", partition_by=["domain"])
 
 
-def test_letters_that_have_expired_are_missing_nowhere_and_every_account_says_the_same(
-    kafka: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_expired_letters_are_not_missing_in_any_account(kafka: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = topic_of(kafka)
     producer = Producer({"bootstrap.servers": kafka.kafka})
     for _ in range(10):

@@ -109,7 +109,9 @@ def test_a_checkpoint_of_an_earlier_version_is_not_given_to_a_shorter_topic(kafk
         ({0: 3, 1: 5}, {0: 3}, "offset 5 of partition 1, which ends at 0"),
     ],
 )
-def test_what_is_ahead(committed: dict[int, int], ends: dict[int, int], said: str | None) -> None:
+def test_committed_offsets_above_the_topics_end_are_found(
+    committed: dict[int, int], ends: dict[int, int], said: str | None
+) -> None:
     if said is None:
         require_not_ahead("t", committed, ends)
         return
@@ -149,7 +151,7 @@ def test_a_checkpoint_is_read_from_a_folder_and_from_an_address(tmp_path: Path, 
 
 
 @pytest.mark.servers
-def test_looking_at_a_topic_does_not_make_it_on_a_cluster_that_would() -> None:
+def test_looking_at_a_topic_does_not_create_it_on_a_cluster_with_auto_creation() -> None:
     with running_broker(properties="auto.create.topics.enable=true") as broker:
         servers = broker.settings.kafka
         for look in (offset_ranges, topic_settings, read_topic):

@@ -52,7 +52,7 @@ CASES: dict[str, tuple[Lease | None, bool, Unread | None, float | None, str, tup
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_words(case: str) -> None:
+def test_the_words_of_each_condition(case: str) -> None:
     lease, on, unread, starting, says, kind = CASES[case]
     found = condition(lease, TTL, on, unread, starting)
     assert (found.says, (found.alive, found.wanted)) == (says, kind)

@@ -20,7 +20,7 @@ def validate(domain: str, values: Any) -> list[str | None]:
     return ["empty value" if not value else "bad value" if b"bad" in value else None for _, value in values]
 
 
-def test_a_letter_that_the_fix_cannot_read_holds_up_no_other_and_the_rules_judge_the_rest() -> None:
+def test_a_letter_that_the_fix_cannot_read_holds_up_no_other_and_the_rules_validate_the_rest() -> None:
     def fix(raw: bytes) -> bytes:
         if raw == b"unreadable":
             raise FixFailed("no object")
@@ -70,7 +70,7 @@ def test_chunks_are_bounded_in_number_and_bytes(monkeypatch: pytest.MonkeyPatch)
     assert list(chunks([], lambda item: item)) == []
 
 
-def test_without_spark_nothing_is_judged_and_the_next_step_is_told() -> None:
+def test_without_spark_nothing_is_validated_and_the_error_has_a_next_step() -> None:
     [port] = free_ports(1)
     settings = Settings(spark_remote=f"sc://127.0.0.1:{port}")
 
@@ -87,5 +87,5 @@ def test_without_spark_nothing_is_judged_and_the_next_step_is_told() -> None:
         validate_with(LAKE_STREAMS, settings, never)("retired", [("t", b"{}")])
 
 
-def test_a_draft_knows_its_place() -> None:
+def test_a_draft_has_its_origin() -> None:
     assert Draft(letter(5), b"").origin == "topic_sales:0:5"

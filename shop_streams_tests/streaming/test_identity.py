@@ -80,7 +80,7 @@ def test_a_topic_that_was_made_again_is_refused(stack: Stack) -> None:
         catch_up(stack, stream)
 
 
-def test_records_that_retention_took_before_they_were_read_are_told(stack: Stack) -> None:
+def test_records_that_retention_deleted_before_they_were_read_are_reported(stack: Stack) -> None:
     topic = new_topic(stack)
     stream = stream_of(topic)
     stack.produce(topic.name, [json.dumps(SALE).encode()] * 2)

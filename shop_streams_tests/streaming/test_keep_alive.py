@@ -45,7 +45,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_decision(case: str) -> None:
+def test_the_sensors_decision(case: str) -> None:
     held, unfinished, finished, state, start, dead, words = CASES[case]
     decision = decide(held, unfinished, finished, state, TTL)
     assert (decision.start, decision.dead_runs) == (start, dead)

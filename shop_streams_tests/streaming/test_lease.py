@@ -48,7 +48,7 @@ def test_a_released_lease_is_free_at_once(leases: Leases) -> None:
     assert leases.acquire(stream, "second", 2, "here", 60) == 2
 
 
-def test_who_rests_backs_off_no_more_and_who_fails_still_does(leases: Leases) -> None:
+def test_a_resting_stream_has_no_backoff_and_a_failing_one_has(leases: Leases) -> None:
     stream = f"test_{uuid.uuid4().hex}"
     said: list[str] = []
     with leases.hold(stream, "first", 60, said.append):

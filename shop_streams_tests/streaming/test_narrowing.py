@@ -62,7 +62,7 @@ def test_exactly_the_records_that_fail_are_found(parts: list[tuple[int, int]], d
     assert left == set(places) - bad
 
 
-def test_an_error_that_does_not_come_again_blames_nobody() -> None:
+def test_an_error_that_does_not_repeat_blames_no_record() -> None:
     answers = iter(["once", "once"])
     assert list(culprits([Span(0, 0, 2)], lambda _some: next(answers, None))) == []
 
@@ -109,7 +109,7 @@ DIVIDED = PySparkException(
 
 
 @pytest.mark.parametrize(("size", "bad"), [(1, [0]), (2, [0, 1]), (5, [3]), (90, [0, 89])])
-def test_a_batch_goes_on_without_its_culprits_even_if_they_are_all_of_it(
+def test_a_batch_continues_without_its_failing_records_even_if_all_fail(
     monkeypatch: pytest.MonkeyPatch, size: int, bad: list[int]
 ) -> None:
     tried = Tried(monkeypatch, size, throwing(DIVIDED, *bad))
@@ -118,7 +118,7 @@ def test_a_batch_goes_on_without_its_culprits_even_if_they_are_all_of_it(
     assert {reason for _, _, reason in tried.recorded} == {"PySparkException: [DIVIDE_BY_ZERO] Division by zero."}
 
 
-def test_an_error_of_any_kind_may_be_a_records(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_any_kind_may_blame_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = Tried(monkeypatch, 5, throwing(OverflowError("date value out of range"), 3))
     assert tried.narrow() == 1 and [offset for _, offset, _ in tried.recorded] == [3]
 
@@ -132,7 +132,7 @@ OURS = [
 
 
 @pytest.mark.parametrize("error", OURS, ids=repr)
-def test_an_error_of_the_database_or_the_machine_buries_nothing(
+def test_an_error_of_the_database_or_the_machine_makes_no_dead_letter(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     tried = Tried(monkeypatch, 5, throwing(error, *range(5)))
@@ -142,7 +142,7 @@ def test_an_error_of_the_database_or_the_machine_buries_nothing(
 
 
 @pytest.mark.parametrize("error", [psycopg2.errors.CheckViolation("odd"), psycopg2.errors.NumericValueOutOfRange("x")])
-def test_an_error_about_a_value_is_its_records(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_an_error_about_a_value_blames_its_record(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     tried = Tried(monkeypatch, 5, throwing(error, 2))
     assert tried.narrow() == 1 and [offset for _, offset, _ in tried.recorded] == [2]
 
@@ -157,7 +157,7 @@ AWAY = [
 
 
 @pytest.mark.parametrize("text", AWAY)
-def test_what_the_surroundings_do_is_blamed_on_no_record(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_an_error_of_the_environment_blames_no_record(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     tried = Tried(monkeypatch, 1000, throwing(PySparkException(text), *range(1000)))
     with pytest.raises(PySparkException):
         tried.narrow()

@@ -21,7 +21,7 @@ AWAY = [
 
 
 @pytest.mark.parametrize("error", AWAY, ids=lambda error: type(error).__name__)
-def test_it_is_waited_for_as_for_a_missed_beat(error: Exception) -> None:
+def test_errors_of_an_unavailable_service_are_waited_for(error: Exception) -> None:
     now, said = [0.0], list[str]()
     patience = Patience(15, said.append, lambda: now[0])
 

@@ -9,7 +9,7 @@ from shop_streams.streaming.priority import streams_first, turn_to_start
 from shop_streams_tests.harness import Stack, wait_for
 
 
-def test_one_starts_at_a_time_and_one_that_hangs_holds_up_nobody_for_ever(stack: Stack) -> None:
+def test_streams_start_one_at_a_time_and_wait_a_limited_time_for_one_that_hangs(stack: Stack) -> None:
     dsn, server = stack.settings.postgres, "a server of this test"
     order: list[str] = []
 
@@ -50,6 +50,6 @@ def test_streams_that_are_starting_come_first() -> None:
     assert streams_first({"a": lease("a"), "b": lease("b", **failed, failures=2)}, DEFINED, set(), 15) is None
 
 
-def test_nobody_waits_for_a_stream_that_this_code_does_not_define() -> None:
+def test_streams_that_this_code_does_not_define_are_not_waited_for() -> None:
     renamed = {"a": lease("a"), "of_last_year": lease("of_last_year", released=True, lag=None)}
     assert streams_first(renamed, DEFINED, set(), 15) is None

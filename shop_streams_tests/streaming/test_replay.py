@@ -36,7 +36,7 @@ LETTERS = [letter(0), letter(1, reason="empty value"), letter(2, domain="promoti
         (Choice(domain="app_events", reason="anything"), []),
     ],
 )
-def test_letters_are_chosen_by_domain_reason_and_place(choice: Choice, offsets: list[int]) -> None:
+def test_letters_are_chosen_by_domain_reason_and_origin(choice: Choice, offsets: list[int]) -> None:
     assert [one["kafka_offset"] for one in choose(LETTERS, choice, DOMAINS)] == offsets
 
 
@@ -56,7 +56,7 @@ def test_a_name_that_fits_nothing_is_an_error_that_tells_what_there_is(choice: C
     assert all(part in str(caught.value) for part in told), caught.value
 
 
-def test_reasons_are_told_up_to_a_bound() -> None:
+def test_an_error_lists_a_limited_number_of_reasons() -> None:
     with pytest.raises(ShopStreamsError) as caught:
         choose([letter(n, reason=f"reason {n}") for n in range(1000)], Choice(reason="none"), DOMAINS)
     assert len(str(caught.value)) < 1000 and "980 more" in str(caught.value)
@@ -131,7 +131,7 @@ def states(results: Iterator[Result]) -> dict[int, State]:
     return {result.draft.letter["kafka_offset"]: result.state for result in results}
 
 
-def test_a_replay_sends_what_is_good_each_letter_once_and_knows_where_it_lies(
+def test_a_replay_sends_each_good_letter_once_and_knows_its_new_origin(
     settings: Settings, ledger: MemoryLedger
 ) -> None:
     drafts = [draft(0), draft(1, refused="bad"), draft(2, None, failed="no"), draft(3, None, refused="empty value")]

@@ -44,7 +44,7 @@ def test_a_failure_stops_the_query_gives_the_lease_back_and_advises(world: World
 
 
 @pytest.mark.parametrize("error", [psycopg2.OperationalError("no"), psycopg2.InterfaceError("closed")])
-def test_a_companion_that_ends_over_postgresql_ends_the_query_too(
+def test_a_sidecar_that_ends_over_postgresql_ends_the_query_too(
     world: World, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ended(*_: Any) -> None:
@@ -75,14 +75,14 @@ def test_dagsters_storage_away_is_waited_for_until_the_lease_is_over(world: Worl
 
 
 @pytest.mark.parametrize("state", ["deleted", "failed"])
-def test_a_run_that_dagster_knows_no_more_ends(world: World, state: str) -> None:
+def test_a_run_that_dagster_has_deleted_ends(world: World, state: str) -> None:
     world.run = None if state == "deleted" else dg.DagsterRun("shop_events_ingest_stream", status=FAILURE)
     with pytest.raises(dg.DagsterExecutionInterruptedError):  # Dagster leaves a finished run's status as it is then
         world.execute()
     assert (world.stopped, world.released) == ([True], True)
 
 
-def test_a_stack_that_is_stopped_ends_the_run_in_peace(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_that_is_stopped_ends_the_run_cleanly(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def started(*_: Any) -> Any:
         world.rests = True
         return FINISHED_AT_ONCE

@@ -60,7 +60,7 @@ def by_hand(values: list[bytes]) -> dict[int, tuple[int, int, int]]:
     return hours
 
 
-def test_streams_of_an_earlier_version_go_on(stack: Stack) -> None:
+def test_streams_of_an_earlier_version_continue(stack: Stack) -> None:
     with tarfile.open(FIXTURE) as archive:
         archive.extractall(stack.settings.lake, filter="data")
     create_topics(stack.settings, (TOPIC, Topic("upgraded_metrics", "")))

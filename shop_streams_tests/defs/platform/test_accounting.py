@@ -54,7 +54,7 @@ def test_status_shows_where_everything_of_a_topic_is(stack: Stack) -> None:
     assert totals["offsets"] == totals["rows"] + totals["dead_letters"] and totals["in_flight"] == 0
 
 
-def test_an_hour_is_settled_by_an_account_of_after_its_end() -> None:
+def test_an_hour_is_settled_by_an_account_made_after_its_end() -> None:
     running, closed, wrong, waiting = (
         topic_hours.get_partition_key_for_timestamp(time.time() - 3600 * hours) for hours in range(4)
     )

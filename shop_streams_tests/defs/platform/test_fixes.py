@@ -61,12 +61,12 @@ def test_a_fix_changes_what_its_name_says(fix: Fix, raw: bytes, mended: bytes) -
         (Fix.unwrap_array, b'[{"uid":"u"},{"uid":"v"}]', "an array of 2"),
     ],
 )
-def test_what_a_fix_cannot_mend_is_said_and_not_altered_in_silence(fix: Fix, raw: bytes, why: str) -> None:
+def test_a_value_that_a_fix_cannot_change_correctly_is_an_error(fix: Fix, raw: bytes, why: str) -> None:
     with pytest.raises(FixFailed, match=why):
         FIXES[fix](raw)
 
 
-def test_every_fix_is_offered_and_described_at_both_doors() -> None:
+def test_every_fix_is_offered_and_described_in_the_ui_and_the_command() -> None:
     assert set(FIXES) == set(Fix)
     for fix in Fix:
         assert fix.value in str(inspect.getdoc(command)), "in the help of the command"

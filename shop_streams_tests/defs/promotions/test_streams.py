@@ -62,7 +62,7 @@ def test_the_sample_message_gives_the_sample_output(stack: Stack) -> None:
     assert sorted(records) == sorted(expected.items())
 
 
-def test_who_subscribes_later_and_what_begins_later_is_found(stack: Stack) -> None:
+def test_later_subscribers_and_later_campaigns_are_notified(stack: Stack) -> None:
     live = message()
     now = int(time.time())
     soon = message(restaurant_id=live["restaurant_id"], adv_campaign_datetime_start=now + 8)
@@ -83,7 +83,7 @@ def test_who_subscribes_later_and_what_begins_later_is_found(stack: Stack) -> No
         wait_notified(stack, campaign)
 
 
-def test_an_amended_campaign_reaches_only_who_was_not_notified(stack: Stack) -> None:
+def test_an_amended_campaign_reaches_only_clients_not_notified_before(stack: Stack) -> None:
     first = message(adv_campaign_content="soup")
     place = first["restaurant_id"]
     subscribe(stack.settings.postgres, place, "a")

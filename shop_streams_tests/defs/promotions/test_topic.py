@@ -9,7 +9,7 @@ from shop_streams.settings import Settings
 from shop_streams.topics import Topic
 
 
-def test_the_last_sequence_is_found_however_many_came_behind_it(alone: tuple[Settings, Topic]) -> None:
+def test_the_last_sequence_is_found_however_many_records_follow_it(alone: tuple[Settings, Topic]) -> None:
     settings, topic = alone
     numbers = outbox_of(topic).name
     assert last_sequence(settings.kafka, numbers, "ours") == 0
