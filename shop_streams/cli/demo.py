@@ -84,7 +84,7 @@ def _play(settings: Settings, console: Console) -> bool:
     console.rule("3. The streams write it to the lake")
     for spec in LAKE_STREAMS:
         _wait_for_rows(settings, console, spec)
-    _wait(console, f"{wanted:,} clients are notified", lambda: len(_notified(settings, live)) >= wanted or None)
+    _wait(console, f"{wanted:,} clients are notified", lambda: len(_notified(settings, live)) >= wanted)
 
     console.rule("4. Dagster materializes the marts and runs the checks")
     for window in sorted(ENRICHED_MART.versions(Lake(settings)))[-2:]:
@@ -92,7 +92,7 @@ def _play(settings: Settings, console: Console) -> bool:
     _materialize(settings, console, HOURLY, f"{day:%Y-%m-%d}")
     _materialize(settings, console, REPORT, f"{now:%Y-%m-%d}")
     topic = "the topic hourly_metrics has the same totals"
-    _wait(console, topic, lambda: _totals(_topic_rows(settings, day)) == expected or None)
+    _wait(console, topic, lambda: _totals(_topic_rows(settings, day)) == expected)
     checks = _checks(settings, _run(settings, console, "all_checks", None, {}))
     failed = [name for name, passed in checks if not passed]
 
@@ -145,7 +145,7 @@ def _wait(console: Console, what: str, ready: Callable[[], Any]) -> Any:
     deadline = time.monotonic() + WAIT_SECONDS
     started = time.monotonic()
     with console.status(what):
-        while (value := ready()) is None:
+        while not (value := ready()):
             if time.monotonic() > deadline:
                 raise ShopStreamsError(
                     f"Waited {WAIT_SECONDS:.0f} s without success: {what}. See `shop-streams status` and the runs in Dagster."
@@ -156,10 +156,8 @@ def _wait(console: Console, what: str, ready: Callable[[], Any]) -> Any:
 
 
 def _wait_for_rows(settings: Settings, console: Console, spec: StreamSpec) -> None:
-    def arrived() -> bool | None:
-        return all(one.missing == one.in_flight == 0 for one in accounts(spec, settings)) or None
-
-    _wait(console, f"all records of the topic {spec.topic.name} are in the lake", arrived)
+    what = f"all records of the topic {spec.topic.name} are in the lake"
+    _wait(console, what, lambda: all(one.missing == one.in_flight == 0 for one in accounts(spec, settings)))
 
 
 def _materialize(settings: Settings, console: Console, table: Table, partition: str) -> None:

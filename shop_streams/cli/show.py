@@ -33,13 +33,8 @@ def show(
             "tables are named in the README."
         )
     if as_json:
-        body = {
-            "table": table,
-            "row_count": found.row_count,
-            "version": found.version,
-            "schema": dict(found.schema),
-            "rows": found.rows,
-        }
+        body = {"table": table, "row_count": found.row_count, "version": found.version}
+        body |= {"schema": dict(found.schema), "rows": found.rows}
         typer.echo(json.dumps(body, indent=2, default=str))
         return
     grid = RichTable(box=box.SIMPLE)

@@ -38,10 +38,8 @@ def wait_healthy(settings: Settings, waited: dict[str, Callable[[], None]], cons
                     reasons[name] = str(unhealthy)
                 else:
                     del reasons[name]
-                    console.print(
-                        f"  [green]✓[/] {name} healthy after {time.monotonic() - started:.1f} s",
-                        highlight=False,
-                    )
+                    seconds = time.monotonic() - started
+                    console.print(f"  [green]✓[/] {name} healthy after {seconds:.1f} s", highlight=False)
             status.update(f"waiting for {', '.join(reasons)}")
             if reasons and time.monotonic() > deadline:
                 name, reason = next(iter(reasons.items()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from shop_streams.collector.access import require_token
@@ -111,9 +112,5 @@ def services(settings: Settings) -> list[Service]:
 
 def external_probes(settings: Settings) -> dict[str, Callable[[], None]]:
     """Probes of the services whose address the settings name."""
-    found: dict[str, Callable[[], None]] = {
-        "kafka": lambda: probes.probe_kafka(settings),
-        "postgres": lambda: probes.probe_postgres(settings),
-        "spark": lambda: probes.probe_spark(settings),
-    }
-    return {name: probe for name, probe in found.items() if not settings.embedded[name]}
+    found = {"kafka": probes.probe_kafka, "postgres": probes.probe_postgres, "spark": probes.probe_spark}
+    return {name: partial(probe, settings) for name, probe in found.items() if not settings.embedded[name]}

@@ -5,6 +5,15 @@ from __future__ import annotations
 from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
 from shop_streams.topics import APPEND_TIME, Topic
 
+_EVENT = (
+    Column("event_time", "timestamp", "when the collector received it, UTC"),
+    Column("user_id", "int", "the user who did it"),
+    Column("app_name", "string", "the application that sent it"),
+    Column("event_action", "string", "what the user did; null when the client did not send it"),
+    Column("event_category", "string", "the kind of event, as the client names it"),
+    Column("event_value", "int", "a number that the client sent; null without one"),
+)
+
 EVENTS = Table(
     path="app_events/events",
     columns=(
@@ -13,12 +22,7 @@ EVENTS = Table(
             "string",
             "the client's UUID, or one that the collector made; the origin of a record without one",
         ),
-        Column("event_time", "timestamp", "when the collector received it, UTC"),
-        Column("user_id", "int", "the user who did it"),
-        Column("app_name", "string", "the application that sent it"),
-        Column("event_action", "string", "what the user did; null when the client did not say"),
-        Column("event_category", "string", "the kind of event, in the client's words"),
-        Column("event_value", "int", "a number that the client sent along; null without one"),
+        *_EVENT,
         Column("event_date", "date", "day of event_time, UTC"),
         *ORIGIN_COLUMNS,
     ),
@@ -32,12 +36,7 @@ ENRICHED = Table(
     path="app_events/enriched_events",
     columns=(
         Column("event_id", "string", "as in the source; each event_id has one row"),
-        Column("event_time", "timestamp", "when the collector received it, UTC"),
-        Column("user_id", "int", "the user who did it"),
-        Column("app_name", "string", "the application that sent it"),
-        Column("event_action", "string", "what the user did; null when the client did not say"),
-        Column("event_category", "string", "the kind of event, in the client's words"),
-        Column("event_value", "int", "a number that the client sent along; null without one"),
+        *_EVENT,
         Column("u_count", "bigint", "this user's events in the window"),
         Column("u_mp_ea", "string", "this user's most frequent action in the window; ties: alphabetically first"),
         Column("window", "string", "the 3-hour window's partition key, its beginning in UTC"),

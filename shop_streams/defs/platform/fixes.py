@@ -96,13 +96,16 @@ def unwrap_array(raw: bytes) -> bytes:
 
 
 FIXES: dict[Fix, Callable[[bytes], bytes]] = {
-    Fix.as_is: as_is,
-    Fix.trim: trim,
-    Fix.texts_to_numbers: texts_to_numbers,
-    Fix.numbers_to_texts: numbers_to_texts,
-    Fix.seconds_to_milliseconds: seconds_to_milliseconds,
-    Fix.milliseconds_to_seconds: milliseconds_to_seconds,
-    Fix.unwrap_array: unwrap_array,
+    Fix[fix.__name__]: fix
+    for fix in (
+        as_is,
+        trim,
+        texts_to_numbers,
+        numbers_to_texts,
+        seconds_to_milliseconds,
+        milliseconds_to_seconds,
+        unwrap_array,
+    )
 }
 DESCRIPTIONS = "; ".join(f"{name.value}: {fix.__doc__}" for name, fix in FIXES.items())
 
