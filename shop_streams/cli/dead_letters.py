@@ -143,7 +143,8 @@ def replay_dead_letters(
 ) -> None:
     """Fix dead letters and send them to their topics again, each once.
 
-    The domain's rules validate each value first: values that they refuse are not sent. Exit status 1 if a letter stays open.
+    The domain's rules validate each value first: values that they refuse are not sent. Exit status 1 if a letter stays
+    open.
 
     Fixes for --named-fix: as_is, trim (white space, NULs), texts_to_numbers (prices, times, user_id), numbers_to_texts
     (category, item_id, uid), seconds_to_milliseconds (sales), milliseconds_to_seconds (promotions), unwrap_array.

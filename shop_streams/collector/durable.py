@@ -25,8 +25,8 @@ PROBE_TIMEOUT = 3.0
 STALLED_SECONDS = 5.0  # in flight for this long: Kafka answers, but does not acknowledge
 DELIVERY_MILLISECONDS = 8_000  # less than a stop waits
 HEADERS: Any = [(VIA_COLLECTOR, b"")]
-# Kafka's usual max.message.bytes is 1,048,588; a batch's frame, the header and the record's lengths are below 200. Streams
-# refuse a value of more than 1,048,576 bytes.
+# Kafka's usual max.message.bytes is 1,048,588; a batch's frame, the header and the record's lengths are below 200.
+# Streams refuse a value of more than 1,048,576 bytes.
 RECORD_BYTES = 1_048_000
 
 

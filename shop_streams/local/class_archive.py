@@ -1,7 +1,8 @@
 """The archive of Spark's loaded classes (Java's dynamic class-data sharing), which saves seconds of each start.
 
-A server that is stopped cleanly writes the archive: the one that set-up runs for this purpose (training.py), or else the
-first one. An archive fits one Java and one set of jars, and is named after both. A JVM starts without one that does not fit.
+A server that is stopped cleanly writes the archive: the one that set-up runs for this purpose (training.py), or else
+the first one. An archive fits one Java and one set of jars, and is named after both. A JVM starts without one that does
+not fit.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Dagster's storages in PostgreSQL, with a connection pool.
 
-Dagster's own storages open a connection for each query, about 30 for each tick of a sensor: seven idle sensors took a fifth
-of a core. A pooled connection that the server has closed is replaced before it is used.
+Dagster's own storages open a connection for each query, about 30 for each tick of a sensor: seven idle sensors took a
+fifth of a core. A pooled connection that the server has closed is replaced before it is used.
 """
 
 from __future__ import annotations

@@ -117,8 +117,8 @@ def _lock_postgres(settings: Settings, data: Path, user: str | None) -> None:
     password = secrets.token_urlsafe(32)
     statement = f"alter role postgres password '{password}'"
     command = [str(POSTGRES_BINARIES / "postgres"), "--single", "-D", str(data), "-c", "log_min_messages=error"]
-    # More rounds make it slower to guess a password, but this one is random. With the usual 4096 rounds PostgreSQL took half a
-    # core for 50 connections a second.
+    # More rounds make it slower to guess a password, but this one is random. With the usual 4096 rounds PostgreSQL took
+    # half a core for 50 connections a second.
     command += ["-c", "scram_iterations=1", "postgres"]
     answer = subprocess.run(command, input=statement, capture_output=True, text=True, check=False, user=user, cwd="/")
     if answer.returncode or "ERROR" in answer.stderr:

@@ -81,8 +81,8 @@ def probe_code_server(address: str) -> None:
 def probe_daemon(settings: Settings, tolerance_seconds: float = 90) -> None:
     """Expect a recent heartbeat of Dagster's sensor daemon, which beats every 30 s.
 
-    Its time is read from the body, in epoch seconds, because the column's time has no zone. Opening Dagster's instance for
-    each probe would take a second of CPU time.
+    Its time is read from the body, in epoch seconds, because the column's time has no zone. Opening Dagster's instance
+    for each probe would take a second of CPU time.
     """
     try:
         with transaction(settings.postgres) as cursor:

@@ -1,8 +1,9 @@
 """Restarts a service that is unhealthy for minutes (`python -m shop_streams.local.watchdog`).
 
-supervisord starts what has exited, but a process that hangs does not exit. The watchdog only ends it: by the service's stop signal,
-then by kill -9. supervisord then starts it again, as after any exit, so services that `down` stops stay stopped. Each service
-may be killed at any moment: Kafka, PostgreSQL and the lake recover from their logs, the others hold no state.
+supervisord starts what has exited, but a process that hangs does not exit. The watchdog only ends it: by the service's
+stop signal, then by kill -9. supervisord then starts it again, as after any exit, so services that `down` stops stay
+stopped. Each service may be killed at any moment: Kafka, PostgreSQL and the lake recover from their logs, the others
+hold no state.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ REFUSED = "refused: this address answers Dagster's own pages and local programs 
 def is_allowed(kind: str, method: str, path: str, query: bytes, headers: Headers, hosts: Sequence[str]) -> bool:
     """Whether a request comes from the UI or a program on this machine, and not from another web page.
 
-    `Host` has another name under DNS rebinding; `Origin` is the page that sends the request. An image or a link sends no
-    `Origin`, so a GraphQL query in the address is refused for all.
+    `Host` has another name under DNS rebinding; `Origin` is the page that sends the request. An image or a link sends
+    no `Origin`, so a GraphQL query in the address is refused for all.
     """
     if headers.get("host", "").lower() not in hosts:
         return False

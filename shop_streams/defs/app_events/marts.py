@@ -42,8 +42,8 @@ def day_of(window: str) -> str:
 def window_rows(lake: Lake, snapshot: int, days: Mapping[str, int], recorded: Mapping[str, int]) -> dict[str, int]:
     """The number of events in each window at a version of the table, repeats included.
 
-    A day is read only if its number of rows (`days`, from the Delta log) is not the sum of its computed windows (`recorded`
-    source versions).
+    A day is read only if its number of rows (`days`, from the Delta log) is not the sum of its computed windows
+    (`recorded` source versions).
     """
     covered: Counter[str] = Counter()
     for window, version in recorded.items():
@@ -62,8 +62,9 @@ def window_rows(lake: Lake, snapshot: int, days: Mapping[str, int], recorded: Ma
 def window_versions(rows: Mapping[str, int], days: Mapping[str, int], recorded: Mapping[str, int]) -> dict[str, int]:
     """The source version of each window: its number of rows, and a checksum of the number of rows in the 7 days before.
 
-    The earlier rows decide which of the window's rows are repeats. An earlier version of this code recorded the number of
-    rows alone: a window with that version stays valid until its own rows change. The 1 makes the checksum differ from that.
+    The earlier rows decide which of the window's rows are repeats. An earlier version of this code recorded the number
+    of rows alone: a window with that version stays valid until its own rows change. The 1 makes the checksum differ
+    from that.
     """
     versions, same_day = {}, Counter[str]()
     for window, count in sorted(rows.items()):

@@ -55,8 +55,8 @@ def age(seconds: float) -> str:
 def letters_report(letters: pa.Table, replayed: set[str]) -> dg.AssetMaterialization:
     """The open dead letters: the most frequent reasons, and the newest letters.
 
-    `letters` has the columns of `ORIGIN`, reason and at; `replayed` holds origins, topic:partition:offset. The report has no
-    values, because values expire in the table, and reports do not.
+    `letters` has the columns of `ORIGIN`, reason and at; `replayed` holds origins, topic:partition:offset. The report
+    has no values, because values expire in the table, and reports do not.
     """
     parts = [pc.cast(letters[name], pa.string()) for name in ORIGIN]
     letters = letters.append_column("origin", pc.binary_join_element_wise(*parts, ":"))

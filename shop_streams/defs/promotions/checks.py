@@ -22,7 +22,8 @@ RECENT_SECONDS = 3600
 Notification = Mapping[str, Any]
 
 
-# It is on this table because Dagster calls a check outdated after each report of its asset, and this asset has no reports.
+# It is on this table because Dagster calls a check outdated after each report of its asset, and this asset has no
+# reports.
 @dg.asset_check(
     asset=FEEDBACK,
     name="both_sinks_agree",

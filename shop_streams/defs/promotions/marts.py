@@ -14,7 +14,8 @@ from shop_streams.lake.reader import Lake
 from shop_streams.marts.sources import PostgresSource
 from shop_streams.marts.spec import Mart
 
-# Notifications and feedback are only added, except that expired notifications are deleted (`taken_back`) before they are sent.
+# Notifications and feedback are only added, except that expired notifications are deleted (`taken_back`) before they
+# are sent.
 VERSIONS = """
 select d.day, d.notified + coalesce(f.given, 0), d.taken_back
   from promotion_days d

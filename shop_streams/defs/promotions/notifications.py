@@ -87,7 +87,8 @@ select adv_campaign_id from promotion_campaigns
 class SequenceLock:
     """The lock for making notifications, held until the transaction ends, so that sequence numbers follow the order of commits.
 
-    `second` is the database's clock in epoch seconds. `next_sequence` is the number of this transaction's notifications.
+    `second` is the database's clock in epoch seconds. `next_sequence` is the number of this transaction's
+    notifications.
     """
 
     cursor: Any

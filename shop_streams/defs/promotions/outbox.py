@@ -1,9 +1,9 @@
 """The outbox of promotions: a publisher sends notifications from PostgreSQL to Kafka, each once, and a sweeper makes new ones.
 
-Both run in the stream's run, beside its query. One Kafka transaction sends the notifications of one sequence number, and
-the number itself to a second, compacted topic. A new publisher fences the old one (same transactional id), reads the last
-published number and continues from there. A consumer group's offset could hold that number too, but librdkafka's
-call for it ignores its timeout while a broker restarts (librdkafka issue 5456).
+Both run in the stream's run, beside its query. One Kafka transaction sends the notifications of one sequence number,
+and the number itself to a second, compacted topic. A new publisher fences the old one (same transactional id), reads
+the last published number and continues from there. A consumer group's offset could hold that number too, but
+librdkafka's call for it ignores its timeout while a broker restarts (librdkafka issue 5456).
 """
 
 from __future__ import annotations

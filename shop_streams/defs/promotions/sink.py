@@ -1,7 +1,7 @@
 """The stream's batches: campaigns go to PostgreSQL, where their notifications are made, and to the lake.
 
-A batch is small and must be fast. So Spark validates and collects it, and this code writes it: a Spark job for a few rows
-would take longer than all the rest. Spark's worker imports this file: no Dagster here.
+A batch is small and must be fast. So Spark validates and collects it, and this code writes it: a Spark job for a few
+rows would take longer than all the rest. Spark's worker imports this file: no Dagster here.
 """
 
 from __future__ import annotations

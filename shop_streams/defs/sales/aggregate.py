@@ -63,8 +63,8 @@ def require_same_topic(spark: SparkSession, topic: str, checkpoint: str) -> None
 def sums_of(spark: SparkSession, checkpoint: str) -> str:
     """The type in which this checkpoint's state sums prices, fixed at its first start.
 
-    An earlier version summed as bigint, which overflows above 9 million of the largest prices in an hour. Spark can't read
-    that state as another type, so an old checkpoint keeps bigint. A new checkpoint has the larger type.
+    An earlier version summed as bigint, which overflows above 9 million of the largest prices in an hour. Spark can't
+    read that state as another type, so an old checkpoint keeps bigint. A new checkpoint has the larger type.
     """
     metadata = CheckpointMetadata(spark, checkpoint)
     of_earlier_version = metadata.find(SUMS_KEY) is None and metadata.find(OFFSET_KEY) is not None

@@ -64,8 +64,9 @@ def versions_of(lake: Lake, snapshot: int) -> dict[str, int]:
 def day_versions(rows: Mapping[str, int], with_id: Mapping[str, int], offset_seconds: int) -> dict[str, int]:
     """The source version of each day, from the number of rows of each day (`rows`) and of those with an event_id (`with_id`).
 
-    It counts the day's rows, and the rows with an event_id of the 7 days before, which decide what is a repeat. If windows
-    are off the clock hour it also counts the next day's rows, where the last window ends. The checksum covers their offset.
+    It counts the day's rows, and the rows with an event_id of the 7 days before, which decide what is a repeat. If
+    windows are off the clock hour it also counts the next day's rows, where the last window ends. The checksum covers
+    their offset.
     """
 
     def around(day: str) -> int:

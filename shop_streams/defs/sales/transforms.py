@@ -44,7 +44,8 @@ def project(validated: DataFrame) -> DataFrame:
 def good_events(validated: DataFrame) -> DataFrame:
     """The valid events: event_type, item_price, uid, event_time.
 
-    The numbers of records and of refused ones, and the most frequent reasons as JSON, are observed metrics of the query.
+    The numbers of records and of refused ones, and the most frequent reasons as JSON, are observed metrics of the
+    query.
     """
     reasons = F.expr(f"to_json(approx_top_k(reason, {REASONS_SHOWN + 1}))")  # one more: null, for good records
     observed = validated.observe(
