@@ -110,7 +110,7 @@ def show_dead_letter(
 
 @dead_letters_app.command("replay")
 def replay_dead_letters(
-    places: Annotated[
+    origins: Annotated[
         list[str] | None,
         typer.Argument(metavar="ORIGIN", help="topic:partition:offset; without any, all open letters"),
     ] = None,
@@ -156,7 +156,7 @@ def replay_dead_letters(
 
     settings = get_settings()
     mend = _fix(fix, named_fix, fix_seconds)
-    found = find_chosen(settings, Choice(domain, reason, tuple(places or ())), [spec.domain for spec in LAKE_STREAMS])
+    found = find_chosen(settings, Choice(domain, reason, tuple(origins or ())), [spec.domain for spec in LAKE_STREAMS])
     validate = validate_with(LAKE_STREAMS, settings, lambda: open_session(settings))
     firsts = found.firsts if from_origin else None
     making = make_drafts(found.open, mend, validate, firsts, [spec.name for spec in LAKE_STREAMS])

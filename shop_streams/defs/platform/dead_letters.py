@@ -38,7 +38,7 @@ class ReplayConfig(dg.Config):
 
     domain: Domain = Field(default=Domain[EVERY], description="only letters of this domain")
     reason: str = Field(default="", description="only letters whose reason contains this text; empty: any reason")
-    places: list[str] = Field(
+    origins: list[str] = Field(
         default=[], description="only the letters with these origins, topic:partition:offset; empty: all open ones"
     )
     fix: Fix = Field(default=Fix.as_is, description=f"how each value is fixed before it is sent. {DESCRIPTIONS}")
@@ -63,7 +63,7 @@ def replay_open_dead_letters(
 ) -> None:
     validate = validate_with(LAKE_STREAMS, settings, lambda: spark.spark_session)
     domain = None if config.domain.value == EVERY else config.domain.value
-    choice = Choice(domain, config.reason or None, tuple(config.places))
+    choice = Choice(domain, config.reason or None, tuple(config.origins))
     found = find_chosen(settings, choice, [spec.domain for spec in LAKE_STREAMS])
     firsts = found.firsts if config.from_origin else None
     drafts = list(make_drafts(found.open, FIXES[config.fix], validate, firsts, [spec.name for spec in LAKE_STREAMS]))
