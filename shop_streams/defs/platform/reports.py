@@ -105,17 +105,17 @@ def report_operations(
         return _skip(f"the next report is due in {due - now:.0f} s", context.cursor)
     if wait := streams_first_now(context, settings):
         return _skip(wait, context.cursor)
-    events: list[dg.AssetMaterialization] = []
+    letters = lake.scan(DEAD_LETTERS, [*ORIGIN, "reason", "at"])
+    if not letters.num_columns:
+        return _skip("waiting: no stream has created the table of dead letters yet", context.cursor)
+    with open_ledger(settings) as ledger:
+        events = [letters_report(letters, ledger.sent())]
     problems = []
     for topic in reported_topics():
         try:
             events.append(topic_report(topic, topic_extent(settings.kafka, topic.name), now))
         except KafkaException as error:
             problems.append(f"{topic.name}: {error.args[0]}")
-    letters = lake.scan(DEAD_LETTERS, [*ORIGIN, "reason", "at"])
-    if letters.num_columns:
-        with open_ledger(settings) as ledger:
-            events.append(letters_report(letters, ledger.sent()))
     told = f"reported {len(events)} assets" + "".join(f"; {problem}" for problem in problems)
     return dg.SensorResult(skip_reason=dg.SkipReason(told), asset_events=events, cursor=str(now))
 

@@ -2,8 +2,10 @@
 
 import json
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -86,18 +88,19 @@ def test_topics_of_the_lineage_are_reported_but_for_those_that_a_stream_reports(
 
 
 @dataclass
-class NoLetters:
-    """A lake without the dead letters' table, which counts how often it is read."""
+class Letters:
+    """A lake with a table of dead letters, or without one; it counts how often it is read."""
 
+    table: pa.Table
     scans: list[str] = field(default_factory=list)
 
     def scan(self, table: Any, _columns: list[str]) -> pa.Table:
         self.scans.append(table.path)
-        return pa.table({})
+        return self.table
 
 
 @pytest.mark.parametrize(
-    ("waits", "since", "reported"), [(None, None, 4), (None, 601, 4), (None, 590, 0), ("streams first", None, 0)]
+    ("waits", "since", "reported"), [(None, None, 5), (None, 601, 5), (None, 590, 0), ("streams first", None, 0)]
 )
 def test_a_report_is_due_every_ten_minutes_and_streams_come_first(
     waits: str | None, since: float | None, reported: int, monkeypatch: pytest.MonkeyPatch
@@ -105,13 +108,21 @@ def test_a_report_is_due_every_ten_minutes_and_streams_come_first(
     monkeypatch.setattr(reports, "streams_first_now", lambda _context, _settings: waits)
     monkeypatch.setattr(reports, "topic_extent", lambda _servers, _topic: EMPTY)
     cursor = None if since is None else str(time.time() - since)
-    lake = NoLetters()
+    monkeypatch.setattr(reports, "open_ledger", lambda _settings: nullcontext(SimpleNamespace(sent=set)))
+    lake = Letters(letters([]))
     result: Any = reports.report_operations(
         dg.build_sensor_context(cursor=cursor, resources={"settings": Settings(), "lake": lake})
     )
     assert len(result.asset_events) == reported and result.skip_reason.skip_message
     assert len(lake.scans) == (1 if reported else 0)
     assert (result.cursor != cursor) == bool(reported)
+
+
+def test_nothing_is_reported_before_the_first_stream_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "streams_first_now", lambda _context, _settings: None)
+    resources = {"settings": Settings(), "lake": Letters(pa.table({}))}
+    result: Any = reports.report_operations(dg.build_sensor_context(resources=resources))
+    assert not result.asset_events and result.cursor is None, "the next tick looks again"
 
 
 def test_what_a_topic_holds_is_read_from_its_offsets(kafka: Settings) -> None:
