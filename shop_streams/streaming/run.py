@@ -169,9 +169,7 @@ class StreamRun:
                 self._count_failure()
             raise error
         newest = BatchProgress.of(look.progress, self._spec.topic.name)
-        if newest is not None and (
-            self._last_batch is None or newest.num_input_rows
-        ):  # not Spark's reports of idle time
+        if newest is not None and (newest.num_input_rows or self._last_batch is None):  # not a report of idle time
             self._last_batch = newest
         self._ends = (newest.end_offsets if newest else {}) or self._ends
         if self._beats % BEATS_BETWEEN_CHECKS == 0:
@@ -227,10 +225,7 @@ class StreamRun:
                 self._context.log_event(self._due[0])
                 del self._due[0]
             self._checks.log()
-            for _ in (
-                self._context.consume_events()
-            ):  # they are stored; otherwise the context would keep them until the run ends
-                pass
+            list(self._context.consume_events())  # they are stored; the context would keep them until the run ends
 
     def _reason_to_rest(self) -> str | None:
         if self._rest_request.made():

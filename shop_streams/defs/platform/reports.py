@@ -13,6 +13,7 @@ from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
 from shop_streams.plain import plain
 from shop_streams.settings import Settings
+from shop_streams.streaming.condition import duration
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.priority import streams_first_now
 from shop_streams.streaming.replay_ledger import open_ledger
@@ -38,18 +39,12 @@ def topic_report(topic: Topic, extent: TopicExtent, now: float) -> dg.AssetMater
     told = f"{extent.offsets:,} offsets in {extent.partitions} partitions"
     metadata: dict[str, Any] = {"offsets": extent.offsets, "partitions": str(extent.partitions)}
     if extent.oldest is not None and extent.newest is not None:
-        told += f"; the oldest record is {age(now - extent.oldest)} old, the newest {age(now - extent.newest)}"
+        told += (
+            f"; the oldest record is {duration(now - extent.oldest)} old, the newest {duration(now - extent.newest)}"
+        )
         metadata["oldest_record"] = dg.MetadataValue.timestamp(extent.oldest)
         metadata["newest_record"] = dg.MetadataValue.timestamp(extent.newest)
     return dg.AssetMaterialization(topic_key(topic), description=told, metadata=metadata)
-
-
-def age(seconds: float) -> str:
-    """A duration in its largest unit: 42 s, 7 min, 3 h, 12 days."""
-    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
 
 
 def letters_report(letters: pa.Table, replayed: set[str]) -> dg.AssetMaterialization:

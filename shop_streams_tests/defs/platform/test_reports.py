@@ -75,13 +75,6 @@ def test_a_topic_is_told_in_words_and_times() -> None:
     assert reports.topic_report(Topic("t", ""), EMPTY, 0.0).description == "0 offsets in 2 partitions"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "told"), [(-3, "0 s"), (42, "42 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (200_000, "2 days")]
-)
-def test_an_age_is_told_in_its_largest_unit(seconds: float, told: str) -> None:
-    assert reports.age(seconds) == told
-
-
 def test_topics_of_the_lineage_are_reported_but_for_those_that_a_stream_reports() -> None:
     names = {topic.name for topic in reports.reported_topics()}
     assert names == {"events", "shop_events", "promotions", "promotion_notifications"}
