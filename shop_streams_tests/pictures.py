@@ -23,7 +23,7 @@ from shop_streams.defs.sales.streams import INGEST
 from shop_streams.lake.asset import asset_key
 from shop_streams.settings import REPOSITORY
 from shop_streams.simulate.sales import yesterday
-from shop_streams.streaming.spec import STREAM_TAG, stream_key
+from shop_streams.streaming.spec import stream_key
 from shop_streams_tests.harness import Stack, as_shipped, running_stack, wait_for
 
 FOLDER = REPOSITORY / "docs" / "img"
@@ -40,7 +40,7 @@ REPAIR = next(
     if "repair" in sensor.name and HOURLY.path.replace("/", "_") in sensor.name
 )
 UNFINISHED = """{ runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]}) {
-    ... on Runs { results { jobName tags { key } } } } }"""
+    ... on Runs { results { jobName } } } }"""
 
 
 def simulate(*words: str) -> None:
@@ -54,7 +54,7 @@ def is_quiet(stack: Stack) -> bool:
     end = time.monotonic() + QUIET_SECONDS
     while time.monotonic() < end:
         runs = stack.graphql(UNFINISHED)["runsOrError"]["results"]
-        if not all(STREAM_TAG in [tag["key"] for tag in run["tags"]] for run in runs):
+        if not all(run["jobName"].endswith("_stream") for run in runs):
             return False
         time.sleep(2)
     return True
