@@ -70,7 +70,7 @@ def demo() -> Iterator[Stack]:
             raise SystemExit("The demo found a wrong number: no pictures are made of it.")
         for days in range(1, PAST_DAYS + 1):
             day = yesterday() - timedelta(days=days)
-            simulate("sales", "--count", str(15_000 + 900 * days), "--seed", str(days), "--start", f"{day:%Y-%m-%d}")
+            simulate("sales", "--count", str(4_000 + 900 * days), "--seed", str(days), "--start", f"{day:%Y-%m-%d}")
         for seed, rate in enumerate(RATES):
             simulate("sales", "--count", str(rate * RATE_SECONDS), "--rate", str(rate), "--seed", str(seed))
         wait_for("every mart to be repaired", lambda: is_quiet(stack), 600)
