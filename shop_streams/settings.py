@@ -212,7 +212,7 @@ def check_names(names: Iterable[str]) -> None:
             near = difflib.get_close_matches(name, known, 1, cutoff=0.8)
             problems.append(f"{name} is no setting" + (f", did you mean {near[0]}?" if near else ""))
     if problems:
-        raise ShopStreamsError(f"{'; '.join(problems)} Correct or unset it; the README lists the settings.")
+        raise ShopStreamsError(f"{'; '.join(problems)} Correct or unset it; docs/deploy.md lists the settings.")
 
 
 def _problem(error: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Spark streams of an online shop that live inside Dagster.\n\n"
     "Start with [bold]shop-streams demo[/], or [bold]up[/] and then [bold]simulate[/]. "
-    "Settings are environment variables SHOP_STREAMS_…; the README lists them.",
+    "Settings are environment variables SHOP_STREAMS_…; docs/deploy.md lists them.",
 )
 app.add_typer(dead_letters_app, name="dead-letters")
 console = Console(emoji=False)  # `:warning:` in an event is no emoji
