@@ -141,13 +141,12 @@ def topic_identity(servers: str, topic: str, seconds: float = ANSWER_SECONDS) ->
 
 def oldest_timestamp(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -> float | None:
     """Epoch seconds of the oldest record among the first ones of each of the `ranges` [first, end); None without a record."""
-    times = []
+    times: dict[int, float] = {}
     with _consumer(servers) as consumer:
-        for number, offsets in ranges.items():
-            first = next(_read(consumer, topic, {number: offsets}), None)
-            if first is not None:
-                times.append(first[2].timestamp()[1] / 1000)
-    return min(times, default=None)
+        # All partitions at once: one after the other, a topic with a hundred of them would take half a minute.
+        for number, _, message in _read(consumer, topic, ranges, first_only=True):
+            times[number] = message.timestamp()[1] / 1000
+    return min(times.values(), default=None)
 
 
 def read_topic(servers: str, topic: str, first: Mapping[int, int] | None = None) -> list[Record]:
@@ -196,8 +195,10 @@ def _messages(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -
         yield from _read(consumer, topic, ranges)
 
 
-def _read(consumer: Consumer, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, int, Message]]:
-    """(partition, offset, message) of the records in `ranges`.
+def _read(
+    consumer: Consumer, topic: str, ranges: Mapping[int, tuple[int, int]], first_only: bool = False
+) -> Iterator[tuple[int, int, Message]]:
+    """(partition, offset, message) of the records in `ranges`, or of the first one of each range.
 
     The last offsets of a range may hold no record (a transaction marker, for example). The range is then finished by a record
     after it, or by the end of the partition.
@@ -206,7 +207,8 @@ def _read(consumer: Consumer, topic: str, ranges: Mapping[int, tuple[int, int]])
     consumer.assign([TopicPartition(topic, number, ranges[number][0]) for number in left])
     last_message = time.monotonic()
     # `consume` waits until it has this many messages, or for its time-out.
-    at_once = min(5000, sum(end - ranges[number][0] for number, end in left.items()))
+    wanted = len(left) if first_only else sum(end - ranges[number][0] for number, end in left.items())
+    at_once = min(5000, wanted)
     while left:
         for message in consumer.consume(at_once, timeout=0.2):
             partition, offset, error = message.partition(), message.offset(), message.error()
@@ -216,8 +218,9 @@ def _read(consumer: Consumer, topic: str, ranges: Mapping[int, tuple[int, int]])
                 last_message = time.monotonic()
                 if offset < left[partition]:
                     yield partition, offset, message
-            if (error is None and offset + 1 >= left[partition]) or _is_end(error):
+            if (error is None and (first_only or offset + 1 >= left[partition])) or _is_end(error):
                 del left[partition]
+                consumer.pause([TopicPartition(topic, partition)])
         if left and time.monotonic() - last_message > SILENCE_SECONDS:
             raise TopicSilent(
                 f"Kafka sent no record of topic {topic} for {SILENCE_SECONDS:.0f} s. See `shop-streams status`."

@@ -28,6 +28,7 @@ from shop_streams.streaming.spec import STREAM_TAG
 ASK_SECONDS = 5.0  # a PostgreSQL that is just being restarted is back by then
 REST_SECONDS = 60.0  # for a batch boundary, the sidecar, and the last report to Dagster
 CANCEL_SECONDS = 20.0
+FINISH_SECONDS = 5.0
 POLL_SECONDS = 0.25
 CANCELED = "canceled: its stack was stopped, and the run did not end in time"
 LEFT_OVER = "canceled: its process ended with the stack that it belonged to"
@@ -96,7 +97,8 @@ def end_runs(instance: dg.DagsterInstance, settings: Settings, say: Callable[[st
     """Wait for runs that are about to end, cancel the others, and leave none unfinished."""
     wait_for_runs(instance, settings, CANCEL_SECONDS, resting)
     wait_for_runs(instance, settings, CANCEL_SECONDS, loading)
-    to_cancel = unfinished(instance, settings)
+    # Most runs take seconds. Dagster marks one as failed that is asked to end in the moment at which it succeeds.
+    to_cancel = wait_for_runs(instance, settings, FINISH_SECONDS)
     for run in to_cancel:
         try:
             instance.run_coordinator.cancel_run(run.run_id)  # as Terminate in the UI does

@@ -22,7 +22,7 @@ from shop_streams.local.supervision import connect
 from shop_streams.settings import Settings, get_settings
 
 LOOK_SECONDS = 15.0
-BLIND_SECONDS = 60.0  # a longer time between two looks means that the machine slept
+BLIND_SECONDS = 60.0  # after a longer time between two looks, as of a stopped watchdog, states are not compared
 END_SECONDS = 20.0  # for the stop signal; then kill -9
 LONGEST_PAUSE = 16  # times the setting
 STORES = ("kafka", "postgres")
@@ -80,9 +80,10 @@ class Watch:
 
     def _signal(self, service: Service, case: _Case, now: float, reason: str) -> Signal | None:
         if case.asked_at is not None:
-            if now - case.asked_at < END_SECONDS:
+            limit = max(END_SECONDS, service.stop_seconds)
+            if now - case.asked_at < limit:
                 return None
-            return Signal(service.name, "KILL", f"it did not end within {END_SECONDS:.0f} s")
+            return Signal(service.name, "KILL", f"it did not end within {limit:.0f} s")
         if case.unhealthy_since is None:
             case.unhealthy_since = now
         silent = now - case.unhealthy_since

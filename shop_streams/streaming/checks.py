@@ -14,6 +14,7 @@ from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import RECENT_HOURS, recent_account
 from shop_streams.streaming.condition import Condition, Unread, behind, condition, read_unread
 from shop_streams.streaming.lease import Lease, Leases
+from shop_streams.streaming.patience import DATABASE_ERRORS
 from shop_streams.streaming.spec import StreamSpec, stream_key
 from shop_streams.streaming.switch import keep_alive_name, switched_off
 from shop_streams.topics import broker_time_problem, retention_seconds, topic_settings
@@ -153,8 +154,11 @@ class StreamCheck:
         """The result; an error of Kafka or the checkpoint is a failure with a description."""
         try:
             return self.look(look)
-        except (KafkaException, ShopStreamsError) as problem:
-            return dg.AssetCheckResult(passed=False, description=str(problem))
+        except DATABASE_ERRORS:
+            raise
+        except Exception as problem:  # a check that can't look must not stop the stream
+            name = "" if isinstance(problem, (KafkaException, ShopStreamsError)) else f"{type(problem).__name__}: "
+            return dg.AssetCheckResult(passed=False, description=f"{name}{problem}")
 
 
 def alive_key(spec: StreamSpec) -> dg.AssetCheckKey:

@@ -29,6 +29,7 @@ from shop_streams.streaming.progress import BatchProgress, Reporter, consumer_la
 from shop_streams.streaming.query import (
     CALL_SECONDS,
     CLOSE_SECONDS,
+    SPARK_WAIT_SECONDS,
     STOP_SECONDS,
     Look,
     QueryEnded,
@@ -46,7 +47,9 @@ from shop_streams.streaming.stall import QueryStalled, StallWatch, stalled
 from shop_streams.streaming.start import START_SECONDS, start_in_turn
 from shop_streams.streaming.switch import KeepAliveSwitch
 
-REPORT_SECONDS = 60.0  # a report reads the topic and, four times an hour, the lake
+LOOP_SECONDS = (
+    300.0  # one pass of the loop, with a report that reads the topic and the lake; a longer pass loses the lease
+)
 NARROW_SECONDS = 1800.0  # narrowing reads the batch many times
 ASK_SECONDS = 2.0
 BEATS_BETWEEN_CHECKS = 3  # of the topic's identity and of the run's status
@@ -85,6 +88,7 @@ class StreamRun:
         self._last_report = time.monotonic() - settings.report_seconds
         self._beats = 0
         self._identity: str | None = None
+        self._failures = 0  # runs in a row that failed before this one
 
     def run(self) -> None:
         """Acquire the lease, start the query and watch it. The query is stopped on every exit."""
@@ -95,7 +99,8 @@ class StreamRun:
             if self._rest_request.made():
                 self._say(BEING_STOPPED)
                 return
-            with lease.beating(settings.beat_seconds, START_SECONDS):  # a cold server is slow
+            self._failures = Leases(settings.postgres).read()[spec.name].failures
+            with lease.beating(settings.beat_seconds, SPARK_WAIT_SECONDS + START_SECONDS):  # a cold server is slow
                 wait_for_spark(settings)
                 spark = within(START_SECONDS, self._spark_of)
             with self._stopping_queries(spark, lease):
@@ -135,23 +140,24 @@ class StreamRun:
         reporter.start()
         patience = Patience(settings.lease_seconds, self._print)
         watch = StallWatch()
-        limit = settings.stall_seconds + spec.interval_seconds(settings)  # between two triggers nothing commits
+        # Nothing commits between two triggers. A batch that is only slow gets twice the time after each failure.
+        limit = settings.stall_seconds * 2 ** min(self._failures, 5) + spec.interval_seconds(settings)
         while True:
-            probe_spark(settings)
-            with lease.beating(settings.beat_seconds, CALL_SECONDS):
+            with lease.beating(settings.beat_seconds, LOOP_SECONDS):  # Kafka, Spark and the lake may answer slowly
+                probe_spark(settings)
                 look = within(CALL_SECONDS, lambda: look_at(query))
-            newest = self._keep(look)
-            waiting = consumer_lag(settings.kafka, spec.topic.name, self._ends)
-            lag = waiting if self._ends else None
-            if sidecar is not None:
-                sidecar.check()
-            stood_still = watch.stood_still(newest.batch_id if newest else None, self._ends, waiting, look.in_batch)
-            reason = None
-            with patience():  # everything that uses PostgreSQL, the beat first
-                lease.beat(lag, self._progress(), watch.sound)
-                self._require_run()
-                self._report(reporter, lag, lease)
-                reason = self._reason_to_rest()
+                newest = self._keep(look)
+                waiting = consumer_lag(settings.kafka, spec.topic.name, self._ends)
+                lag = waiting if self._ends else None
+                if sidecar is not None:
+                    sidecar.check()
+                stood_still = watch.stood_still(newest.batch_id if newest else None, self._ends, waiting, look.in_batch)
+                reason = None
+                with patience():  # everything that uses PostgreSQL, the beat first
+                    lease.beat(lag, self._progress(), watch.sound)
+                    self._require_run()
+                    self._report(reporter, lag)
+                    reason = self._reason_to_rest()
             if reason:
                 self._say(reason)
                 return
@@ -214,18 +220,17 @@ class StreamRun:
                 f"run {self._context.run_id} {state}: it stops at a batch boundary"
             )
 
-    def _report(self, reporter: Reporter, lag: int | None, lease: HeldLease) -> None:
+    def _report(self, reporter: Reporter, lag: int | None) -> None:
         if not self._due and time.monotonic() - self._last_report < self._settings.report_seconds:
             return
-        with lease.beating(self._settings.beat_seconds, REPORT_SECONDS):
-            if not self._due:
-                self._due = reporter.events(self._last_batch, lag)
-                self._last_report = time.monotonic()
-            while self._due:  # an event that could not be stored stays due
-                self._context.log_event(self._due[0])
-                del self._due[0]
-            self._checks.log()
-            list(self._context.consume_events())  # they are stored; the context would keep them until the run ends
+        if not self._due:
+            self._due = reporter.events(self._last_batch, lag)
+            self._last_report = time.monotonic()
+        while self._due:  # an event that could not be stored stays due
+            self._context.log_event(self._due[0])
+            del self._due[0]
+        self._checks.log()
+        list(self._context.consume_events())  # they are stored; the context would keep them until the run ends
 
     def _reason_to_rest(self) -> str | None:
         if self._rest_request.made():

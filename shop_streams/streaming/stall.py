@@ -16,7 +16,7 @@ class QueryStalled(ShopStreamsError):
 
     next_step = (
         "The sensor starts the stream again, which repeats the batch. If it stalls again, see logs/spark.log and "
-        "logs/kafka.log in the home folder for what the batch waits for. SHOP_STREAMS_STALL_SECONDS is the limit."
+        "logs/kafka.log in the home folder for what the batch waits for. SHOP_STREAMS_STALL_SECONDS is the limit; it doubles after each failure."
     )
 
 

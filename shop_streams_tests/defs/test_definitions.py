@@ -2,12 +2,15 @@
 
 from collections import Counter, defaultdict
 from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+import shop_streams
 from shop_streams.cli.status import STREAMS
 from shop_streams.definitions import defs
+from shop_streams.streaming.spec import STREAM_TAG
 
 
 def graph() -> Any:
@@ -87,6 +90,12 @@ def test_every_column_is_explained_and_every_lake_table_has_its_icon() -> None:
             columns += 1
             assert column.description, f"{key.to_user_string()}.{column.name}"
     assert columns > 60
+
+
+def test_dagster_queues_a_second_run_of_a_stream() -> None:
+    instance = (Path(shop_streams.__file__).parent / "local" / "dagster.yaml").read_text()
+    assert f"- key: {STREAM_TAG} " in instance
+    assert all(STREAM_TAG in defs.resolve_job_def(f"{name}_stream").run_tags for name in STREAMS)
 
 
 def test_no_stream_is_ever_retried_by_dagster() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from shop_streams.settings import get_settings
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "add-a-domain.md").read_text()
 FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, flags=re.DOTALL))
@@ -38,7 +40,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(root: Path, *command: str, seconds: float) -> str:
-    environment = os.environ | {"PYTHONPATH": str(root), "SHOP_STREAMS_JARS": str(ROOT / ".jars")}
+    environment = os.environ | {"PYTHONPATH": str(root), "SHOP_STREAMS_JARS": str(get_settings().jars)}
     done = subprocess.run(
         [sys.executable, *command], cwd=root, env=environment, capture_output=True, text=True, timeout=seconds
     )

@@ -123,7 +123,7 @@ def recovered(stack: Stack, traffic: Traffic, number: int, over: Callable[[], bo
         if time.monotonic() > deadline:
             states = {stream: state["state"] for stream, state in streams(settings).items()}
             raise AssertionError(
-                f"waited {RECOVERY_LIMIT_SECONDS:.0f} s in vain for {', '.join(to_come)}; {states}"
+                f"waited {RECOVERY_LIMIT_SECONDS:.0f} s without success for {', '.join(to_come)}; {states}"
             ) from problem
         time.sleep(1)
 

@@ -190,3 +190,14 @@ def test_gaps_among_many_records_are_read_alone(kafka: Settings) -> None:
     began = time.monotonic()
     assert only(accounts(spec, kafka)) == (400_000, 399_996, 0, False)
     assert time.monotonic() - began < 20
+
+
+def test_what_the_stream_has_not_read_is_in_flight_without_being_looked_at(kafka: Settings) -> None:
+    spec = replace(topic_of(kafka), max_offsets=lambda _settings: 3)
+    producer = Producer({"bootstrap.servers": kafka.kafka})
+    for _ in range(10):
+        producer.produce(spec.topic.name, b"{}", partition=0)
+    assert producer.flush(30) == 0
+    arrive(kafka, spec, [0, 1])
+    (found,) = accounts(spec, kafka)
+    assert (found.rows, found.in_flight, found.missing, found.high, found.exact) == (2, 8, 0, 10, True)

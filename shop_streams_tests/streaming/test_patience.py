@@ -32,7 +32,7 @@ def test_errors_of_an_unavailable_service_are_waited_for(error: Exception) -> No
                 raise outcome
 
     ask(10, error)
-    ask(12, None)  # it is back, and the time counts anew
+    ask(12, None)  # it is back, and the time counts again
     ask(20, error)
     ask(27, error)
     with pytest.raises(DatabaseAway, match="not answered for 16 s, longer than the lease of 15 s"):

@@ -134,6 +134,13 @@ def test_a_check_that_can_not_look_fails_in_words_and_asks_once(world: World) ->
     assert world.asked == 1
 
 
+def test_an_unexpected_error_of_a_check_is_its_result_and_ends_no_stream(world: World) -> None:
+    world.unread = KeyError("retention.ms")
+    world.report()
+    (lag,) = [result for result in world.run.logged if result.check_name == "lag"]
+    assert not lag.passed and lag.description == "KeyError: 'retention.ms'"
+
+
 BATCH = BatchProgress(7, {"0": 12}, 2.5, 4.5, 900, 12)
 
 
@@ -161,10 +168,13 @@ def test_a_stream_reports_also_when_nothing_arrives(monkeypatch: pytest.MonkeyPa
 
 def test_the_schedule_leaves_a_running_streams_checks_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     running = SimpleNamespace(fresh=lambda _ttl: True)
+    waits = ["", "waiting: stream b has no fresh lease"]
     monkeypatch.setattr(platform_checks, "Leases", lambda _dsn: SimpleNamespace(read=lambda: {INGEST.name: running}))
+    monkeypatch.setattr(platform_checks, "streams_first_now", lambda _context, _settings: waits.pop())
     context = dg.build_schedule_context(
         repository_def=defs.get_repository_def(), resources={"settings": get_settings()}
     )
+    assert all_checks_schedule(context) == dg.SkipReason("waiting: stream b has no fresh lease")
     request = cast(dg.RunRequest, all_checks_schedule(context))
     asked = set(request.asset_check_keys or ())
     assert not asked & {check.key for check in checks.stream_checks(INGEST)}

@@ -90,3 +90,14 @@ def test_a_server_that_never_answers_ends_the_run(world: World, monkeypatch: pyt
     with pytest.raises(dg.Failure, match="Spark has not answered within 0 s"):
         world.execute()
     assert world.released and SparkGone.next_step in world.noted
+
+
+def test_a_batch_that_is_only_slow_gets_more_time_after_each_failure(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.settings = world.settings.model_copy(update={"stall_seconds": 0.05, "ingest_interval_seconds": 0})
+    world.waiting, world.failures = 7, 3
+    monkeypatch.setattr(run, "stalled", lambda _spec, _settings, seconds, _waiting: SparkGone(f"after {seconds:.3f}"))
+    with pytest.raises(dg.Failure) as failure:
+        world.execute()
+    assert float(str(failure.value.description).split()[-1]) > 8 * 0.05

@@ -37,6 +37,7 @@ class World:
         self.topic = "cluster/topic"
         self.waiting: int | None = 0
         self.noted = ""
+        self.failures = 0
         self.said: list[str] = []
         self.settings = get_settings().model_copy(update={"lease_seconds": 0.2, "beat_seconds": 0.01})
         instance = SimpleNamespace(get_run_by_id=lambda _id: self.run, all_instigator_state=self._switches)
@@ -84,6 +85,9 @@ class World:
         self.sound = sound
         self.beats -= 1
         self.rests = self.rests or self.beats == 0
+
+    def read(self) -> dict[str, Any]:
+        return {INGEST.name: SimpleNamespace(failures=self.failures)}
 
     def made(self) -> bool:
         return self.rests

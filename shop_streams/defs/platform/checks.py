@@ -6,6 +6,7 @@ from shop_streams.defs.domains import LAKE_STREAMS, STREAMS
 from shop_streams.settings import Settings
 from shop_streams.streaming.checks import stream_checks
 from shop_streams.streaming.lease import Leases
+from shop_streams.streaming.priority import streams_first_now
 from shop_streams.streaming.spec import accounting_key
 
 all_checks_job = dg.define_asset_job(
@@ -24,7 +25,11 @@ all_checks_job = dg.define_asset_job(
     description="Runs all checks every 15 minutes, except those that a running stream evaluates itself.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
-def all_checks_schedule(context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]) -> dg.RunRequest:
+def all_checks_schedule(
+    context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]
+) -> dg.RunRequest | dg.SkipReason:
+    if wait := streams_first_now(context, settings):
+        return dg.SkipReason(wait)
     leases = Leases(settings.postgres).read()
     running = [spec for spec in STREAMS if spec.name in leases and leases[spec.name].fresh(settings.lease_seconds)]
     by_streams = {check.key for spec in running for check in stream_checks(spec)}

@@ -40,7 +40,7 @@ def test_days_that_an_earlier_version_counted_keep_their_version(stack: Stack) -
             cursor.execute("create table promotion_days (day date primary key, notified int8 not null)")
             cursor.execute("insert into promotion_days values ('2026-01-05', 5)")
         lake = Lake(settings)
-        with pytest.raises(SourceMissing, match="The stream makes them at its start"):
+        with pytest.raises(SourceMissing, match="The stream creates it at its start"):
             MART.versions(lake)
         for _ in range(2):
             tables.create_tables(settings.postgres)
