@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import dagster as dg
@@ -23,6 +24,7 @@ class Domain:
         owners: as Dagster shows them, `team:…` or a mail address.
         more_topics: topics that no stream of the domain reads or fills.
         more_assets: further assets for the lineage, beside topics, streams, tables and marts.
+        create_shop_tables: creates the shop's own tables behind a DSN, for a PostgreSQL that no shop uses yet.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Domain:
     marts: tuple[Mart, ...] = ()
     more_topics: tuple[Topic, ...] = ()
     more_assets: tuple[dg.AssetSpec, ...] = ()
+    create_shop_tables: Callable[[str], None] = lambda _dsn: None
 
     @property
     def topics(self) -> tuple[Topic, ...]:

@@ -76,7 +76,7 @@ def prepare(
     ] = False,
 ) -> None:
     """For containers: create topics and tables in the named Kafka and PostgreSQL, or write Spark's configuration."""
-    from shop_streams.defs.promotions.tables import create_subscribers
+    from shop_streams.defs.domains import DOMAINS
     from shop_streams.local.prepare import prepare_dagster, prepare_spark
     from shop_streams.local.stack import prepare_stores
 
@@ -88,7 +88,8 @@ def prepare(
         prepare_dagster(settings)
         prepare_stores(settings)
         if subscribers:
-            create_subscribers(settings.postgres)
+            for domain in DOMAINS:
+                domain.create_shop_tables(settings.postgres)
 
 
 @app.command()

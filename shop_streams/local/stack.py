@@ -100,8 +100,7 @@ def stack_env(settings: Settings) -> str:
 def prepare_stores(settings: Settings) -> None:
     """Create topics and tables, and Dagster's tables before three of its processes create them at once."""
     from shop_streams.beats import ProcessBeats
-    from shop_streams.defs.domains import TOPICS
-    from shop_streams.defs.promotions.tables import create_subscribers
+    from shop_streams.defs.domains import DOMAINS, TOPICS
     from shop_streams.local.database_zone import require_utc
     from shop_streams.marts.failures import MartFailures
     from shop_streams.streaming.batch_failures import BatchFailures
@@ -117,6 +116,7 @@ def prepare_stores(settings: Settings) -> None:
     RestRequest.of(settings).create_table()
     RestRequest.of(settings).clear()
     if settings.embedded["postgres"]:
-        create_subscribers(settings.postgres)  # an external database has the shop's table
+        for domain in DOMAINS:  # an external database has the shop's tables
+            domain.create_shop_tables(settings.postgres)
     with instance_of(settings):
         pass  # Dagster has created its tables

@@ -7,6 +7,7 @@ import dagster as dg
 from shop_streams.defs.promotions.marts import MART
 from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC, outbox_of
 from shop_streams.defs.promotions.streams import FEEDBACK, NOTIFICATIONS, STREAM, SUBSCRIBERS
+from shop_streams.defs.promotions.tables import create_subscribers
 from shop_streams.domain import Domain
 from shop_streams.streaming.factory import topic_asset
 from shop_streams.streaming.spec import stream_key
@@ -26,6 +27,7 @@ DOMAIN = Domain(
     owners=OWNERS,
     streams=(STREAM,),
     marts=(MART,),
+    create_shop_tables=create_subscribers,
     more_topics=(NOTIFICATIONS_TOPIC, outbox_of(NOTIFICATIONS_TOPIC)),
     more_assets=(
         _external(
