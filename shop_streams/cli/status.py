@@ -107,6 +107,7 @@ def _stream(lease: Lease | None, settings: Settings) -> dict[str, Any]:
         "state": stream_state(lease, settings.lease_seconds),
         **{name: getattr(lease, name, None) for name in ("run_id", "pid", "epoch", "lag")},
         "beat_age_seconds": None if lease is None else round(lease.beat_age, 1),
+        "batch_id": None if lease is None else lease.progress.get("batch_id"),
         "problem": None if lease is None else lease.problem,
     }
 
@@ -120,12 +121,12 @@ def print_status(state: dict[str, Any], console: Console) -> None:
         services.add_row(
             name, f"[{colour}]{service['state']}[/]", str(service["pid"] or ""), cell(service.get("reason", ""))
         )
-    streams = RichTable("stream", "state", "run", "epoch", "condition")
+    streams = RichTable("stream", "state", "run", "epoch", "last batch", "condition")
     for name, stream in state["streams"].items():
         colour = colours.get(stream["state"], "red")
         streams.add_row(
             name, f"[{colour}]{stream['state']}[/]", (stream["run_id"] or "")[:8], str(stream["epoch"] or ""),
-            cell(stream["says"]),
+            "" if stream["batch_id"] is None else str(stream["batch_id"]), cell(stream["says"]),
         )  # fmt: skip
     topics = RichTable("topic (24 h)", *(name.replace("_", " ") for name in COUNTED))
     for name, totals in state["topics"].items():

@@ -145,7 +145,7 @@ def test_status_has_the_shape_that_others_build_on(stack: Stack) -> None:
     assert state["endpoints"]["collector_url"] == f"http://127.0.0.1:{stack.settings.collector_port}"
     assert set(state["topics"]["events"]) == {"offsets", "records", *COUNTED}
     assert set(state["streams"]["app_events_ingest"]) == {
-        "state", "run_id", "pid", "epoch", "lag", "beat_age_seconds", "problem", "says",
+        "state", "run_id", "pid", "epoch", "lag", "beat_age_seconds", "batch_id", "problem", "says",
     }  # fmt: skip
 
 
