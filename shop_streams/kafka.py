@@ -220,7 +220,8 @@ def _read(
                     yield partition, offset, message
             if (error is None and (first_only or offset + 1 >= left[partition])) or _is_end(error):
                 del left[partition]
-                consumer.pause([TopicPartition(topic, partition)])
+                if first_only:  # a paused partition stays paused when it is assigned again
+                    consumer.pause([TopicPartition(topic, partition)])
         if left and time.monotonic() - last_message > SILENCE_SECONDS:
             raise TopicSilent(
                 f"Kafka sent no record of topic {topic} for {SILENCE_SECONDS:.0f} s. See `shop-streams status`."
