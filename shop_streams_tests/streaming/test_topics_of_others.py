@@ -96,7 +96,7 @@ def test_a_running_stream_whose_topic_is_made_again_ends_with_the_way_out(stack:
 
     def run() -> None:
         with dg.instance_for_test() as instance:
-            resources = {"spark": SparkConnect()}
+            resources = {"spark": SparkConnect(), "settings": stack.settings}
             ended.append(job.execute_in_process(resources=resources, instance=instance, raise_on_error=False))
 
     def failure() -> str:
