@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
+from playwright.sync_api import FloatRect as Clip
 from playwright.sync_api import Locator, Page, sync_playwright
 from rich.console import Console
 
@@ -90,17 +91,16 @@ def visit(page: Page, path: str, width: int, height: int) -> None:
     settle(page)
 
 
-def lineage(page: Page) -> None:
-    """The graph of some groups, as high as it is."""
+def lineage(page: Page) -> Clip:
+    """The graph of some groups, without what surrounds it."""
     selection = " or ".join(f'group:"{group}"' for group in GROUPS)
     expanded = ",".join(f"global@global:{group}" for group in GROUPS)
-    path = f"/asset-groups~{quote(selection)}/?expanded={quote(expanded)}"
-    visit(page, path, 1000, 1000)
-    if (button := page.get_by_label("panel_show_right").first).is_visible():
-        button.click()  # the list of groups beside the graph
-    boxes = page.locator("foreignObject").all()
-    height = round(max((box.bounding_box() or {"y": 0.0, "height": 0.0})["y"] for box in boxes)) + 160
-    visit(page, path, 1000, min(height, 1000))
+    visit(page, f"/asset-groups~{quote(selection)}/?expanded={quote(expanded)}", 1500, 900)
+    boxes = [box for one in page.locator("foreignObject").all() if (box := one.bounding_box())]
+    left, top = (min(box[side] for box in boxes) - 12 for side in ("x", "y"))
+    right = max(box["x"] + box["width"] for box in boxes) + 12
+    bottom = max(box["y"] + box["height"] for box in boxes) + 12
+    return {"x": left, "y": top, "width": right - left, "height": bottom - top}
 
 
 def stream(page: Page) -> None:
@@ -154,9 +154,9 @@ def take(url: str) -> None:
         context.add_init_script("localStorage.setItem('large-screen-nav-open', 'false')")  # the graph needs the room
         page = context.new_page()
         for picture in (lineage, stream, automation, partitions, mart):
-            picture(page)
+            clip = picture(page)
             path = FOLDER / f"{picture.__name__}.png"
-            page.screenshot(path=path)
+            page.screenshot(path=path, clip=clip)
             print(f"{path.relative_to(REPOSITORY)}: {path.stat().st_size / 1000:.0f} kB", flush=True)
             if path.stat().st_size > LARGEST_BYTES:
                 raise SystemExit(f"error: {path} is larger than {LARGEST_BYTES / 1000:.0f} kB; make its page smaller.")
