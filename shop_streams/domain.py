@@ -39,7 +39,7 @@ class Domain:
     def topics(self) -> tuple[Topic, ...]:
         """Topics that its streams read, topics that they fill, and `more_topics`; each once."""
         read = [stream.topic for stream in self.streams]
-        filled = [stream.sink.output_topic for stream in self.streams if stream.sink.table is None]
+        filled = [topic for stream in self.streams if (topic := stream.sink.output_topic)]
         return tuple({topic.name: topic for topic in (*read, *filled, *self.more_topics)}.values())
 
     @property
@@ -50,7 +50,7 @@ class Domain:
     @property
     def tables(self) -> tuple[Table, ...]:
         """Tables in the lake, streamed tables first."""
-        streamed = [stream.sink.table for stream in self.lake_streams if stream.sink.table is not None]
+        streamed = [table for stream in self.streams if (table := stream.sink.table)]
         return (*streamed, *(mart.table for mart in self.marts))
 
     def definitions(self) -> dg.Definitions:

@@ -1,7 +1,7 @@
 """The rules for a record. The collector validates request bodies with them, the streams validate Kafka records.
 
 A domain gives a msgspec Struct, validated in strict mode, and checks for what types can't express.
-Import msgspec and nothing else here: Spark's workers and plain `spark-submit` import this file.
+Import nothing heavier than msgspec here: Spark's workers and plain `spark-submit` import this file.
 """
 
 from __future__ import annotations

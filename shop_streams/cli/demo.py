@@ -35,7 +35,7 @@ from shop_streams.local.stopping import instance_of
 from shop_streams.settings import Settings
 from shop_streams.simulate import app_events, promotions, sales
 from shop_streams.simulate.send import send
-from shop_streams.streaming.accounting import accounts
+from shop_streams.streaming.accounting import topic_account
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.terminal import speaker
 
@@ -105,7 +105,7 @@ def _play(settings: Settings, console: Console) -> bool:
             enriched[event["event_id"]] == 1 for event in tracked
         ),
         f"every record of {', '.join(spec.topic.name for spec in LAKE_STREAMS)} arrived once": all(
-            account.exact for spec in LAKE_STREAMS for account in accounts(spec, settings)
+            topic_account(spec, settings).exact for spec in LAKE_STREAMS
         ),
         "the day's revenue, visitors and purchases in the topic equal what was sent": (
             _totals(_topic_rows(settings, day)) == expected
@@ -121,7 +121,7 @@ def _play(settings: Settings, console: Console) -> bool:
     _print_hours(console, day, hours)
     for name, is_right in right.items():
         console.print(f"  {'[green]✓[/]' if is_right else '[red]✗ WRONG:[/]'} {name}", highlight=False)
-    url = f"http://127.0.0.1:{settings.dagster_port}"
+    url = settings.dagster_url
     console.print(
         f"\nLook at the lineage: {url}/asset-groups\nA stream's plots:    {url}/assets/streams/shop_events_ingest_stream?view=overview\n"
         f"Its switch:          {url}/automation\nThe campaigns:       {url}/assets/promotions/notifications?view=overview\n"
@@ -157,7 +157,12 @@ def _wait(console: Console, what: str, ready: Callable[[], Any]) -> Any:
 
 def _wait_for_rows(settings: Settings, console: Console, spec: StreamSpec) -> None:
     what = f"all records of the topic {spec.topic.name} are in the lake"
-    _wait(console, what, lambda: all(one.missing == one.in_flight == 0 for one in accounts(spec, settings)))
+
+    def arrived() -> bool:
+        sums = topic_account(spec, settings).sums
+        return sums["missing"] == sums["in_flight"] == 0
+
+    _wait(console, what, arrived)
 
 
 def _materialize(settings: Settings, console: Console, table: Table, partition: str) -> None:
@@ -176,7 +181,7 @@ def _run(settings: Settings, console: Console, job: str, key: dg.AssetKey | None
         return state if state in finished else None
 
     if _wait(console, what, status) is not dg.DagsterRunStatus.SUCCESS:
-        raise ShopStreamsError(f"The run failed: http://127.0.0.1:{settings.dagster_port}/runs/{run_id}")
+        raise ShopStreamsError(f"The run failed: {settings.dagster_url}/runs/{run_id}")
     return run_id
 
 

@@ -21,9 +21,8 @@ def computed_empty(instance: dg.DagsterInstance, mart: Mart, keys: Set[str]) -> 
         wanted = dg.AssetRecordsFilter(asset_key(mart.table), asset_partitions=[key])
         for record in instance.fetch_materializations(wanted, limit=1).records:
             metadata = record.asset_materialization.metadata if record.asset_materialization else {}
-            version = metadata.get(VERSION) or metadata.get(
-                VERSION_COLUMN
-            )  # earlier versions recorded the number of rows only
+            # Earlier versions of this code recorded the number of rows only.
+            version = metadata.get(VERSION) or metadata.get(VERSION_COLUMN)
             if version is not None and metadata[ROW_COUNT].value == 0:
                 found[key] = int(str(version.value))
     return found

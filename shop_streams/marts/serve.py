@@ -10,7 +10,7 @@ import psycopg2
 from psycopg2.extras import execute_values
 
 from shop_streams.lake.table import Column
-from shop_streams.postgres import transaction
+from shop_streams.postgres import run_ddl, transaction
 
 VERSIONS_DDL = """
 create table if not exists served_versions (
@@ -59,8 +59,6 @@ class PostgresTable:
 
     def _create(self, dsn: str) -> None:
         columns = ", ".join(f"{column.name} {column.type}" for column in self.columns)
-        with transaction(dsn) as cursor:
-            cursor.execute("select pg_advisory_xact_lock(hashtext('served_versions'))")  # DDL races are errors
-            cursor.execute(VERSIONS_DDL)
-            cursor.execute(f"create table if not exists {self.name} ({columns})")
-            cursor.execute(f"create index if not exists {self.name}_partition on {self.name} ({self.partition_column})")
+        table = f"create table if not exists {self.name} ({columns})"
+        index = f"create index if not exists {self.name}_partition on {self.name} ({self.partition_column})"
+        run_ddl(dsn, "served_versions", f"{VERSIONS_DDL}; {table}; {index}")

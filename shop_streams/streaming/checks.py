@@ -151,7 +151,7 @@ class StreamCheck:
     every: float = 0.0
 
     def result(self, look: Look) -> dg.AssetCheckResult:
-        """The result; an error of Kafka or the checkpoint is a failure with a description."""
+        """The result; an error of the check, except PostgreSQL's, is a failure with a description."""
         try:
             return self.look(look)
         except DATABASE_ERRORS:

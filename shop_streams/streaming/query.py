@@ -129,7 +129,7 @@ def _address(settings: Settings) -> str:
 
 
 @dataclass(frozen=True)
-class Look:
+class QueryState:
     """The state of a query: why it has `ended` (None while active), and its last progress report.
 
     `in_batch`: its trigger is active.
@@ -140,11 +140,11 @@ class Look:
     in_batch: bool = False
 
 
-def look_at(query: Any) -> Look:
+def look_at(query: Any) -> QueryState:
     """Ask Spark."""
     if not query.isActive:
-        return Look(str(query.exception() or "the query was stopped from outside its run"))
-    return Look(None, query.lastProgress, query.status["isTriggerActive"])
+        return QueryState(str(query.exception() or "the query was stopped from outside its run"))
+    return QueryState(None, query.lastProgress, query.status["isTriggerActive"])
 
 
 def stop_at_batch_boundary(query: Any) -> None:

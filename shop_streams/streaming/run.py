@@ -31,8 +31,8 @@ from shop_streams.streaming.query import (
     CLOSE_SECONDS,
     SPARK_WAIT_SECONDS,
     STOP_SECONDS,
-    Look,
     QueryEnded,
+    QueryState,
     in_plain_words,
     look_at,
     probe_spark,
@@ -165,7 +165,7 @@ class StreamRun:
                 raise stalled(spec, settings, stood_still, waiting)
             time.sleep(settings.beat_seconds)
 
-    def _keep(self, look: Look) -> BatchProgress | None:
+    def _keep(self, look: QueryState) -> BatchProgress | None:
         """Store the query's newest progress and return it (None before the first batch); raise the error of an ended query."""
         if look.ended is not None:
             probe_spark(self._settings)

@@ -40,10 +40,7 @@ class LakeSink:
     domain: str
     validate: ValidateRecords
     project: Transform
-
-    @property
-    def output_topic(self) -> Topic:
-        raise NotImplementedError("it fills a table")
+    output_topic: Topic | None = None
 
     def prepare(self, context: StreamContext) -> None:
         self.table.create(context.spark, context.settings)
@@ -66,6 +63,12 @@ class LakeSink:
     def attempt(self, records: DataFrame, context: StreamContext) -> None:
         validated = self.validate(records, context.settings.first_day.isoformat())
         write_nowhere(self.project(validated.where("reason is null")))
+
+
+def append_dead_letters(validated: DataFrame, domain: str, uri: str, writer_id: str, batch_id: int) -> None:
+    """Append the refused records of a batch to the table of dead letters at `uri`; idempotent as `append_batch`."""
+    refused = as_dead_letters(validated.where("reason is not null"), domain)
+    append_batch(refused, uri, DEAD_LETTERS.partition_by, f"{writer_id}:dead_letters", batch_id)
 
 
 def write_nowhere(rows: DataFrame) -> None:
@@ -99,9 +102,7 @@ class BatchWriter:
         append_batch(rows, self.uri, self.partition_by, self.writer_id, batch_id)
         # Delta skips a repeated batch without running it, so there is no count: write its dead letters again.
         if seen.get.get("refused", 1) > 0:
-            refused = as_dead_letters(validated.where("reason is not null"), self.domain)
-            writer_id = f"{self.writer_id}:dead_letters"
-            append_batch(refused, self.dead_letters_uri, DEAD_LETTERS.partition_by, writer_id, batch_id)
+            append_dead_letters(validated, self.domain, self.dead_letters_uri, self.writer_id, batch_id)
 
 
 @dataclass(frozen=True)

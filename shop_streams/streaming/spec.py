@@ -41,8 +41,8 @@ class Sink(Protocol):
         ...
 
     @property
-    def output_topic(self) -> Topic:
-        """The topic that the sink fills, if it fills no table."""
+    def output_topic(self) -> Topic | None:
+        """The topic that the sink fills, or None if it fills a table."""
         ...
 
     def prepare(self, context: StreamContext) -> None:
@@ -108,12 +108,20 @@ class StreamSpec:
     @property
     def output(self) -> dg.AssetKey:
         """The asset of the sink: a table or a topic."""
-        return asset_key(self.sink.table) if self.sink.table else topic_key(self.sink.output_topic)
+        filled = self._filled
+        return asset_key(filled) if isinstance(filled, Table) else topic_key(filled)
 
     @property
     def description(self) -> str:
-        """What one row or record of the output is."""
-        return self.sink.table.rows_are if self.sink.table else self.sink.output_topic.description
+        """What one row of the table, or one record of the topic, is."""
+        filled = self._filled
+        return filled.rows_are if isinstance(filled, Table) else filled.description
+
+    @property
+    def _filled(self) -> Table | Topic:
+        filled = self.sink.table or self.sink.output_topic
+        assert filled is not None, "a sink fills a table or a topic"
+        return filled
 
     def checkpoint(self, settings: Settings) -> str:
         """The stream's checkpoint folder."""

@@ -17,10 +17,10 @@ from shop_streams.defs.promotions.notifications import CAMPAIGN_COLUMNS, ORIGIN_
 from shop_streams.defs.promotions.schema import CAMPAIGNS
 from shop_streams.defs.promotions.transforms import project, validate
 from shop_streams.lake.table import Table
-from shop_streams.lake.write import append_batch, append_small_batch
+from shop_streams.lake.write import append_small_batch
 from shop_streams.streaming.checkpoint import CheckpointMetadata
-from shop_streams.streaming.dead_letters import DEAD_LETTERS, as_dead_letters
-from shop_streams.streaming.sinks import ValidateRecords
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.sinks import ValidateRecords, append_dead_letters
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,10 +38,7 @@ class CampaignSink:
 
     table: Table = CAMPAIGNS
     validate: ValidateRecords = validate
-
-    @property
-    def output_topic(self) -> Topic:
-        raise NotImplementedError("it fills a table")
+    output_topic: Topic | None = None
 
     def prepare(self, context: StreamContext) -> None:
         tables.create_tables(context.settings.postgres)
@@ -93,6 +90,4 @@ class CampaignBatches:
             notifications.write_campaigns(self.dsn, campaigns_of(collected))
             append_small_batch(campaigns, self.uri, self.writer_id, batch_id)
         if campaigns.num_rows < collected.num_rows:
-            refused = as_dead_letters(validated.where("reason is not null"), DOMAIN)
-            writer_id = f"{self.writer_id}:dead_letters"
-            append_batch(refused, self.dead_letters_uri, DEAD_LETTERS.partition_by, writer_id, batch_id)
+            append_dead_letters(validated, DOMAIN, self.dead_letters_uri, self.writer_id, batch_id)
