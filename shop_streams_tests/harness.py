@@ -51,15 +51,17 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def wait_for(what: str, ready: Callable[[], Any], seconds: float = 180) -> Any:
-    """Poll until `ready` returns something true; fail with the last value when time is up."""
+def wait_for(what: str, ready: Callable[[], Any], seconds: float = 180, shown: Callable[[], Any] | None = None) -> Any:
+    """Poll until `ready` returns something true; fail with the last value, or what `shown` returns, when time is up."""
     deadline = time.monotonic() + seconds
     while True:
         value = ready()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:.0f} s without success for {what}; last: {value!r}")
+            raise AssertionError(
+                f"waited {seconds:.0f} s without success for {what}; last: {shown() if shown else value!r}"
+            )
         time.sleep(0.5)
 
 

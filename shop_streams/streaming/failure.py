@@ -12,6 +12,7 @@ from pyspark.errors import PySparkException
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings
+from shop_streams.streaming.checks import Look, alive_key, alive_result, evaluation
 from shop_streams.streaming.lease import Leases
 from shop_streams.streaming.patience import DATABASE_ERRORS, wait_until_it_answers
 from shop_streams.streaming.query import in_plain_words
@@ -62,6 +63,9 @@ def failing_with_advice(context: dg.OpExecutionContext, spec: StreamSpec, settin
             Leases(settings.postgres).record_problem(
                 spec.name, context.run_id, f"{str(error).rstrip('.')}. {next_step(error)}"[:PROBLEM_CHARACTERS]
             )
+            # Its sensor says so too, but may be off.
+            found = Look(spec, settings, context.instance, ask_kafka=False).condition()
+            context.log_event(evaluation(alive_key(spec), alive_result(found)))  # type: ignore[arg-type]
         raise dg.Failure(
             description=f"{spec.name}: {error}",
             metadata={

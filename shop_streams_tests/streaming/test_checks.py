@@ -120,10 +120,14 @@ def test_a_stream_that_dies_or_rests_says_so_at_once(stack: Stack) -> None:
     assert "its process died or hung; next try now" in failed[1]
     assert time.monotonic() - began < stack.settings.lease_seconds + 15
     stack.wait_running(INGEST.name, after_epoch=alive["epoch"])
-    wait_for("the new run to say so", lambda: shown(stack, stream_key(INGEST))["alive"][1].startswith("running for"))
+
+    def says() -> str:
+        return shown(stack, stream_key(INGEST))["alive"][1]
+
+    wait_for("the new run to say so", lambda: says().startswith("running for"), shown=says)
     stack.switch(INGEST.name, on=False)
     try:
-        wait_for("it to rest", lambda: shown(stack, stream_key(INGEST))["alive"][1].startswith("switched off by"))
+        wait_for("it to rest", lambda: says().startswith("switched off by"), shown=says)
         assert stack.status()["streams"][INGEST.name]["says"].startswith("switched off by a person")
     finally:
         stack.switch(INGEST.name, on=True)
