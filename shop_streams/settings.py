@@ -58,6 +58,18 @@ class Settings(BaseSettings):
     collector_workers: int = Field(1, ge=1)
     collector_peer_connections: int = Field(512, ge=1)  # of one client address, for each worker; a proxy needs more
 
+    click_event_time: Literal["received", "client"] = "received"  # `client`: the browser's clock, where it is plausible
+    click_hosts: str = ""  # hosts of the shops, separated by commas; empty: all
+    click_origins: str = ""  # origins of pages that may read the answers (CORS), such as https://shop.example
+    click_rate: int = Field(50, ge=1)  # clicks a second from one address, ten times as many at once
+    click_proxies: str = ""  # addresses or networks of proxies whose X-Forwarded-For is believed
+    click_honor_dnt: bool = False  # drop the clicks of browsers that send Do-Not-Track or Global Privacy Control
+    click_keep_addresses: bool = False  # store the address of the browser
+    click_interval_seconds: float = Field(10, ge=0)
+    item_path: str = "/katalog/item/"  # the path of an item's page begins with it; one segment follows, the item's id
+    session_hours: int = Field(24, ge=1, le=168)  # a session's earlier clicks are searched for so long
+    demo_shop_port: int = Field(8291, ge=1, le=65535)
+
     topic_partitions: int = Field(2, ge=1)
     topic_replication: int = Field(3, ge=1)  # copies of a new topic, at most the number of brokers
     max_offsets_per_trigger: int = Field(3_000_000, ge=1)

@@ -1,0 +1,1 @@
+"""clickstream: what shoppers look at and order, per item and half hour."""
