@@ -12,10 +12,10 @@ from pyspark.errors import PySparkException
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings
-from shop_streams.streaming.checks import Look, alive_key, alive_result, evaluation
 from shop_streams.streaming.lease import Leases
 from shop_streams.streaming.patience import DATABASE_ERRORS, wait_until_it_answers
 from shop_streams.streaming.query import in_plain_words
+from shop_streams.streaming.run_checks import log_alive
 from shop_streams.streaming.spec import StreamSpec
 
 STORAGE_WAIT_SECONDS = 600.0
@@ -63,9 +63,7 @@ def failing_with_advice(context: dg.OpExecutionContext, spec: StreamSpec, settin
             Leases(settings.postgres).record_problem(
                 spec.name, context.run_id, f"{str(error).rstrip('.')}. {next_step(error)}"[:PROBLEM_CHARACTERS]
             )
-            # Its sensor says so too, but may be off.
-            found = Look(spec, settings, context.instance, ask_kafka=False).condition()
-            context.log_event(evaluation(alive_key(spec), alive_result(found)))  # type: ignore[arg-type]
+            log_alive(context, spec, settings)  # its sensor says so too, but may be off
         raise dg.Failure(
             description=f"{spec.name}: {error}",
             metadata={

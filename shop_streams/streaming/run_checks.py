@@ -11,7 +11,7 @@ import time
 import dagster as dg
 
 from shop_streams.settings import Settings
-from shop_streams.streaming.checks import Look, evaluation, stream_checks
+from shop_streams.streaming.checks import Look, alive_key, alive_result, evaluation, stream_checks
 from shop_streams.streaming.spec import StreamSpec
 
 
@@ -40,3 +40,9 @@ class RunChecks:
         """Whether a newer run has evaluated the check: Dagster has one result row for each run and shows the newest run's."""
         newest = self._context.instance.get_latest_asset_check_evaluation_record(key)
         return newest is not None and newest.run_id != self._context.run_id
+
+
+def log_alive(context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings) -> None:
+    """Evaluate the check `alive` alone, without Kafka, and log its result."""
+    found = Look(spec, settings, context.instance, ask_kafka=False).condition()
+    context.log_event(evaluation(alive_key(spec), alive_result(found)))  # type: ignore[arg-type]

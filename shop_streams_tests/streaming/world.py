@@ -63,6 +63,7 @@ class World:
         self.checks_logged: list[str] = []
         self.switched_off = False
         monkeypatch.setattr(run, "RunChecks", lambda *_: SimpleNamespace(log=self._log_checks))
+        monkeypatch.setattr(failure, "log_alive", lambda *_: self.checks_logged.append("failed"))
         monkeypatch.setattr(run, "Reporter", lambda *_: SimpleNamespace(start=print, events=lambda *_: []))
 
     def execute(self) -> None:
