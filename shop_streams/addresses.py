@@ -1,4 +1,4 @@
-"""Validators of folders and addresses: they accept only what Kafka, supervisord, delta-rs and Dagster can all read."""
+"""Validators of folders, addresses and paths: they accept only what all their readers can read."""
 
 from __future__ import annotations
 
@@ -51,4 +51,15 @@ def postgres_address(value: str) -> str:
     hosts = urlparse(value).netloc.rpartition("@")[2]
     if value and (not value.startswith("postgresql://") or "," in hosts):
         raise ValueError("the address must be postgresql://user@host:port/database, with one host")
+    return value
+
+
+def page_path(value: str) -> str:
+    """The path that the paths of pages begin with.
+
+    Raises:
+        ValueError: it can't be the beginning of a path, up to a slash.
+    """
+    if not (value.startswith("/") and value.endswith("/")) or re.search(r"[?#\\\s]", value):
+        raise ValueError("it must begin and end with a slash, and can't have spaces, `?` or `#`")
     return value

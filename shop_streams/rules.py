@@ -55,7 +55,7 @@ class Refused(Exception):
         super().__init__(reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 2]} …")
 
 
-def _nothing(_event: Any) -> tuple[str, str] | None:
+def _nothing(_event: Any) -> None:
     return None
 
 
@@ -80,6 +80,7 @@ class Rules:
         checks: a check for each field that needs more than its type; null fields are not checked.
         whole: a check over several fields: (record) -> (field, words) or None.
         whole_reads: the fields that `whole` reads.
+        derive: sets fields of the record that no producer sends, from others; `whole` and the table can use them.
         ids: fields with UUIDs; they are stored in lower case (RFC 9562).
     """
 
@@ -88,6 +89,7 @@ class Rules:
     whole: Callable[[Any], tuple[str, str] | None] = _nothing
     ids: tuple[str, ...] = ()
     whole_reads: tuple[str, ...] = ()
+    derive: Callable[[Any], None] = _nothing
     encoding: Encoding = JSON
 
     def decoder(self) -> Callable[[bytes], Any]:
@@ -113,6 +115,7 @@ class Rules:
             for name, check in self.checks.items()
             if (found := getattr(record, name)) is not None and (words := check(found, times))
         ]
+        self.derive(record)
         if problem := self.whole(record):
             problems.append(problem)
         if problems:

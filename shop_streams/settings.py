@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shop_streams.addresses import absolute, lake_address, plain, postgres_address
+from shop_streams.addresses import absolute, lake_address, page_path, plain, postgres_address
 from shop_streams.environment import DAGSTER_POSTGRES, SMALL_MACHINE, SUPERVISED_MARK, adapt
 from shop_streams.errors import ShopStreamsError
 
@@ -66,7 +66,8 @@ class Settings(BaseSettings):
     click_honor_dnt: bool = False  # drop the clicks of browsers that send Do-Not-Track or Global Privacy Control
     click_keep_addresses: bool = False  # store the address of the browser
     click_interval_seconds: float = Field(10, ge=0)
-    item_path: str = "/katalog/item/"  # the path of an item's page begins with it; one segment follows, the item's id
+    # The path of an item's page begins with it; one segment follows, the item's id.
+    item_path: Annotated[str, AfterValidator(page_path)] = "/katalog/item/"
     session_hours: int = Field(24, ge=1, le=168)  # a session's earlier clicks are searched for so long
     demo_shop_port: int = Field(8291, ge=1, le=65535)
 

@@ -157,8 +157,8 @@ def validate_with(specs: Sequence[StreamSpec], settings: Settings, spark_of: Cal
         try:
             probe_spark(settings)
             records = records_of(spark_of(), values, datetime.now(UTC))
-            sink: Any = by_domain[domain].sink  # a sink with dead letters has `validate`
-            rows = sink.validate(records, settings.first_day.isoformat()).select("offset", "reason").collect()
+            sink: Any = by_domain[domain].sink  # a sink with dead letters has `validated`
+            rows = sink.validated(records, settings).select("offset", "reason").collect()
         except (PySparkException, SparkGone) as error:
             raise ShopStreamsError(
                 f"Spark at {settings.spark} could not validate letters of {domain}: {str(error)[:300]}. None of them was sent. "

@@ -6,8 +6,9 @@ import Dagster.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame, Observation
@@ -21,26 +22,34 @@ from shop_streams.streaming.dead_letters import DEAD_LETTERS, as_dead_letters
 if TYPE_CHECKING:
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
+    from shop_streams.settings import Settings
     from shop_streams.streaming.spec import StreamContext
     from shop_streams.topics import Topic
 
 Transform = Callable[[DataFrame], DataFrame]
-ValidateRecords = Callable[[DataFrame, str], DataFrame]
+ValidateRecords = Callable[..., DataFrame]
+"""(records, first day, **parameters) -> validated records."""
 
 
 @dataclass(frozen=True)
 class LakeSink:
     """Every record becomes exactly one row of `table` or one dead letter.
 
-    `validate(records, first day)` adds `reason` (null for a good record) and the input of `project`; `project(validated)`
-    selects the table's columns. Both run on Spark's server, in foreachBatch.
+    `validate(records, first day, **parameters)` adds `reason` (null for a good record) and the input of `project`;
+    `project(validated)` selects the table's columns. Both run on Spark's server, in foreachBatch. The settings are not there:
+    `parameters` takes out of them what `validate` needs beside the first day.
     """
 
     table: Table
     domain: str
     validate: ValidateRecords
     project: Transform
+    parameters: Callable[[Settings], Mapping[str, str]] = lambda _settings: {}
     output_topic: Topic | None = None
+
+    def validated(self, records: DataFrame, settings: Settings) -> DataFrame:
+        """The records with `reason`."""
+        return self.validate(records, settings.first_day.isoformat(), **self.parameters(settings))
 
     def prepare(self, context: StreamContext) -> None:
         self.table.create(context.spark, context.settings)
@@ -49,7 +58,7 @@ class LakeSink:
     def writer(self, records: DataFrame, context: StreamContext) -> DataStreamWriter:
         batches = BatchWriter(
             domain=self.domain,
-            validate=self.validate,
+            validate=partial(self.validate, **self.parameters(context.settings)),
             project=self.project,
             first_day=context.settings.first_day.isoformat(),
             uri=self.table.uri(context.settings),
@@ -61,8 +70,7 @@ class LakeSink:
         return records.writeStream.foreachBatch(batches.write)
 
     def attempt(self, records: DataFrame, context: StreamContext) -> None:
-        validated = self.validate(records, context.settings.first_day.isoformat())
-        write_nowhere(self.project(validated.where("reason is null")))
+        write_nowhere(self.project(self.validated(records, context.settings).where("reason is null")))
 
 
 def append_dead_letters(validated: DataFrame, domain: str, uri: str, writer_id: str, batch_id: int) -> None:

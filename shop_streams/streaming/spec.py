@@ -128,13 +128,20 @@ class StreamSpec:
         return f"{settings.checkpoints}/{self.name}"
 
 
-def lake_stream(*, table: Table, validate: ValidateRecords, project: Transform, **more: Any) -> StreamSpec:
-    """A stream from a topic to `table` and dead letters; `validate` and `project` as in `LakeSink`.
+def lake_stream(
+    *,
+    table: Table,
+    validate: ValidateRecords,
+    project: Transform,
+    parameters: Callable[[Settings], Mapping[str, str]] = lambda _settings: {},
+    **more: Any,
+) -> StreamSpec:
+    """A stream from a topic to `table` and dead letters; `validate`, `project` and `parameters` as in `LakeSink`.
 
     `more` are attributes of `StreamSpec`. The domain is the first part of the table's path.
     """
     domain = table.path.split("/")[0]
-    return StreamSpec(domain=domain, sink=LakeSink(table, domain, validate, project), **more)
+    return StreamSpec(domain=domain, sink=LakeSink(table, domain, validate, project, parameters), **more)
 
 
 def topic_stream(

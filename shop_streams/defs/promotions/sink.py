@@ -20,12 +20,13 @@ from shop_streams.lake.table import Table
 from shop_streams.lake.write import append_small_batch
 from shop_streams.streaming.checkpoint import CheckpointMetadata
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
-from shop_streams.streaming.sinks import ValidateRecords, append_dead_letters
+from shop_streams.streaming.sinks import append_dead_letters
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
+    from shop_streams.settings import Settings
     from shop_streams.streaming.spec import StreamContext
     from shop_streams.topics import Topic
 
@@ -37,7 +38,6 @@ class CampaignSink:
     """A good record becomes a campaign with its notifications and a row of the lake, a refused one a dead letter."""
 
     table: Table = CAMPAIGNS
-    validate: ValidateRecords = validate
     output_topic: Topic | None = None
 
     def prepare(self, context: StreamContext) -> None:
@@ -55,8 +55,12 @@ class CampaignSink:
         )
         return records.writeStream.foreachBatch(batches.write)
 
+    def validated(self, records: DataFrame, settings: Settings) -> DataFrame:
+        """The records with `reason`."""
+        return validate(records, settings.first_day.isoformat())
+
     def attempt(self, records: DataFrame, context: StreamContext) -> None:
-        collected = project(validate(records, context.settings.first_day.isoformat())).toArrow()
+        collected = project(self.validated(records, context.settings)).toArrow()
         notifications.try_campaigns(context.settings.postgres, campaigns_of(collected))
 
 
