@@ -65,10 +65,24 @@ def wait_for(what: str, ready: Callable[[], Any], seconds: float = 180, shown: C
         time.sleep(0.5)
 
 
-def records(spark: SparkSession, values: Sequence[bytes | None], topic: str = "t") -> DataFrame:
-    """Records of a topic as streams read them: partition 0, offsets from 0, written now."""
-    rows = [(topic, 0, offset, datetime.now(UTC), value) for offset, value in enumerate(values)]
-    return spark.createDataFrame(rows, ", ".join(f"{name} {RECORD_TYPES[name]}" for name in RECORD_COLUMNS))
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+def records(
+    spark: SparkSession,
+    values: Sequence[bytes | None],
+    topic: str = "t",
+    keys: Sequence[bytes | None] = (),
+    headers: Sequence[Headers | None] = (),
+) -> DataFrame:
+    """Records of a topic as streams read them: partition 0, offsets from 0, written now; with keys and headers if given."""
+    names = [*RECORD_COLUMNS, *(["key"] if keys else []), *(["headers"] if headers else [])]
+    more = [column for column in (keys, headers) if column]
+    rows = [
+        (topic, 0, offset, datetime.now(UTC), value, *[column[offset] for column in more])
+        for offset, value in enumerate(values)
+    ]
+    return spark.createDataFrame(rows, ", ".join(f"{name} {RECORD_TYPES[name]}" for name in names))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ def test_lineage_reaches_from_topic_to_mart() -> None:
     for topic, mart in (
         ("events", dg.AssetKey(["app_events", "enriched_events"])),
         ("shop_events", dg.AssetKey(["sales", "hourly_metrics"])),
+        ("online_store", dg.AssetKey(["clickstream", "clicks"])),
         ("shop_events", dg.AssetKey(["kafka", "hourly_metrics_topic"])),
         ("promotions", dg.AssetKey(["kafka", "promotion_notifications_topic"])),
         ("promotions", dg.AssetKey(["postgres", "subscribers_feedback"])),

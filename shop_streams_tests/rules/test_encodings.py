@@ -64,7 +64,17 @@ def test_a_good_record_is_read() -> None:
         (b"", "empty value"),
         (written(GOOD)[:-1], "not Avro: "),
         (written(GOOD) + b"\x00", "not Avro: 1 bytes after the record"),
-        (b"\x00\x00\x00\x00\x07" + written(GOOD), "not Avro: "),  # Confluent's frame
+        (
+            b"\x00\x00\x00\x00\x07" + written(GOOD),
+            "in Confluent's framing (a zero byte, schema id 7), which is not read here",
+        ),
+        (b"\x00", "not Avro: EOFError"),
+        (b"\x01" + written(GOOD)[1:], "not Avro: not as an Avro library writes it"),  # branch -1 of the union
+        (written(GOOD)[:-1] + b"\x84\x80\x00", "not Avro: not as an Avro library writes it"),  # 2 in three bytes
+        (b"\x02" + b"\x80" * 1_000_000, "not Avro: "),
+        (b"\x02\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01", "not Avro: EOFError"),  # a text of 2^63 bytes
+        (b"\x02\x01" + written(GOOD)[1:], "not Avro: "),  # a text of -1 bytes
+        (b"\x02\x02\xff" + written(GOOD)[5:], "not Avro: UnicodeDecodeError"),
         (b'{"item": "A-1"}', "not Avro: "),
         (written(GOOD | {"count": -1}), "count is wrong: Expected int >= 0"),
         (
@@ -76,6 +86,13 @@ def test_a_good_record_is_read() -> None:
 )
 def test_a_wrong_value_has_a_reason(value: bytes | None, words: str) -> None:
     assert words in reason(value)
+
+
+@pytest.mark.parametrize("inside", [{"type": "array", "items": "null"}, ["null", {"type": "map", "values": "string"}]])
+def test_a_schema_whose_few_bytes_can_mean_endless_items_is_refused(inside: Any) -> None:
+    nested = {"type": "record", "name": "Inner", "fields": [{"name": "many", "type": inside}]}
+    with pytest.raises(ValueError, match="arrays or maps"):
+        avro({"type": "record", "name": "Outer", "fields": [{"name": "inner", "type": nested}]})
 
 
 @given(st.binary(max_size=64))

@@ -91,15 +91,15 @@ def test_gaps_are_read_in_ranges_that_cover_them_all_and_stay_apart(offsets: lis
 
 def test_repeats_are_counted_by_id_and_rows_without_an_id_are_no_repeats(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    table = Table("repeats", (), ("event_date",), "", identity="event_id")
+    table = Table("repeats", (), ("day",), "", identity="event_id")
     assert duplicates(table, settings, {0: (2, 8)}) == 0  # there is no table yet
     ids = ["b", None, "a", "a", None, None, "b", "c"]
     rows = {
         "kafka_partition": pa.array([0] * len(ids), pa.int32()),
         "kafka_offset": pa.array(range(len(ids)), pa.int64()),
         "event_id": pa.array(ids, pa.string()),
-        "event_date": pa.array([date(2026, 1, 1)] * len(ids)),
+        "day": pa.array([date(2026, 1, 1)] * len(ids)),
     }
-    write_deltalake(table.uri(settings), pa.table(rows), partition_by=["event_date"])
+    write_deltalake(table.uri(settings), pa.table(rows), partition_by=["day"])
     assert duplicates(table, settings, {0: (2, 8)}) == 2  # the second a, and the b that was there before
     assert duplicates(replace(table, identity="of_a_later_version"), settings, {0: (2, 8)}) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urlsplit
 
 MAX_SHOP = 260  # characters: the longest name of a host, and a port
@@ -49,10 +50,15 @@ def _shop(parts: SplitResult) -> str | None:
 
 
 def _item(path: str, item_path: str) -> str | None:
-    segments, prefix = _segments(path), _segments(item_path)
+    segments, prefix = _segments(path), _prefix(item_path)
     if len(segments) != len(prefix) + 1 or segments[:-1] != prefix or len(segments[-1]) > MAX_ITEM_ID:
         return None
     return _stored(segments[-1])
+
+
+@lru_cache(maxsize=8)
+def _prefix(item_path: str) -> list[str]:
+    return _segments(item_path)
 
 
 def _segments(path: str) -> list[str]:

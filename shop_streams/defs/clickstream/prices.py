@@ -5,6 +5,8 @@ reads "10-20" as 10, "2 x 100" as 2, "50 %" as 50, "-5 €" as 5, "1 490 руб.
 "1.5 млн руб." as 1.5, "1’490.50" as 1, "１，４９０円" as 1, "١٤٩٠٫٥٠" as 1490 and "руб.99" as 0.99.
 """
 
+# ruff: noqa: RUF001, RUF002  (prices have digits and dashes of many scripts)
+
 from __future__ import annotations
 
 import re
@@ -17,7 +19,7 @@ MAX_DECIMALS = 9
 MAX_AMOUNT = 2**31 - 1
 
 # Other characters, as the ones that the patterns know. The Arabic decimal point stays, because it is never anything else.
-_SPELLINGS = {one: "'" for one in "’‘ʼ´`′＇٬"} | {one: "," for one in "，،﹐"} | {"．": ".", "﹒": ".", "−": "-", "⁻": "-"}
+_SPELLINGS = dict.fromkeys("’‘ʼ´`′＇٬", "'") | dict.fromkeys("，،﹐", ",") | {"．": ".", "﹒": ".", "−": "-", "⁻": "-"}
 _PERCENT = re.compile("[%‰‱٪％﹪]")
 # A point before digits is theirs, as in "$.99", unless it ends a word, as in "Rs.99" or "S/.99".
 _NUMBER = re.compile(r"(?:(?<![\w/.,'])[.,٫])?\d+(?:[ .,'٫]\d+)*")
@@ -37,8 +39,8 @@ def read_price(text: str) -> Decimal | None:
     """The price in a text with exactly one number, or None: 0 <= price < 10^12, at most 9 decimals.
 
     A lone point or comma with exactly three digits behind it groups thousands, if the digits before it can be a group: one to
-    three, the first not 0. Otherwise it is the decimal point. No price are a negative number, a percentage, and a number with
-    a power of ten in words ("2 тыс.").
+    three, the first not 0. Otherwise it is the decimal point. A negative number, a percentage and a number with a power of
+    ten in words ("2 тыс.") are not read.
     """
     plain = _plain(text)
     found = list(_NUMBER.finditer(plain))

@@ -73,7 +73,9 @@ def check_order(click: Click) -> tuple[str, str] | None:
         return None
     problems = []
     if click.order_price is None:
-        problems.append(("price", _words(click.price, f"is no price: one number from 0, at most {MAX_DECIMALS} decimals")))
+        problems.append(
+            ("price", _words(click.price, f"is no price: one number from 0, at most {MAX_DECIMALS} decimals"))
+        )
     if click.order_amount is None:
         problems.append(("amount", _words(click.amount, f"is no whole number from 1 to {MAX_AMOUNT}")))
     if not problems:

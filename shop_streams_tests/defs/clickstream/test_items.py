@@ -1,5 +1,7 @@
 """Addresses of pages: which shop, and which item."""
 
+# ruff: noqa: RUF001  (pages have texts in many scripts)
+
 from urllib.parse import quote
 
 import pytest
@@ -107,7 +109,9 @@ def test_the_path_of_items_is_a_setting(item_path: str, path: str, item: str | N
     assert item_page(f"https://shop.example{path}", item_path) == ("shop.example", item)
 
 
-PIECES = st.sampled_from(["https:", "//", "/", "katalog", "item", "shop.example", ":", "@", "[", "]", "%", "\\", "?", "#", "..", "\0", "５"])
+PIECES = st.sampled_from(
+    ["https:", "//", "/", "katalog", "item", "shop.example", ":", "@", "[", "]", "%", "\\", "?", "#", "..", "\0", "５"]
+)
 
 
 @given(st.text() | st.lists(PIECES | st.text(max_size=3)).map("".join))
