@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import fastavro
+from fastavro.validation import ValidationError, validate
 
-from shop_streams.rules import Encoding
+from shop_streams.encoding import Encoding
 
 FRAME_BYTES = 5  # Confluent's: a zero byte, and the schema's id with 4 bytes
 
@@ -38,11 +39,21 @@ def avro(schema: Mapping[str, Any]) -> Encoding:
             if written.getvalue() != value:
                 raise ValueError("not as an Avro library writes it")
         except Exception as error:  # fastavro has no error class of its own: EOFError, IndexError, struct.error …
-            words = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
-            raise ValueError(_framing(value) + words) from error
+            raise ValueError(_framing(value) + _words(error, source.tell() == len(value))) from error
         return record
 
-    return Encoding("Avro", parse)
+    def write(record: Any) -> bytes:
+        out = io.BytesIO()
+        try:
+            validate(record, parsed, raise_errors=True)  # the writer alone would cut 1.5 to 1
+            fastavro.schemaless_writer(out, parsed, record, strict_allow_default=True)
+        except ValidationError as error:
+            raise ValueError("; ".join(map(str, error.errors))) from error
+        except Exception as error:  # the writer has no error class of its own either
+            raise ValueError(str(error)) from error
+        return out.getvalue()
+
+    return Encoding("Avro", parse, write)
 
 
 def _has_blocks(schema: Any) -> bool:
@@ -55,9 +66,15 @@ def _has_blocks(schema: Any) -> bool:
     return schema in ("array", "map")
 
 
+def _words(error: Exception, at_end: bool) -> str:
+    if isinstance(error, EOFError) or (isinstance(error, IndexError) and at_end):
+        return "the record is incomplete"
+    if isinstance(error, IndexError):  # a branch that its union lacks
+        return "it does not fit the schema"
+    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+
+
 def _framing(value: bytes) -> str:
     """Words for a value that begins like a record in Confluent's framing, otherwise nothing."""
-    if value[0] or len(value) <= FRAME_BYTES:
-        return ""
-    number = int.from_bytes(value[1:FRAME_BYTES], "big")
-    return f"it begins like a record in Confluent's framing (a zero byte, schema id {number}), which is not read here; "
+    framed = value[:1] == b"\0" and len(value) > FRAME_BYTES
+    return "it begins with Confluent's frame (byte 0 and a schema id); " if framed else ""

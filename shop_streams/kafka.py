@@ -170,10 +170,10 @@ def count_with_header(servers: str, topic: str, ranges: Mapping[int, tuple[int, 
     return sum(header in dict(message.headers() or []) for _, _, message in _messages(servers, topic, ranges))
 
 
-def record_at(servers: str, topic: str, partition: int, offset: int) -> tuple[int, bytes | None]:
-    """The broker's time (epoch milliseconds) and the value of one record."""
+def record_at(servers: str, topic: str, partition: int, offset: int) -> Message:
+    """One record, as Kafka's client gives it."""
     ((_, _, message),) = _messages(servers, topic, {partition: (offset, offset + 1)})
-    return message.timestamp()[1], message.value()
+    return message
 
 
 def held_offsets(servers: str, topic: str, ranges: Mapping[int, Sequence[tuple[int, int]]]) -> dict[int, Iterator[int]]:

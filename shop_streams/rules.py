@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from shop_streams.encoding import JSON, Encoding
 from shop_streams.plain import visible
 
 MAX_VALUE_BYTES = 1_048_576  # Kafka's default limit is 12 bytes more
@@ -57,18 +58,6 @@ class Refused(Exception):
 
 def _nothing(_event: Any) -> None:
     return None
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """An encoding's name and its `parse`: bytes -> plain objects. It raises ValueError or a msgspec error for wrong bytes."""
-
-    name: str
-    parse: Callable[[bytes], Any]
-    is_text: bool = False
-
-
-JSON = Encoding("JSON", msgspec.json.decode, is_text=True)
 
 
 @dataclass(frozen=True)

@@ -18,18 +18,23 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from shop_streams.encoding import JSON, Encoding
 from shop_streams.kafka import ANSWER_SECONDS, admin, offset_ranges
 from shop_streams.settings import Settings
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic: name, description, broker settings, and number of partitions (None: the setting `topic_partitions`)."""
+    """A topic: name, description, broker settings, and number of partitions (None: the setting `topic_partitions`).
+
+    `encoding`: of its records' values, so that a person can read and fix one.
+    """
 
     name: str
     description: str
     config: dict[str, str] = field(default_factory=dict)
     partitions: int | None = None
+    encoding: Encoding = JSON
 
 
 VIA_COLLECTOR = "via_collector"  # a header on each of the collector's records, to count them in the topic

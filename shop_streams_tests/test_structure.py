@@ -16,7 +16,7 @@ PACKAGE = "shop_streams"
 
 # Each line imports from itself only within one room (a folder or a module), and from every line above it.
 LAYERS = (
-    "addresses errors environment plain serve",
+    "addresses encoding errors environment plain serve",
     "settings rules terminal",
     "avro kafka postgres spark",
     "topics beats",

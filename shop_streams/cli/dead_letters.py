@@ -49,6 +49,7 @@ def list_dead_letters(
 
     `came from` is the dead letter whose replay made this record.
     """
+    from shop_streams.cli.letters import as_text, readable
     from shop_streams.defs.domains import LAKE_STREAMS
     from shop_streams.streaming.drafts import origin_of
     from shop_streams.streaming.replay import Choice, find_chosen
@@ -58,8 +59,7 @@ def list_dead_letters(
     if as_json:
         rows = [
             {
-                **letter,
-                "raw": (letter["raw"] or b"").decode(errors="replace"),
+                **as_text(letter),
                 "place": origin_of(letter),
                 "replayed": origin_of(letter) in found.replayed,
                 "came_from": found.replay_of.get(origin_of(letter)),
@@ -71,7 +71,7 @@ def list_dead_letters(
     grid = RichTable("at", Column("origin", no_wrap=True), "reason", "value", "came from")
     for letter in found.letters[:limit]:
         origin = origin_of(letter)
-        cells = (plain(origin, 200), plain(letter["reason"], REASON_WIDTH), plain(letter["raw"]))
+        cells = (plain(origin, 200), plain(letter["reason"], REASON_WIDTH), plain(readable(letter)))
         grid.add_row(f"{letter['at']:%Y-%m-%d %H:%M:%S}", *map(Text, cells), Text(found.replay_of.get(origin, "")))
     console.print(grid)
     count = len(found.letters)
@@ -81,11 +81,13 @@ def list_dead_letters(
 @dead_letters_app.command("show")
 def show_dead_letter(
     origin: Annotated[str, typer.Argument(help="topic:partition:offset, as `list` prints it")],
+    as_bytes: Annotated[bool, typer.Option("--raw", help="print the value's bytes, also of Avro")] = False,
 ) -> None:
-    """Print one dead letter: its value on standard output, its reason and where it came from on standard error.
+    """Print one dead letter: its value on standard output; reason, key, headers and where it came from on standard error.
 
-    The value is printed unchanged; only on a terminal control characters are escaped.
+    The value is printed unchanged, an Avro value as JSON; only on a terminal control characters are escaped.
     """
+    from shop_streams.cli.letters import readable
     from shop_streams.streaming.drafts import origin_of
     from shop_streams.streaming.replay import Choice, find, find_chosen
     from shop_streams.streaming.replay_ledger import origin_chain
@@ -101,7 +103,11 @@ def show_dead_letter(
         reasons = {origin_of(one): one["reason"] for one in find(settings, letter["domain"])}
         for origin in chain:
             typer.echo(f"came from {origin}: {plain(reasons.get(origin, 'not kept any more'), 1000)}", err=True)
-    raw: bytes = letter["raw"] or b""
+    if letter["key"] is not None:
+        typer.echo(f"key {plain(letter['key'], 200)}", err=True)
+    for header in letter["headers"] or ():
+        typer.echo(f"header {plain(header['key'], 200)}: {plain(header['value'], 1000)}", err=True)
+    raw: bytes = (letter["raw"] if as_bytes else readable(letter)) or b""
     if sys.stdout.isatty():
         typer.echo(plain(raw, max(60, 4 * len(raw))))
     else:
@@ -119,7 +125,8 @@ def replay_dead_letters(
     fix: Annotated[
         str | None,
         typer.Option(
-            "--fix", help="a shell command that reads a value and writes the fixed one, for example 'jq -c .'"
+            "--fix",
+            help="a shell command that reads a value and writes the fixed one, for example 'jq -c .'; an Avro value is JSON for it",
         ),
     ] = None,
     named_fix: Annotated[
@@ -149,7 +156,7 @@ def replay_dead_letters(
     Fixes for --named-fix: as_is, trim (white space, NULs), texts_to_numbers (prices, times, user_id), numbers_to_texts
     (category, item_id, uid), seconds_to_milliseconds (sales), milliseconds_to_seconds (promotions), unwrap_array.
     """
-    from shop_streams.defs.domains import LAKE_STREAMS
+    from shop_streams.defs.domains import ENCODINGS, LAKE_STREAMS
     from shop_streams.spark import open_session
     from shop_streams.streaming.drafts import State, make_drafts, validate_with
     from shop_streams.streaming.replay import Choice, Result, find_chosen, replay, summary
@@ -159,7 +166,7 @@ def replay_dead_letters(
     found = find_chosen(settings, Choice(domain, reason, tuple(origins or ())), [spec.domain for spec in LAKE_STREAMS])
     validate = validate_with(LAKE_STREAMS, settings, lambda: open_session(settings))
     firsts = found.firsts if from_origin else None
-    making = make_drafts(found.open, mend, validate, firsts, [spec.name for spec in LAKE_STREAMS])
+    making = make_drafts(found.open, mend, validate, firsts, [spec.name for spec in LAKE_STREAMS], ENCODINGS)
     drafts: list[Draft] = list(_tracked(making, "fixing and validating", len(found.open)))
     again = [State.ALREADY] * len(found.replayed)
     for origin, record in found.records.items():
@@ -200,7 +207,7 @@ def _print_results(results: list[Result]) -> None:
     """Print each letter before and after the fix, with the verdict. Values are shortened and never read as markup."""
     grid = RichTable(Column("origin", no_wrap=True), "before", "after", "verdict")
     for result in results[:SHOWN]:
-        before, after = plain_pair(result.draft.before, result.draft.after, VALUE_WIDTH)
+        before, after = plain_pair(*result.draft.shown, VALUE_WIDTH)
         cells = (plain(result.draft.origin, 200), before, after, plain(result.detail, REASON_WIDTH))
         grid.add_row(*map(Text, cells))
     console.print(grid)

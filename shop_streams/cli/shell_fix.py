@@ -31,6 +31,8 @@ def shell_fix(command: str, seconds: float) -> Fix:
             raise
         if process.returncode:
             raise FixFailed(f"exit status {process.returncode}: {plain(told.strip(), 200)}")
-        return answer.rstrip(b"\n")
+        return (
+            answer if raw.endswith(b"\n") else answer.rstrip(b"\n")
+        )  # jq ends a line; a binary value may end so itself
 
     return mend

@@ -12,4 +12,5 @@ DOMAINS = (APP_EVENTS, SALES, PROMOTIONS, CLICKSTREAM)
 STREAMS = tuple(stream for domain in DOMAINS for stream in domain.streams)
 LAKE_STREAMS = tuple(stream for domain in DOMAINS for stream in domain.lake_streams)
 TOPICS = tuple(topic for domain in DOMAINS for topic in domain.topics)
+ENCODINGS = {topic.name: topic.encoding for topic in TOPICS}
 TABLES = tuple(table for domain in DOMAINS for table in domain.tables)

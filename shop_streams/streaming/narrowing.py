@@ -21,7 +21,7 @@ from shop_streams.lake.write import append_small_batch
 from shop_streams.settings import Settings
 from shop_streams.streaming.batch_failures import BatchFailures
 from shop_streams.streaming.checkpoint import PlannedBatch, planned_batch
-from shop_streams.streaming.dead_letters import DEAD_LETTERS, poisoned_in
+from shop_streams.streaming.dead_letters import DEAD_LETTERS, HEADERS, poisoned_in
 from shop_streams.streaming.query import RESTARTED, said
 from shop_streams.streaming.records import LAST_MOMENT, read_offsets
 from shop_streams.streaming.spec import StreamContext, StreamSpec
@@ -183,14 +183,17 @@ def _write_letters(spec: StreamSpec, settings: Settings, found: Sequence[tuple[i
     topic, uri = spec.topic.name, DEAD_LETTERS.uri(settings)
     identity = topic_identity(settings.kafka, topic)
     for partition, offset, reason in found:
-        milliseconds, value = record_at(settings.kafka, topic, partition, offset)
+        record = record_at(settings.kafka, topic, partition, offset)
+        headers = [{"key": name, "value": value} for name, value in record.headers() or ()]
         letter = {
             "domain": pa.array([spec.domain]),
             "topic": pa.array([topic]),
             "kafka_partition": pa.array([partition], pa.int32()),
             "kafka_offset": pa.array([offset], pa.int64()),
-            "raw": pa.array([value], pa.binary()),
+            "raw": pa.array([record.value()], pa.binary()),
             "reason": pa.array([f"{poisoned_in(spec.name)}{reason}"]),
-            "at": pa.array([min(max(milliseconds * 1000, 0), LAST_MOMENT)], pa.timestamp("us", "UTC")),
+            "at": pa.array([min(max(record.timestamp()[1] * 1000, 0), LAST_MOMENT)], pa.timestamp("us", "UTC")),
+            "key": pa.array([record.key()], pa.binary()),
+            "headers": pa.array([headers], HEADERS),
         }
         append_small_batch(pa.table(letter), uri, f"poisoned:{spec.name}:{identity}:{partition}:{offset}", 0)

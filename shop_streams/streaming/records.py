@@ -105,7 +105,7 @@ def validate_records(
 
 
 def spark_types(model: type[msgspec.Struct]) -> dict[str, str]:
-    """Field of a model -> Spark type: strings and literals, integers, times."""
+    """Field of a model -> Spark type: strings and literals, numbers, booleans, times."""
     fields = msgspec.inspect.type_info(model).fields  # type: ignore[attr-defined]
     return {field.name: _spark_type(field.type) for field in fields}
 
@@ -119,6 +119,10 @@ def _spark_type(kind: Any) -> str:
         return "timestamp"
     if isinstance(kind, msgspec.inspect.StrType | msgspec.inspect.LiteralType):
         return "string"
+    if isinstance(kind, msgspec.inspect.FloatType):
+        return "double"
+    if isinstance(kind, msgspec.inspect.BoolType):
+        return "boolean"
     raise TypeError(f"no Spark type for {kind}")
 
 
@@ -164,7 +168,13 @@ class Validator:
 def _struct(events: list[Any], fields: Mapping[str, str]) -> pa.StructArray:
     import pyarrow as pa
 
-    kinds = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64()}
+    kinds = {
+        "string": pa.string(),
+        "int": pa.int32(),
+        "bigint": pa.int64(),
+        "double": pa.float64(),
+        "boolean": pa.bool_(),
+    }
     arrays = []
     for name, kind in fields.items():
         values = [None if event is None else getattr(event, name) for event in events]

@@ -73,12 +73,14 @@ class Result:
 
 def find(settings: Settings, domain: str | None = None) -> list[Letter]:
     """The dead letters of one domain or of all domains, oldest first."""
-    table = reader.scan(
-        DEAD_LETTERS.uri(settings),
-        [column.name for column in DEAD_LETTERS.columns],
-        pc.field("domain") == domain if domain else None,
-    )
-    return table.sort_by("at").to_pylist() if table.num_rows else []
+    known = reader.open_table(DEAD_LETTERS.uri(settings))
+    if known is None:
+        return []
+    names = [column.name for column in DEAD_LETTERS.columns]
+    # A table of an earlier version gets its new columns at the next start of a stream.
+    there = [name for name in names if name in dict(reader.schema(known))]
+    table = reader.scan(DEAD_LETTERS.uri(settings), there, pc.field("domain") == domain if domain else None)
+    return [dict.fromkeys(names) | letter for letter in table.sort_by("at").to_pylist()]
 
 
 def find_chosen(settings: Settings, choice: Choice, domains: Sequence[str], everything: bool = False) -> Found:
@@ -221,7 +223,8 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[
                     unfit.add(origin)
 
         try:
-            client.produce(draft.letter["topic"], draft.after, headers={REPLAY_OF: draft.origin}, on_delivery=delivered)
+            topic, key = draft.letter["topic"], draft.letter["key"]
+            client.produce(topic, draft.after, key, headers=draft.headers, on_delivery=delivered)
         except (KafkaException, BufferError) as error:
             unfit.add(draft.origin)
             problems[draft.origin] = f"{error}. Is it within the topic's size limit?"

@@ -1,6 +1,7 @@
 """Records in Avro: the same rules, another encoding of the bytes."""
 
 import io
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 
 from shop_streams.avro import avro
 from shop_streams.defs.app_events.rules import StoredEvent
+from shop_streams.defs.clickstream.schema import CLICK_SCHEMA
 from shop_streams.defs.sales.rules import ShopEvent
+from shop_streams.encoding import JSON
 from shop_streams.rules import Refused, Rules, check_time, times_at
 from shop_streams.streaming.records import Validator, spark_types
 
@@ -62,17 +65,18 @@ def test_a_good_record_is_read() -> None:
     [
         (None, "empty value"),
         (b"", "empty value"),
-        (written(GOOD)[:-1], "not Avro: "),
+        (written(GOOD)[:-1], "not Avro: the record is incomplete"),
+        (written(GOOD)[:4], "not Avro: the record is incomplete"),
         (written(GOOD) + b"\x00", "not Avro: 1 bytes after the record"),
         (
             b"\x00\x00\x00\x00\x07" + written(GOOD),
-            "in Confluent's framing (a zero byte, schema id 7), which is not read here",
+            "it begins with Confluent's frame (byte 0 and a schema id); ",
         ),
-        (b"\x00", "not Avro: EOFError"),
+        (b"\x00", "not Avro: the record is incomplete"),
         (b"\x01" + written(GOOD)[1:], "not Avro: not as an Avro library writes it"),  # branch -1 of the union
         (written(GOOD)[:-1] + b"\x84\x80\x00", "not Avro: not as an Avro library writes it"),  # 2 in three bytes
         (b"\x02" + b"\x80" * 1_000_000, "not Avro: "),
-        (b"\x02\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01", "not Avro: EOFError"),  # a text of 2^63 bytes
+        (b"\x02\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01", "not Avro: the record is incomplete"),  # a text of 2^63 bytes
         (b"\x02\x01" + written(GOOD)[1:], "not Avro: "),  # a text of -1 bytes
         (b"\x02\x02\xff" + written(GOOD)[5:], "not Avro: UnicodeDecodeError"),
         (b'{"item": "A-1"}', "not Avro: "),
@@ -135,3 +139,68 @@ def test_the_types_that_spark_gets() -> None:
     assert (spark_types(ShopEvent)["item_price"], spark_types(ShopEvent)["timestamp"]) == ("bigint", "bigint")
     with pytest.raises(TypeError, match="no Spark type"):
         spark_types(msgspec.defstruct("Odd", [("items", list[int])]))
+
+
+texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]))
+clicks = st.fixed_dictionaries(
+    {"timestamp": st.integers(-(2**63), 2**63 - 1)}
+    | dict.fromkeys(("eventType", "location", "sessionId", "price", "amount"), texts)
+)
+
+
+@given(clicks)
+def test_any_click_as_json_is_the_same_click_again(click: dict[str, Any]) -> None:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(dict(CLICK_SCHEMA)), click)
+    text = avro(CLICK_SCHEMA).to_text(out.getvalue())
+    assert json.loads(text) == click
+    assert avro(CLICK_SCHEMA).of_text(text) == out.getvalue()
+    assert avro(CLICK_SCHEMA).of_text(json.dumps(click, indent=1).encode()) == out.getvalue(), (
+        "as another tool writes it"
+    )
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_are_shown_as_json_or_as_they_are(value: bytes) -> None:
+    encoding = avro(CLICK_SCHEMA)
+    shown = encoding.readable(value)
+    assert shown == value or encoding.parse(encoding.of_text(shown or b"")) == encoding.parse(value)
+    assert JSON.readable(value) == JSON.to_text(value) == JSON.of_text(value) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("bytes", b"abc"), ("double", float("nan")), (["null", "double"], float("nan"))]
+)
+def test_what_json_can_not_hold_is_not_shown_as_json(kind: Any, value: Any) -> None:
+    encoding = avro({"type": "record", "name": "R", "fields": [{"name": "a", "type": kind}]})
+    raw = encoding.write({"a": value})
+    with pytest.raises(ValueError, match="can't hold"):
+        encoding.to_text(raw)
+    assert encoding.readable(raw) == raw
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[1]", b"{}", b'{"timestamp": 1.5}', b'{"timestamp": true}', b'{"timestamp": 9223372036854775808}',
+             b'{"timestamp": 1, "price": 5}', b'{"timestamp": 1, "color": "red"}', b"[" * 100_000],
+)  # fmt: skip
+def test_a_text_that_is_no_click_is_refused_and_never_cut_to_one(text: bytes) -> None:
+    with pytest.raises(ValueError):
+        avro(CLICK_SCHEMA).of_text(text)
+    assert avro(CLICK_SCHEMA).of_text(b'{"timestamp": 1}') == b"\x02" + b"\x00" * 5, (
+        "fields with a default may be absent"
+    )
+
+
+def test_floats_and_booleans_reach_spark() -> None:
+    model = msgspec.defstruct("Measured", [("ratio", float), ("sound", bool), ("note", bool | None, None)])
+    assert spark_types(model) == {"ratio": "double", "sound": "boolean", "note": "boolean"}
+    batch = pa.RecordBatch.from_pydict(
+        {
+            "timestamp": pa.array([NOW] * 2, pa.timestamp("us", "UTC")),
+            "value": pa.array([b'{"ratio": 1.5, "sound": true}', b'{"ratio": "x"}']),
+        }
+    )
+    (result,) = Validator(Rules(model), FIRST_DAY, ()).batches(iter([batch]))
+    first, second = result.to_pylist()
+    assert first["event"] == {"ratio": 1.5, "sound": True, "note": None}
+    assert second["event"] is None and "ratio is wrong" in second["reason"] and "sound is missing" in second["reason"]

@@ -12,7 +12,7 @@ from shop_streams.defs.promotions.streams import STREAM as PROMOTIONS
 from shop_streams.defs.sales.streams import INGEST as SALES
 from shop_streams.spark import open_session
 from shop_streams.streaming.accounting import accounts
-from shop_streams.streaming.drafts import validate_with
+from shop_streams.streaming.drafts import Attempt, validate_with
 from shop_streams.streaming.replay import find
 from shop_streams_tests.defs.app_events.events import REFUSED as EVENTS_REFUSED
 from shop_streams_tests.defs.promotions.campaigns import REFUSED as CAMPAIGNS_REFUSED
@@ -78,10 +78,12 @@ def session(stack: Stack) -> SparkSession:
 def test_the_verdict_before_sending_is_the_streams_own(stack: Stack, session: SparkSession) -> None:
     validate = validate_with(LAKE_STREAMS, stack.settings, lambda: session)
     for spec, cases in REFUSED:
-        values = [(spec.topic.name, value) for value, _ in cases]
+        values = [Attempt(spec.topic.name, value) for value, _ in cases]
         verdicts = validate(spec.domain, values)
         assert all(verdict and reason in verdict for verdict, (_, reason) in zip(verdicts, cases, strict=True)), (
             verdicts
         )
-    assert validate("sales", [("shop_events", value) for value in GOOD_BUT_UNUSUAL]) == [None] * len(GOOD_BUT_UNUSUAL)
-    assert validate("promotions", [("promotions", json.dumps(message()).encode())]) == [None]
+    assert validate("sales", [Attempt("shop_events", value) for value in GOOD_BUT_UNUSUAL]) == [None] * len(
+        GOOD_BUT_UNUSUAL
+    )
+    assert validate("promotions", [Attempt("promotions", json.dumps(message()).encode())]) == [None]

@@ -3,23 +3,33 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
+from deltalake import write_deltalake
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import offset_ranges, read_topic
 from shop_streams.settings import Settings
 from shop_streams.streaming import drafts as drafts_module
 from shop_streams.streaming import replay as replay_module
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.drafts import Draft, State, origin_of
-from shop_streams.streaming.replay import Choice, Result, choose, find_chosen, replay
+from shop_streams.streaming.replay import Choice, Result, choose, find, find_chosen, replay
 from shop_streams.streaming.replay_ledger import origin_chain
 from shop_streams.topics import REPLAY_OF
 from shop_streams_tests.harness import free_ports
 from shop_streams_tests.streaming.letters import DOMAINS, letter
 
+LETTERS_BEFORE = pa.schema(
+    {
+        "domain": pa.string(), "topic": pa.string(), "kafka_partition": pa.int32(), "kafka_offset": pa.int64(),
+        "raw": pa.binary(), "reason": pa.string(), "at": pa.timestamp("us", "UTC"),
+    }
+)  # fmt: skip
 LETTERS = [letter(0), letter(1, reason="empty value"), letter(2, domain="promotions")]
 
 
@@ -150,6 +160,24 @@ def test_a_replay_sends_each_good_letter_once_and_knows_its_new_origin(
     records = read_topic(settings.kafka, "topic_sales")
     lies = {f"topic_sales:{record.partition}:{record.offset}": record.headers[REPLAY_OF] for record in records}
     assert {landed: origin.encode() for landed, origin in ledger.replay_of().items()} == lies
+
+
+def test_a_replayed_record_keeps_its_key_and_headers(settings: Settings, ledger: MemoryLedger) -> None:
+    headers = [{"key": "event_id", "value": b"e1"}, {"key": "via_collector", "value": b""}]
+    [result] = replay([Draft(letter(0, key=b"0:a:b", headers=headers), b"before", b"mended")], settings)
+    [record] = read_topic(settings.kafka, "topic_sales")
+    assert result.state is State.SENT and (record.key, record.value) == (b"0:a:b", b"mended")
+    assert record.headers == {"event_id": b"e1", REPLAY_OF: b"topic_sales:0:0"}, "the collector took no other record"
+
+
+def test_letters_of_a_table_of_an_earlier_version_have_neither_key_nor_headers(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert find(settings) == []
+    old = {name: value for name, value in letter(7).items() if name not in ("key", "headers")}
+    rows = pa.Table.from_pylist([old]).cast(LETTERS_BEFORE)
+    write_deltalake(DEAD_LETTERS.uri(settings), rows, partition_by=["domain"])
+    [found] = find(settings, "sales")
+    assert found == old | {"key": None, "headers": None}
 
 
 def test_a_letter_that_was_refused_again_can_start_from_its_first_value(

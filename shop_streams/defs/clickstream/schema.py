@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
+from shop_streams.avro import avro
 from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
 from shop_streams.topics import APPEND_TIME, Topic
-
-CLICKS_TOPIC = Topic(
-    "online_store",
-    "One record is one click: Avro without a header or a schema id, as Divolte writes it; key = party id.",
-    APPEND_TIME,
-)
 
 # Existing readers of a Divolte topic use exactly this schema. Everything else is in Kafka headers.
 CLICK_SCHEMA = {
@@ -24,6 +19,13 @@ CLICK_SCHEMA = {
         ],
     ],
 }
+
+CLICKS_TOPIC = Topic(
+    "online_store",
+    "One record is one click: Avro without a header or a schema id, as Divolte writes it; key = party id.",
+    APPEND_TIME,
+    encoding=avro(CLICK_SCHEMA),
+)
 
 # Headers of the collector's records, as UTF-8 text. An absent header means: unknown. Times are epoch milliseconds in decimal
 # digits, booleans `true` or `false`, `parameters` JSON, `viewport` and `screen` like `1280x800`.

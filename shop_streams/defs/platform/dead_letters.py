@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from shop_streams.defs.domains import LAKE_STREAMS
+from shop_streams.defs.domains import ENCODINGS, LAKE_STREAMS
 from shop_streams.defs.platform.fixes import DESCRIPTIONS, FIXES, Fix
 from shop_streams.lake.asset import asset_key, column_schema
 from shop_streams.plain import plain, plain_pair
@@ -66,7 +66,8 @@ def replay_open_dead_letters(
     choice = Choice(domain, config.reason or None, tuple(config.origins))
     found = find_chosen(settings, choice, [spec.domain for spec in LAKE_STREAMS])
     firsts = found.firsts if config.from_origin else None
-    drafts = list(make_drafts(found.open, FIXES[config.fix], validate, firsts, [spec.name for spec in LAKE_STREAMS]))
+    streams = [spec.name for spec in LAKE_STREAMS]
+    drafts = list(make_drafts(found.open, FIXES[config.fix], validate, firsts, streams, ENCODINGS))
     if config.dry_run:
         results = [Result(draft, draft.state(config.send_refused), draft.verdict) for draft in drafts]
     else:
@@ -83,7 +84,7 @@ def replay_open_dead_letters(
 def _table(results: list[Result]) -> dict[str, dg.MetadataValue]:
     rows = []
     for result in results[:SHOWN]:
-        before, after = plain_pair(result.draft.before, result.draft.after, VALUE_WIDTH)
+        before, after = plain_pair(*result.draft.shown, VALUE_WIDTH)
         cells = {"origin": result.draft.origin, "before": before, "after": after, "state": result.state.value}
         rows.append(dg.TableRecord({**cells, "verdict": plain(result.detail or result.draft.verdict, REASON_WIDTH)}))
     return {"dead_letters": dg.MetadataValue.table(rows)} if rows else {}
