@@ -6,7 +6,6 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from shop_streams.lake.asset import column_schema
 from shop_streams.lake.reader import Lake
@@ -22,8 +21,7 @@ VERSION_COLUMN = "source_rows"
 def partition_of(lake: Lake, table: Table, key: str) -> pa.Table:
     """All rows of a partition, read without a JVM."""
     # Not `head`: its threads go on reading ahead, and may crash the process when the run ends.
-    names = [column.name for column in table.columns]
-    return lake.scan(table, names, pc.field(table.partition_by[0]).cast("string") == key)
+    return lake.partition(table, key)
 
 
 def partition_metadata(table: Table, rows: pa.Table, version: int) -> dict[str, Any]:
