@@ -34,7 +34,7 @@ from shop_streams.local.first_day import remember_first_day
 from shop_streams.local.stopping import instance_of
 from shop_streams.settings import Settings
 from shop_streams.simulate import app_events, promotions, sales
-from shop_streams.simulate.send import send
+from shop_streams.simulate.send import post
 from shop_streams.streaming.accounting import topic_account
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.terminal import speaker
@@ -65,9 +65,9 @@ def _play(settings: Settings, console: Console) -> bool:
     console.rule("2. A day of traffic: product events over HTTP, shop events over HTTP and Kafka, campaigns")
     before = _totals(_topic_rows(settings, day))
     tracked = list(app_events.events(APP_EVENTS, seed, day))
-    send(settings, app_events.ENDPOINT, tracked, len(tracked))
+    post(settings, app_events.ENDPOINT, tracked, len(tracked))
     shop = list(sales.events(SALES_OVER_HTTP + SALES_OVER_KAFKA, seed, day))
-    send(settings, sales.ENDPOINT, shop[::4], len(shop[::4]))
+    post(settings, sales.ENDPOINT, shop[::4], len(shop[::4]))
     _produce(settings, [event for number, event in enumerate(shop) if number % 4])
     expected = before + _totals_of_events(shop)
 

@@ -23,7 +23,8 @@ def simulate(
         datetime | None,
         typer.Option(
             "--start",
-            help="sales: beginning of the simulated day, default yesterday, 00:00; promotions: default now; UTC",
+            help="sales and clickstream: beginning of the simulated day, default yesterday, 00:00; promotions: default now; UTC. "
+            "Clicks have this time as the browser's; it counts with SHOP_STREAMS_CLICK_EVENT_TIME=client",
         ),
     ] = None,
 ) -> None:

@@ -9,7 +9,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 from shop_streams.settings import Settings
-from shop_streams.simulate.send import send
+from shop_streams.simulate.send import post
 
 Send = Callable[[Settings, int, int, datetime, float | None], int]
 """(settings, count, seed, start, events a second or None for no limit) -> the number of acknowledged events."""
@@ -18,7 +18,7 @@ Send = Callable[[Settings, int, int, datetime, float | None], int]
 def _sender(module: Any) -> Send:
     """The module's own `send`, or POST requests of its `events` to its `ENDPOINT`."""
     if hasattr(module, "ENDPOINT"):
-        return lambda settings, count, seed, start, rate: send(
+        return lambda settings, count, seed, start, rate: post(
             settings, module.ENDPOINT, module.events(count, seed, start), count, rate
         )
     own: Send = module.send
