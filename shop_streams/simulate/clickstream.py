@@ -14,6 +14,7 @@ import mmh3
 from yarl import URL
 
 from shop_streams.settings import Settings
+from shop_streams.simulate.send import Request
 from shop_streams.simulate.send import send as send_each
 
 ENDPOINT_OF_THE_TAG = "/csc-event"
@@ -182,5 +183,7 @@ def send(settings: Settings, count: int, seed: int, start: datetime, rate: float
 
 def send_clicks(settings: Settings, some: Iterable[Click], total: int, rate: float | None = None) -> int:
     """As `send`, for given clicks."""
-    requests = (("GET", URL(f"{ENDPOINT_OF_THE_TAG}?{query(click)}", encoded=True), {}) for click in some)
+    requests: Iterator[Request] = (
+        ("GET", URL(f"{ENDPOINT_OF_THE_TAG}?{query(click)}", encoded=True), {}) for click in some
+    )
     return send_each(settings, ENDPOINT_OF_THE_TAG, requests, total, rate)

@@ -95,7 +95,7 @@ class Draft:
         return origin_of(self.letter)
 
     @property
-    def headers(self) -> list[tuple[str, bytes | None]]:
+    def headers(self) -> list[tuple[str, str | bytes | None]]:
         """The replayed record's headers: the letter's own, but for those that tell how its record got into the topic."""
         own = [(one["key"], one["value"]) for one in self.letter["headers"] or ()]
         return [one for one in own if one[0] not in (VIA_COLLECTOR, REPLAY_OF)] + [(REPLAY_OF, self.origin.encode())]

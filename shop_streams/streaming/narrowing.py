@@ -184,7 +184,7 @@ def _write_letters(spec: StreamSpec, settings: Settings, found: Sequence[tuple[i
     identity = topic_identity(settings.kafka, topic)
     for partition, offset, reason in found:
         record = record_at(settings.kafka, topic, partition, offset)
-        headers = [{"key": name, "value": value} for name, value in record.headers() or ()]
+        headers = [{"key": name, "value": value} for name, value in list(record.headers() or ())]
         letter = {
             "domain": pa.array([spec.domain]),
             "topic": pa.array([topic]),

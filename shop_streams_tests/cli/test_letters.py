@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from typing import Any
 
 import fastavro
 import pytest
@@ -25,7 +26,7 @@ def click(**fields: object) -> bytes:
     return out.getvalue()
 
 
-def of_clicks(raw: bytes | None, **more: object) -> Letter:
+def of_clicks(raw: bytes | None, **more: Any) -> Letter:
     return letter(1, raw, topic=CLICKS_TOPIC.name, **more)
 
 

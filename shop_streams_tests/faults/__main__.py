@@ -59,7 +59,7 @@ def show(report: Report, seed: int) -> None:
         console.print(f"[red]✗[/] {difference}", highlight=False)
     if not report.differences:
         console.print(
-            f"[green]✓[/] {report.tracked} tracked events, {report.sales} sales, {report.broken} broken records and "
+            f"[green]✓[/] {report.tracked} tracked events, {report.sales} sales, {report.clicks} clicks, {report.broken} broken records and "
             f"{report.notifications} notifications of {report.campaigns} campaigns: 0 lost, 0 twice; every mart and the topic "
             "equal DuckDB", highlight=False,
         )  # fmt: skip

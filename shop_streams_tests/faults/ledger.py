@@ -20,7 +20,8 @@ ODD: list[dict[str, Any]] = [  # each breaks one rule
 
 @dataclass
 class Ledger:
-    """What the clients know. `tag` marks their events; `tracked`, `sales`, `broken` and `campaigns` were acknowledged.
+    """What the clients know. `tag` marks their events; `tracked`, `sales`, `broken`, `campaigns`, `clicks` (sound ones, in
+    the order of a session) and `broken_clicks` (event ids of orders without a readable price) were acknowledged.
 
     Of (client_id, restaurant_id): `subscriptions` were acknowledged and never taken away, `ever_subscribed` were tried.
     """
@@ -30,5 +31,7 @@ class Ledger:
     sales: list[dict[str, Any]] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     campaigns: list[dict[str, Any]] = field(default_factory=list)
+    clicks: list[dict[str, Any]] = field(default_factory=list)
+    broken_clicks: list[str] = field(default_factory=list)
     subscriptions: list[tuple[str, str]] = field(default_factory=list)
     ever_subscribed: list[tuple[str, str]] = field(default_factory=list)

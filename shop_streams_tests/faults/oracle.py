@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shop_streams.defs.app_events.schema import ENRICHED
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
@@ -15,6 +16,7 @@ from shop_streams.kafka import read_topic
 from shop_streams.lake import reader
 from shop_streams.postgres import transaction
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams_tests.faults.click_oracle import click_differences
 from shop_streams_tests.faults.ledger import Ledger
 from shop_streams_tests.harness import Stack
 
@@ -52,9 +54,10 @@ def differences(stack: Stack, ledger: Ledger, day_filter: str) -> Iterator[str]:
     `day_filter` is SQL over `start_ts`: the hours that belong to this ledger alone.
     """
     yield from _notifications(stack, ledger)
+    yield from click_differences(stack, ledger)
     database = duckdb.connect()
     settings = stack.settings
-    letters = reader.scan(DEAD_LETTERS.uri(settings), ["raw"])
+    letters = reader.scan(DEAD_LETTERS.uri(settings), ["raw"], pc.field("domain") == "sales")
     refused = [raw.decode(errors="replace") for raw in letters["raw"].to_pylist() if raw and ledger.tag.encode() in raw]
     database.register("tracked", pa.Table.from_pylist(ledger.tracked))
     database.register("sales", pa.Table.from_pylist(ledger.sales))

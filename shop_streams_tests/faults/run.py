@@ -15,7 +15,8 @@ from dagster_graphql import DagsterGraphQLClient
 from shop_streams.cli.status import streams
 from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
 from shop_streams.defs.app_events.schema import EVENTS
-from shop_streams.defs.domains import LAKE_STREAMS
+from shop_streams.defs.clickstream.schema import CLICKS
+from shop_streams.defs.domains import DOMAINS, LAKE_STREAMS
 from shop_streams.defs.promotions.checks import key
 from shop_streams.defs.sales.marts import MART as SALES_MART
 from shop_streams.defs.sales.schema import SHOP_EVENTS
@@ -35,6 +36,7 @@ from shop_streams_tests.faults.plan import Fault
 from shop_streams_tests.faults.traffic import Traffic
 from shop_streams_tests.harness import Stack, wait_for
 
+CLICK_MARTS = [mart for domain in DOMAINS if domain.name == "clickstream" for mart in domain.marts]
 RECOVERY_LIMIT_SECONDS = 300.0
 SETTLE_SECONDS = 300.0
 
@@ -47,6 +49,7 @@ class Report:
     tracked: int = 0
     sales: int = 0
     broken: int = 0
+    clicks: int = 0
     campaigns: int = 0
     notifications: int = 0
     differences: list[str] = field(default_factory=list)
@@ -73,7 +76,11 @@ def run_faults(
             say(f"{fault}: everything flowed again after {took:.1f} s")
     ledger = traffic.ledger
     report.tracked, report.sales, report.broken = len(ledger.tracked), len(ledger.sales), len(ledger.broken)
-    say(f"{report.tracked} tracked, {report.sales} sales and {report.broken} broken records acknowledged; settling")
+    report.clicks = len(ledger.clicks)
+    say(
+        f"{report.tracked} tracked, {report.sales} sales, {report.clicks} clicks and {report.broken} broken records acknowledged; "
+        "settling"
+    )
     settle(stack, ledger)
     report.campaigns = len({message["adv_campaign_id"] for message in ledger.campaigns})
     report.notifications = len(published_notifications(stack, ledger))
@@ -86,6 +93,7 @@ def recovered(stack: Stack, traffic: Traffic, number: int, over: Callable[[], bo
     """Return when every stream runs, and events that were sent after this call are in both tables and in the topic."""
     settings = stack.settings
     started, seen = datetime.now(UTC), len(traffic.ledger.tracked) + 1  # the one after the one that may be under way
+    clicked = len(traffic.ledger.clicks) + 1
     hour = FIRST_SECOND + 86_400 * SALES_DAYS + HOUR * number
     sale = traffic.sell(f"canary-{number}", hour, random.Random(number))
     campaign = traffic.campaign(traffic.canary)
@@ -99,12 +107,18 @@ def recovered(stack: Stack, traffic: Traffic, number: int, over: Callable[[], bo
         new = pc.field("event_date") == datetime.fromtimestamp(hour, UTC).date()
         return sale["item_id"] in _column(SHOP_EVENTS, settings, "item_id", new)
 
+    def click_arrived() -> bool:
+        new = pc.field("clicked_on") >= started.date()
+        return traffic.ledger.clicks[clicked]["event_id"] in _column(CLICKS, settings, "event_id", new)
+
     # Asked one after the other, and no more once true: on two cores, asking takes from what is asked about.
     to_come: dict[str, Callable[[], bool]] = {
         "the collector": lambda: len(traffic.ledger.tracked) > seen,
         "a successor": over,
         "app_events/events": event_arrived,
         "sales/shop_events": sale_arrived,
+        "the next click": lambda: len(traffic.ledger.clicks) > clicked,
+        "clickstream/clicks": click_arrived,
         "hourly_metrics": lambda: str(hour).encode() in {r.key for r in read_topic(settings.kafka, "hourly_metrics")},
         "promotion_notifications": lambda: _in_kafka(stack, campaign["adv_campaign_id"]),
         "every stream to run": lambda: all(stream["state"] == "running" for stream in streams(settings).values()),
@@ -158,7 +172,7 @@ def settle(stack: Stack, ledger: Ledger) -> None:
 
     wait_for("every subscriber to be notified", notified, SETTLE_SECONDS)
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
-    for mart in (SALES_MART, ENRICHED_MART):
+    for mart in (SALES_MART, ENRICHED_MART, *CLICK_MARTS):
         for partition in _stale(stack, mart):
             client.submit_job_execution(
                 "__ASSET_JOB", tags={"dagster/partition": partition}, asset_selection=[asset_key(mart.table)]

@@ -17,7 +17,7 @@ PLAN = [
 def test_nothing_is_lost_and_nothing_counts_twice(stack: Stack) -> None:
     report = run_faults(stack, 1, PLAN, print, lambda: True)
     assert [str(fault) for fault, _ in report.recoveries] == [str(fault) for fault in PLAN]
-    assert report.tracked > 100 and report.sales > 100 and report.broken > 0
+    assert report.tracked > 100 and report.sales > 100 and report.broken > 0 and report.clicks > 50
     assert report.differences == []
 
 

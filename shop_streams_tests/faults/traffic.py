@@ -2,7 +2,7 @@
 
 Tracked events go over HTTP, sent again with the same event_id until the answer is 200: repeats are their normal
 case. Sales go to Kafka through an idempotent producer, in disorder, some of them late by days and some broken. Restaurants send
-campaigns to Kafka, while clients subscribe to them in PostgreSQL and leave again.
+campaigns to Kafka, while clients subscribe to them in PostgreSQL and leave again. Shoppers' browsers send clicks (clicks.py).
 """
 
 import json
@@ -17,6 +17,7 @@ import psycopg2
 from confluent_kafka import Producer
 
 from shop_streams.postgres import transaction
+from shop_streams_tests.faults import clicks
 from shop_streams_tests.faults.ledger import FIRST_SECOND, LARGEST_PRICE, ODD, SALES_DAYS, Ledger
 from shop_streams_tests.harness import Stack
 
@@ -47,7 +48,7 @@ class Traffic:
         self._problems: list[BaseException] = []
         self._threads = [
             threading.Thread(target=self._guard, args=(work,))
-            for work in (self._track, self._sell, self._promote, self._subscribe)
+            for work in (self._track, self._sell, self._promote, self._subscribe, self._shop)
         ]
         self._producer = Producer(
             {
@@ -111,6 +112,9 @@ class Traffic:
             assert answer.status_code == 503, f"/track answered {answer.status_code}: {answer.text}"
             time.sleep(0.2)
         raise AssertionError("the collector took nothing for 300 s")
+
+    def _shop(self) -> None:
+        clicks.shop(self._http, self.ledger, self._seed + 4, lambda: self._over.wait(2 * self._pause))
 
     def _sell(self) -> None:
         source = random.Random(self._seed + 1)

@@ -108,7 +108,7 @@ def test_a_draft_has_its_origin() -> None:
 
 
 CLICK = {"timestamp": 1764000000000, "eventType": "buy_button_click", "location": None, "sessionId": "0:a:b"}
-HEADERS = [
+HEADERS: list[dict[str, Any]] = [
     {"key": "event_id", "value": b"e1"},
     {"key": "via_collector", "value": b""},
     {"key": "event_id", "value": None},
