@@ -166,7 +166,7 @@ def _fixed(letter: Letter, fix: Fix, firsts: Mapping[str, bytes | None] | None, 
 def fixed_as_text(value: bytes, fix: Fix, encoding: Encoding) -> bytes:
     """The value after the fix, which gets its text and whose answer is encoded again.
 
-    A value that can't be read is fixed as it is. One that the fix does not change stays the same, byte for byte.
+    A value that can't be read is fixed as it is.
 
     Raises:
         FixFailed: the fix failed, or its answer is no record of this encoding.
@@ -176,8 +176,6 @@ def fixed_as_text(value: bytes, fix: Fix, encoding: Encoding) -> bytes:
     except ValueError:
         return fix(value)
     answer = fix(text)
-    if answer == text:
-        return value
     try:
         return encoding.of_text(answer)
     except ValueError as error:
