@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import fastavro
@@ -28,15 +28,15 @@ def avro(schema: Mapping[str, Any]) -> Encoding:
     if _has_blocks(parsed):
         raise ValueError("records with arrays or maps can't be read yet")
 
+    encode = encoder(schema)
+
     def parse(value: bytes) -> Any:
         source = io.BytesIO(value)
         try:
             record = fastavro.schemaless_reader(source, parsed, None)
             if extra := len(value) - source.tell():
                 raise ValueError(f"{extra} bytes after the record")
-            written = io.BytesIO()
-            fastavro.schemaless_writer(written, parsed, record)
-            if written.getvalue() != value:
+            if encode(record) != value:
                 raise ValueError("not as an Avro library writes it")
         except Exception as error:  # fastavro has no error class of its own: EOFError, IndexError, struct.error …
             raise ValueError(_framing(value) + _words(error, source.tell() == len(value))) from error
@@ -54,6 +54,18 @@ def avro(schema: Mapping[str, Any]) -> Encoding:
         return out.getvalue()
 
     return Encoding("Avro", parse, write)
+
+
+def encoder(schema: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], bytes]:
+    """A function from a record of this schema to its bytes. It does not check the record, as the encoding's `write` does."""
+    parsed = fastavro.parse_schema(dict(schema))
+
+    def encode(record: Mapping[str, Any]) -> bytes:
+        target = io.BytesIO()
+        fastavro.schemaless_writer(target, parsed, record)
+        return target.getvalue()
+
+    return encode
 
 
 def _has_blocks(schema: Any) -> bool:
