@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
+from deltalake.schema import ArrayType, MapType, StructType
 
 if TYPE_CHECKING:
     from shop_streams.lake.table import Table
@@ -97,7 +98,18 @@ def _plain(value: Any) -> Any:
 
 def schema(table: DeltaTable) -> list[tuple[str, str]]:
     """The table's columns as (name, Delta type)."""
-    return [(field.name, str(getattr(field.type, "type", field.type))) for field in table.schema().fields]
+    return [(field.name, _type_name(field.type)) for field in table.schema().fields]
+
+
+def _type_name(kind: Any) -> str:
+    """The type as Spark writes it, with Delta's names of the simple ones."""
+    if isinstance(kind, ArrayType):
+        return f"array<{_type_name(kind.element_type)}>"
+    if isinstance(kind, MapType):
+        return f"map<{_type_name(kind.key_type)}, {_type_name(kind.value_type)}>"
+    if isinstance(kind, StructType):
+        return f"struct<{', '.join(f'{field.name}: {_type_name(field.type)}' for field in kind.fields)}>"
+    return str(kind.type)
 
 
 def _dataset(table: DeltaTable, prune: Prune | None = None) -> Any:

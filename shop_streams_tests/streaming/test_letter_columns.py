@@ -4,7 +4,7 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from shop_streams.defs.sales.streams import INGEST
 from shop_streams.lake import reader
 from shop_streams.lake.maintenance import expire, maintain
-from shop_streams.lake.table import Table
+from shop_streams.lake.table import Column, SchemaMismatch, Table
 from shop_streams.settings import Settings
 from shop_streams.spark import open_session
 from shop_streams.streaming import narrowing
@@ -26,6 +26,10 @@ from shop_streams_tests.harness import Stack
 
 HEADERS = [{"key": "event_id", "value": b"e1"}, {"key": "event_id", "value": None}]
 NEW = ("key", "headers")
+KINDS = {name: pa.string() for name in ("domain", "topic", "reason")} | {
+    "kafka_partition": pa.int32(), "kafka_offset": pa.int64(), "at": pa.timestamp("us", "UTC"), "raw": pa.binary(),
+    "key": pa.binary(), "headers": pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())])),
+}  # fmt: skip
 
 
 def test_a_refused_record_keeps_what_its_stream_has_read(spark: SparkSession) -> None:
@@ -53,6 +57,16 @@ def test_a_refused_record_keeps_what_its_stream_has_read(spark: SparkSession) ->
         assert (found.key, found.headers) == (key, headers)
 
 
+def test_the_second_start_finds_the_types_of_its_own_table(tmp_path: Path) -> None:
+    settings, nothing_to_do = Settings(home=tmp_path), cast(SparkSession, None)
+    schema = pa.schema([(column.name, KINDS[column.name]) for column in DEAD_LETTERS.columns])
+    DeltaTable.create(DEAD_LETTERS.uri(settings), schema, partition_by=["domain"])
+    DEAD_LETTERS.create(nothing_to_do, settings)
+    other = Table(DEAD_LETTERS.path, (Column("headers", "array<string>"),), ("domain",), "")
+    with pytest.raises(SchemaMismatch, match=r"headers of dead_letters is array<struct<key: string, value: binary>>"):
+        other.create(nothing_to_do, settings)
+
+
 @pytest.mark.parametrize(("key", "headers"), [(b"party", [("event_id", b"e1"), ("event_id", None)]), (None, None)])
 def test_a_poisoned_record_keeps_key_and_headers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: bytes | None, headers: Any
@@ -61,10 +75,7 @@ def test_a_poisoned_record_keeps_key_and_headers(
     record = SimpleNamespace(value=lambda: b"v", key=lambda: key, headers=lambda: headers, timestamp=lambda: (2, 1000))
     monkeypatch.setattr(narrowing, "record_at", lambda *_: record)
     monkeypatch.setattr(narrowing, "topic_identity", lambda *_: "cluster/topic")
-    kinds = {name: pa.string() for name in ("domain", "topic", "reason")} | {"kafka_partition": pa.int32()}
-    kinds |= {"kafka_offset": pa.int64(), "at": pa.timestamp("us", "UTC"), "raw": pa.binary(), "key": pa.binary()}
-    kinds |= {"headers": pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))}
-    schema = pa.schema([(column.name, kinds[column.name]) for column in DEAD_LETTERS.columns])
+    schema = pa.schema([(column.name, KINDS[column.name]) for column in DEAD_LETTERS.columns])
     DeltaTable.create(DEAD_LETTERS.uri(settings), schema, partition_by=["domain"])
     for _ in range(2):  # a crash in between repeats it
         _write_letters(INGEST, settings, [(0, 5, "it fails")])
