@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from shop_streams.errors import ShopStreamsError
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table
-from shop_streams.marts.serve import PostgresTable
+from shop_streams.marts.serve import PostgresCopy
 from shop_streams.marts.version import stamped
 from shop_streams.settings import Settings
 
@@ -71,7 +71,7 @@ class Mart:
         code_version: raise it to compute every partition again.
         wait_until_closed: compute a partition only after its window has closed, not every `mart_refresh_seconds`.
         totals: (lake, partition key) -> more metadata for the UI, such as numbers to plot.
-        serve: the table in PostgreSQL that gets a copy of each partition.
+        serve: the tables in PostgreSQL that get a copy of each partition.
     """
 
     table: Table
@@ -81,7 +81,7 @@ class Mart:
     code_version: int = 1
     wait_until_closed: bool = False
     totals: Callable[[Lake, str], dict[str, Any]] = lambda _lake, _key: {}
-    serve: PostgresTable | None = None
+    serve: PostgresCopy | None = None
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from shop_streams.defs.promotions.marts import MART as REPORT
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
 from shop_streams.marts import repair
-from shop_streams.marts.serve import PostgresTable
+from shop_streams.marts.serve import PostgresCopy
 from shop_streams.marts.spec import Mart, Source, SourceMissing
 from shop_streams.settings import Settings
 
@@ -83,8 +83,8 @@ def test_an_empty_partition_that_is_served_too_is_up_to_date(monkeypatch: pytest
     instance = dg.DagsterInstance.ephemeral()
     computed(instance, NEXT, rows=0, version=3)
     served = {DAY: 5, NEXT: 3}
-    monkeypatch.setattr(PostgresTable, "versions", lambda *_: served)
-    more = {"serve": PostgresTable("t", (), "day")}
+    monkeypatch.setattr(PostgresCopy, "versions", lambda *_: served)
+    more = {"serve": PostgresCopy("t", ())}
     for nowhere_or_served in ({}, more):
         tells = tick({DAY: 5, NEXT: 3}, instance, **nowhere_or_served).skip_reason.skip_message
         assert tells == "compared 2 partitions: 0 differ"

@@ -1,0 +1,126 @@
+"""The statistics of items: half hours, computed while they run, and again when late clicks reach them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from pyarrow.dataset import Dataset
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from shop_streams.defs.clickstream.partitions import HALF_HOUR_FORMAT, half_hours
+from shop_streams.defs.clickstream.schema import CLICKS, ITEM_STATS
+from shop_streams.defs.clickstream.serving import SERVED
+from shop_streams.defs.clickstream.sessions import item_stats, read_since
+from shop_streams.defs.clickstream.versions import State, advance
+from shop_streams.lake import reader
+from shop_streams.lake.reader import Lake
+from shop_streams.marts.sources import LakeSource
+from shop_streams.marts.spec import Mart, SourceMissing
+from shop_streams.marts.states import SourceStates
+from shop_streams.settings import Settings
+
+STATE_FORMAT = 1  # raise it with each change of versions.py or visits.py that changes a version
+HOUR = 3_600_000_000  # microseconds
+
+
+def window_of(key: str) -> tuple[datetime, datetime]:
+    """Beginning and end of a half hour, UTC."""
+    start = datetime.strptime(key, HALF_HOUR_FORMAT).replace(tzinfo=UTC)
+    return start, start + timedelta(minutes=30)
+
+
+def key_of(half: int) -> str:
+    """The partition key of a half hour, from its number since 1970."""
+    return datetime.fromtimestamp(half * 1800, UTC).strftime(HALF_HOUR_FORMAT)
+
+
+def state_from(saved: Any, basis: str) -> State:
+    """The saved state, or an empty one if it has another basis."""
+    if saved is None or saved["basis"] != basis:
+        return State(basis)
+    versions = {int(half): version for half, version in saved["versions"].items()}
+    return State(basis, saved["snapshot"], saved["days"], versions)
+
+
+@dataclass(frozen=True)
+class ClickSource(LakeSource):
+    """The table of clicks. A half hour reads its own clicks, and those before it of its sessions.
+
+    `mart` is the path of the mart's table.
+    """
+
+    mart: str = ITEM_STATS.path
+
+    def versions(self, lake: Lake, snapshot: int) -> dict[str, int]:
+        states = SourceStates(lake.settings.postgres, self.mart)
+        hours = lake.settings.session_hours
+        old = state_from(states.load(), f"{self._open(lake, snapshot).metadata().id} {hours} {STATE_FORMAT}")
+
+        def clicks(version: int) -> Dataset:
+            return self._open(lake, version).to_pyarrow_dataset()
+
+        new = advance(old, lake.row_counts(self.table, snapshot), clicks, snapshot, hours * HOUR)
+        if new is not old:
+            states.save(asdict(new))
+        return {key_of(half): version for half, version in new.versions.items()}
+
+    def read(self, spark: SparkSession, lake: Lake, key: str, snapshot: int) -> DataFrame:
+        start, end = window_of(key)
+        since = read_since(start, lake.settings.session_hours)
+        # Days are folders. The range of session ids skips files by their statistics: an id begins with a time.
+        days = F.col("clicked_on").between(since.date(), start.date())
+        at, session = F.col("clicked_at"), F.col("session_id")
+        wanted = (at >= start) | (session.isNull() & F.col("identity").isNotNull())
+        own = (
+            (pc.field("clicked_on") == start.date())
+            & (pc.field("clicked_at") >= start)
+            & (pc.field("clicked_at") < end)
+        )
+        ids = pc.min_max(lake.scan(self.table, ["session_id"], own, snapshot)["session_id"]).as_py()
+        if ids["min"] is not None:
+            wanted |= session.between(ids["min"], ids["max"])
+        clicks = super().read(spark, lake, key, snapshot)
+        return clicks.where(days & (at >= since) & (at < end)).where(wanted)
+
+    def _open(self, lake: Lake, snapshot: int) -> DeltaTable:
+        table = reader.open_table(self.table.uri(lake.settings), snapshot)
+        if table is None:
+            raise SourceMissing(f"{self.table.path} was there a moment ago and is gone. The next tick looks again.")
+        return table
+
+
+def partition_rows(clicks: DataFrame, key: str, settings: Settings) -> DataFrame:
+    """The rows of one half hour."""
+    start, end = window_of(key)
+    stats = item_stats(clicks, start, end, settings.session_hours)
+    return (
+        stats.withColumn("half_hour", F.lit(key)).coalesce(1).sortWithinPartitions(F.desc("views"), "shop", "item_id")
+    )
+
+
+def half_hour_totals(lake: Lake, key: str) -> dict[str, float]:
+    """The half hour's totals, which the UI plots over the partitions."""
+    names = ["views", "orders", "order_sum"]
+    rows = lake.scan(ITEM_STATS, [*names, "deep"], pc.field("half_hour") == key)
+    totals = {name: pc.sum(rows[name]).as_py() or 0 for name in names}
+    weighted = (
+        pc.sum(pc.multiply(rows["deep"], pc.cast(rows["views"], pa.float64()))).as_py() if rows.num_rows else None
+    )
+    mean = {"mean_depth": weighted / totals["views"]} if totals["views"] and weighted is not None else {}
+    return {**totals, **mean}
+
+
+MART = Mart(
+    table=ITEM_STATS,
+    source=ClickSource(CLICKS),
+    partitions=half_hours,
+    rows=partition_rows,
+    totals=half_hour_totals,
+    serve=SERVED,
+)

@@ -1,0 +1,125 @@
+"""A click changes the versions of the half hours that it reaches, and of no others."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow.dataset as ds
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shop_streams.defs.clickstream import versions
+from shop_streams.defs.clickstream.versions import State, advance
+from shop_streams.marts.version import rows_of
+from shop_streams_tests.defs.clickstream.shoppers import (
+    DAY,
+    HALF_HOUR,
+    HOUR,
+    MINUTE,
+    Click,
+    item_stats,
+    random_clicks,
+    sound,
+    table_of,
+)
+
+
+class Table:
+    """A table of clicks that only grows; its versions are the numbers of its clicks."""
+
+    def __init__(self, clicks: Sequence[Click]) -> None:
+        self.clicks = clicks
+        self.whole = table_of(clicks)
+        self.opened = 0
+
+    def days(self, count: int) -> dict[str, int]:
+        return dict(Counter(versions.day_of(one.half) for one in self.clicks[:count]))
+
+    def open(self, count: int) -> ds.Dataset:
+        self.opened += 1
+        return ds.dataset(self.whole.slice(0, count))
+
+    def advance(self, state: State, count: int, hours: int = 24) -> State:
+        return advance(state, self.days(count), self.open, count, hours * HOUR)
+
+
+def visit_of(clicks: Sequence[Click], session: str | None, at: int) -> set[int]:
+    """The half hours of the visit that goes on at `at`, or begins there."""
+    if session is None:
+        return {at // HALF_HOUR}
+    times = sorted({one.at for one in sound(clicks) if one.session == session} | {at})
+    found, last = {at // HALF_HOUR}, at
+    for time in times[times.index(at) + 1 :]:
+        if time - last > 30 * MINUTE:
+            break
+        found.add(time // HALF_HOUR)
+        last = time
+    return found
+
+
+def may_reach(before: Sequence[Click], new: Sequence[Click]) -> set[int]:
+    """The half hours of the new clicks, of their copies, and the later ones of the visits of both."""
+    every = [*before, *new]
+    copies = {one.identity for one in new if one.identity is not None}
+    found = {one.half for one in new}
+    for one in every:
+        if one in new or one.identity in copies:
+            found |= visit_of(every, one.session, one.at) | visit_of(before, one.session, one.at)
+    return found
+
+
+@pytest.mark.parametrize("hours", [1, 24])
+@given(
+    seed=st.integers(0, 2**32),
+    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=6),
+    span=st.sampled_from([3, 30, 100]),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_a_batch_changes_is_recomputed_and_nothing_else(
+    hours: int, seed: int, sizes: list[int], span: int
+) -> None:
+    clicks = random_clicks(random.Random(seed), sum(sizes), span)
+    table, state, count = Table(clicks), State("b"), 0
+    computed: dict[int, object] = {}
+    for size in sizes:
+        before = clicks[:count]
+        count += size
+        old, state = state, table.advance(state, count, hours)
+        assert state == table.advance(State("b"), count, hours), "the way to a snapshot does not matter"
+        assert {half: rows_of(version) for half, version in state.versions.items()} == Counter(
+            one.half for one in clicks[:count]
+        )
+        differing = {
+            half for half in state.versions | old.versions if state.versions.get(half) != old.versions.get(half)
+        }
+        computed |= {half: item_stats(clicks[:count], half, hours) for half in differing}
+        assert computed == {half: item_stats(clicks[:count], half, hours) for half in state.versions}
+        assert differing <= may_reach(before, clicks[len(before) : count])
+    back = table.advance(state, sizes[0], hours)
+    assert back.versions == table.advance(State("b"), sizes[0], hours).versions, "also for an older snapshot"
+
+
+def test_nothing_is_read_if_nothing_changed() -> None:
+    table = Table(random_clicks(random.Random(1), 50, 30))
+    state = table.advance(State("b"), 50)
+    opened = table.opened
+    assert table.advance(state, 50) is state and table.opened == opened
+
+
+def test_deleted_clicks_are_found() -> None:
+    clicks = random_clicks(random.Random(2), 60, 30)
+    table = Table(clicks)
+    state = table.advance(State("b"), 60)
+    fewer = Table(clicks[:30])
+    found = advance(state, fewer.days(30), lambda _snapshot: fewer.open(30), 61, 24 * HOUR)
+    assert found.versions == fewer.advance(State("b"), 30).versions
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_versions_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    table = Table(random_clicks(random.Random(3), 80, 60))
+    expected = table.advance(State("b"), 80).versions
+    monkeypatch.setattr(versions, "CHUNK_ROWS", rows)
+    assert table.advance(State("b"), 80).versions == expected
+    assert max(expected) - min(expected) > DAY // HALF_HOUR
