@@ -1,7 +1,7 @@
 """`make bench`: each speed as a ratio against a baseline measured in the same run, medians of several rounds.
 
     make bench                      all of it but flink
-    make bench ARGS="ingest"        one part: start, collector, mart, promotions, ingest, aggregate, restart or flink
+    make bench ARGS="ingest"        one part: start, collector, mart, items, promotions, ingest, aggregate, restart or flink
     make bench ARGS="--rounds 5"
 
 Machines differ and drift, so absolute figures are only shown beside their baseline's.
@@ -21,6 +21,7 @@ from shop_streams.settings import get_settings
 from shop_streams.spark import open_session
 from shop_streams_tests.bench.collector import bench_collector, resting
 from shop_streams_tests.bench.flink import bench_flink
+from shop_streams_tests.bench.items import bench_items
 from shop_streams_tests.bench.mart import bench_mart
 from shop_streams_tests.bench.promotions import bench_promotions
 from shop_streams_tests.bench.restart import bench_restart
@@ -28,7 +29,7 @@ from shop_streams_tests.bench.streams import bench_aggregate, bench_ingest
 from shop_streams_tests.bench.traffic import console
 from shop_streams_tests.harness import PORTS, free_ports
 
-PARTS = ("start", "collector", "mart", "promotions", "ingest", "aggregate", "restart")
+PARTS = ("start", "collector", "mart", "items", "promotions", "ingest", "aggregate", "restart")
 ASKED_FOR = ("flink",)  # installs another 850 MB
 
 
@@ -57,6 +58,8 @@ def main() -> None:
                 results += bench_collector(settings, home, options.rounds)
         if "mart" in parts:
             results.append(bench_mart(settings, options.rounds))
+        if "items" in parts:
+            results += bench_items(settings, options.rounds)
         if "promotions" in parts:
             results += bench_promotions(settings)
         spark = open_session(settings)

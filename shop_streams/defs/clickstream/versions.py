@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -104,12 +105,12 @@ def reached(newer: Dataset, clicks: Dataset, changed: Iterable[int], session: in
 def runs(halves: list[int]) -> Iterator[tuple[int, int]]:
     """First and last of each unbroken run of half hours."""
     cuts = [0, *[index for index in range(1, len(halves)) if halves[index] != halves[index - 1] + 1], len(halves)]
-    return ((halves[start], halves[end - 1]) for start, end in zip(cuts, cuts[1:], strict=False) if end > start)
+    return ((halves[start], halves[end - 1]) for start, end in pairwise(cuts) if end > start)
 
 
 def evaluate(clicks: Dataset, rows: Mapping[int, int], session: int) -> dict[int, int]:
     """The version of each half hour in `rows` (half hour -> number of its clicks)."""
-    found = {}
+    found: dict[int, int] = {}
     for chunk in chunks(rows):
         start, end = chunk[0] * HALF_HOUR - HORIZON - session, (chunk[-1] + 1) * HALF_HOUR
         threads = own_threads(clicks, chunk)

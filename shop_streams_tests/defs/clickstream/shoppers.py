@@ -97,13 +97,13 @@ def depths(clicks: Sequence[Click], half: int, hours: int = 24) -> dict[Click, i
     for one in sound(clicks):
         if not half * HALF_HOUR - hours * HOUR <= one.at < (half + 1) * HALF_HOUR:
             continue
-        views = one.event == "pageView"
+        views = int(one.event == "pageView")
         if one.session is not None:
             last, before = visits.get(one.session, (one.at, 0))
             views += before if one.at - last <= 30 * MINUTE else 0
             visits[one.session] = one.at, views
         if one.half == half:
-            found[one] = int(views)
+            found[one] = views
     return found
 
 

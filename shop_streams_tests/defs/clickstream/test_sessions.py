@@ -95,12 +95,9 @@ def test_the_table_of_cases(spark: SparkSession) -> None:
     every: list[Click] = []
     for number, (_, clicks, _) in enumerate(CASES):
         for one in clicks:
-            own = {
-                name: None if value is None else f"{value} {number}"
-                for name, value in (("session", one.session), ("identity", one.identity))
-            }
             shop = f"shop {number}" if one.shop == VIEW.shop else one.shop
-            every.append(replace(one, shop=shop, **own))
+            session, identity = (value and f"{value} {number}" for value in (one.session, one.identity))
+            every.append(replace(one, shop=shop, session=session, identity=identity))
     found = stats(spark, numbered(every), VIEW.half)
     for number, (what, _, deep) in enumerate(CASES):
         assert found.get((f"shop {number}", "i"), (0, None))[1] == deep, what

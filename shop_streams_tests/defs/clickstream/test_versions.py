@@ -16,6 +16,7 @@ from shop_streams_tests.defs.clickstream.shoppers import (
     DAY,
     HALF_HOUR,
     HOUR,
+    MIDNIGHT,
     MINUTE,
     Click,
     item_stats,
@@ -91,7 +92,9 @@ def test_what_a_batch_changes_is_recomputed_and_nothing_else(
             one.half for one in clicks[:count]
         )
         differing = {
-            half for half in state.versions | old.versions if state.versions.get(half) != old.versions.get(half)
+            half
+            for half in state.versions.keys() | old.versions.keys()
+            if state.versions.get(half) != old.versions.get(half)
         }
         computed |= {half: item_stats(clicks[:count], half, hours) for half in differing}
         assert computed == {half: item_stats(clicks[:count], half, hours) for half in state.versions}
@@ -123,3 +126,13 @@ def test_versions_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch, r
     monkeypatch.setattr(versions, "CHUNK_ROWS", rows)
     assert table.advance(State("b"), 80).versions == expected
     assert max(expected) - min(expected) > DAY // HALF_HOUR
+
+
+def test_a_click_before_the_session_hours_reaches_no_further() -> None:
+    visit = [Click(MIDNIGHT + number * 20 * MINUTE, origin=(0, number)) for number in range(12)]
+    late = Click(MIDNIGHT + 5 * MINUTE, origin=(0, 12))
+    table = Table([*visit, late])
+    before = table.advance(State("b"), 12, hours=1)
+    after = table.advance(before, 13, hours=1)
+    reached = {half - late.half for half, version in after.versions.items() if before.versions[half] != version}
+    assert reached == {0, 1, 2}, "01:00 reads the clicks from 00:00 on, 01:30 those from 00:30 on"
