@@ -222,6 +222,7 @@ def build_repair_sensor(mart: Mart) -> dg.SensorDefinition:
         if not todo.partitions:
             return dg.SensorResult(skip_reason=dg.SkipReason(todo.why))
         context.log.info(todo.why)
-        return dg.SensorResult(run_requests=[request(mart, todo.partitions)])
+        newest = todo.partitions[-mart.run_partitions :]  # all for 0
+        return dg.SensorResult(run_requests=[request(mart, newest)])
 
     return repair

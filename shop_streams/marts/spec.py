@@ -69,6 +69,8 @@ class Mart:
     Attributes:
         rows: (`Source.read`, partition key, settings) -> the partition's rows, without `source_rows`.
         code_version: raise it to compute every partition again.
+        run_partitions: the sensor's run computes at most so many partitions, the newest ones; 0 for no limit. With short
+            partitions, a live one would otherwise wait for hours, until a long history is computed.
         wait_until_closed: compute a partition only after its window has closed, not every `mart_refresh_seconds`.
         totals: (lake, partition key) -> more metadata for the UI, such as numbers to plot.
         serve: the tables in PostgreSQL that get a copy of each partition.
@@ -79,6 +81,7 @@ class Mart:
     partitions: dg.TimeWindowPartitionsDefinition
     rows: Callable[[DataFrame, str, Settings], DataFrame] = lambda rows, _key, _settings: rows
     code_version: int = 1
+    run_partitions: int = 0
     wait_until_closed: bool = False
     totals: Callable[[Lake, str], dict[str, Any]] = lambda _lake, _key: {}
     serve: PostgresCopy | None = None

@@ -79,6 +79,19 @@ def test_a_partition_that_was_just_computed_waits() -> None:
 
 
 @pytest.mark.usefixtures("alone")
+def test_a_run_of_limited_size_takes_the_newest_partitions() -> None:
+    instance, due = dg.DagsterInstance.ephemeral(), {f"2026-01-0{day}": 9 for day in range(1, 7)}
+
+    def asked(**changes: int) -> tuple[str, str]:
+        (request,) = tick(due, instance, **changes).run_requests
+        return request.tags[repair.RANGE_START], request.tags[repair.RANGE_END]
+
+    assert asked() == ("2026-01-01", "2026-01-06"), "by default, all of them"
+    assert asked(run_partitions=2) == ("2026-01-05", "2026-01-06")
+    assert asked(run_partitions=20) == ("2026-01-01", "2026-01-06")
+
+
+@pytest.mark.usefixtures("alone")
 def test_an_empty_partition_that_is_served_too_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     instance = dg.DagsterInstance.ephemeral()
     computed(instance, NEXT, rows=0, version=3)

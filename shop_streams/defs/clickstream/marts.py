@@ -121,6 +121,7 @@ MART = Mart(
     source=ClickSource(CLICKS),
     partitions=half_hours,
     rows=partition_rows,
+    run_partitions=96,
     totals=half_hour_totals,
     serve=SERVED,
 )
