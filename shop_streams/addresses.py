@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -63,3 +64,55 @@ def page_path(value: str) -> str:
     if not (value.startswith("/") and value.endswith("/")) or re.search(r"[?#\\\s]", value):
         raise ValueError("it must begin and end with a slash, and can't have spaces, `?` or `#`")
     return value
+
+
+def listed(value: str) -> list[str]:
+    """The words of a list that is separated by commas."""
+    return [word for part in value.split(",") if (word := part.strip())]
+
+
+def networks(value: str) -> str:
+    """A list of addresses and networks, as it is.
+
+    Raises:
+        ValueError: names the entry that is neither.
+    """
+    for word in listed(value):
+        try:
+            ipaddress.ip_network(word)
+        except ValueError as error:
+            raise ValueError(f"{error}; write addresses like 10.0.0.7 or networks like 10.0.0.0/8") from error
+    return value
+
+
+def origins(value: str) -> str:
+    """A list of origins in lower case, as browsers send them.
+
+    Raises:
+        ValueError: names the entry that is no origin.
+    """
+    for word in listed(value.lower()):
+        if not re.fullmatch(rf"https?://{_HOST}", word) or _default_port(word):
+            raise ValueError(
+                f"{word} is no origin; write https://shop.example, with a port that is not the default one, and no path"
+            )
+    return value.lower()
+
+
+def hosts(value: str) -> str:
+    """A list of hosts in lower case.
+
+    Raises:
+        ValueError: names the entry that is no host.
+    """
+    for word in listed(value.lower()):
+        if not re.fullmatch(_HOST, word):
+            raise ValueError(f"{word} is no host; write shop.example or shop.example:8080, without https:// and a path")
+    return value.lower()
+
+
+_HOST = r"(?:[a-z0-9_.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?"
+
+
+def _default_port(origin: str) -> bool:
+    return origin.endswith(":443" if origin.startswith("https:") else ":80")

@@ -1,6 +1,7 @@
 """Serve an application on Granian, HTTP/1.1 only, in one process, so that a killed service leaves no workers.
 
 Limits for clients:
+    HEAD_BYTES                      a request head that is longer is refused
     HEAD_SECONDS                    a connection that has not sent a complete request head by then is closed
     CONNECTIONS, PEER_CONNECTIONS   connections at the same time, in total and for each peer address
     STOP_SECONDS                    after SIGTERM, requests that are not answered by then are cut off
@@ -24,6 +25,7 @@ from granian.server.embed import Server
 
 CONNECTIONS = 8192
 PEER_CONNECTIONS = 512
+HEAD_BYTES = 65_536
 HEAD_SECONDS = 20  # for idle connections too; aiohttp's clients close theirs first, after 15 s
 STOP_SECONDS = 9.0
 GUARD_SECONDS = 0.5
@@ -50,7 +52,8 @@ def serve(
         async with lifespan or nullcontext():
             server = Server(
                 app, address=host, port=port, interface=interface, http=HTTPModes.http1, websockets=False, backlog=4096,
-                backpressure=backpressure, http1_settings=HTTP1Settings(header_read_timeout=HEAD_SECONDS * 1000),
+                backpressure=backpressure,
+                http1_settings=HTTP1Settings(header_read_timeout=HEAD_SECONDS * 1000, max_buffer_size=HEAD_BYTES),
             )  # fmt: skip
             serving = asyncio.create_task(server.serve())
             guard = asyncio.create_task(_limit_peers(port, peer_connections))

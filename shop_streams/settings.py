@@ -19,7 +19,16 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shop_streams.addresses import absolute, lake_address, page_path, plain, postgres_address
+from shop_streams.addresses import (
+    absolute,
+    hosts,
+    lake_address,
+    networks,
+    origins,
+    page_path,
+    plain,
+    postgres_address,
+)
 from shop_streams.environment import DAGSTER_POSTGRES, SMALL_MACHINE, SUPERVISED_MARK, adapt
 from shop_streams.errors import ShopStreamsError
 
@@ -59,10 +68,13 @@ class Settings(BaseSettings):
     collector_peer_connections: int = Field(512, ge=1)  # of one client address, for each worker; a proxy needs more
 
     click_event_time: Literal["received", "client"] = "received"  # `client`: the browser's clock, where it is plausible
-    click_hosts: str = ""  # hosts of the shops, separated by commas; empty: all
-    click_origins: str = ""  # origins of pages that may read the answers (CORS), such as https://shop.example
+    click_hosts: Annotated[str, AfterValidator(hosts)] = ""  # hosts of the shops, separated by commas; empty: all
+    # Origins of pages that may read the answers (CORS), such as https://shop.example
+    click_origins: Annotated[str, AfterValidator(origins)] = ""
     click_rate: int = Field(50, ge=1)  # clicks a second from one address, ten times as many at once
-    click_proxies: str = ""  # addresses or networks of proxies whose X-Forwarded-For is believed
+    click_proxies: Annotated[str, AfterValidator(networks)] = (
+        ""  # addresses and networks whose X-Forwarded-For is believed
+    )
     click_honor_dnt: bool = False  # drop the clicks of browsers that send Do-Not-Track or Global Privacy Control
     click_keep_addresses: bool = False  # store the address of the browser
     click_interval_seconds: float = Field(10, ge=0)

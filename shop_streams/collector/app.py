@@ -1,6 +1,7 @@
 """The collector as an RSGI application: endpoints for events, and pages for operators.
 
 POST /track, /shop-events    one event or an array of them: 200 once Kafka has all of them
+GET /csc-event, /divolte.js, POST /event    clicks and their tag, for everybody (public.py)
 GET /livez                   200 as long as the process answers
 GET /readyz, /healthz        200 when events are accepted; answered without a call to Kafka
 GET /metrics                 every answer by endpoint and status, in Prometheus' format
@@ -20,7 +21,8 @@ from shop_streams.collector.body import BodyReader
 from shop_streams.collector.durable import DurableProducer, NotDurable, TooLarge
 from shop_streams.collector.metrics import CONTENT_TYPE, Answers
 from shop_streams.collector.models import Endpoint, endpoints
-from shop_streams.collector.refusals import RefusalLog, Refused
+from shop_streams.collector.public import ClickEndpoints
+from shop_streams.collector.refusals import RefusalLog, Refused, unavailable
 from shop_streams.settings import Settings
 
 MAX_EVENTS = 1000
@@ -89,11 +91,6 @@ class EventEndpoint:
         return events
 
 
-def unavailable(problem: str, *, drain: bool = False) -> Refused:
-    """503: the client must send it again."""
-    return Refused(503, f"{problem}. The event may be lost: send it again, with the same event_id.", drain=drain)
-
-
 def field_of(message: str) -> str:
     """The name of the field that a validation error is about; `body` when it is about the whole."""
     for match in reversed(list(_FIELD.finditer(message))):
@@ -116,6 +113,7 @@ class Collector:
             endpoint.path: EventEndpoint(endpoint, token, self._reader, producer)
             for endpoint in endpoints(settings.first_day)
         }
+        self._clicks = ClickEndpoints(settings, producer, self._answers)
         self._pages = {
             "/livez": self._livez,
             "/readyz": self._readyz,
@@ -128,7 +126,7 @@ class Collector:
         endpoint = self._endpoints.get(path)
         try:
             if endpoint is None:
-                self._answer_page(path, scope, proto)
+                await self._answer_others(path, scope, proto)
                 return
             body = await endpoint.accept(scope, proto)
         except Refused as refused:
@@ -143,19 +141,29 @@ class Collector:
             self._answers.count(path, 200)
 
     async def _refuse(self, path: str, scope: Any, proto: Any, refused: Refused) -> None:
-        headers = list(JSON)
-        if refused.status == 503:
+        public = path in self._clicks.paths
+        headers = [*JSON, *self._clicks.common_headers(scope)] if public else list(JSON)
+        if refused.status in (429, 503):
             headers.append(("retry-after", str(RETRY_AFTER_SECONDS)))
         if (allow := refused.body.pop("allow", None)) is not None:
             headers.append(("allow", allow))
         if refused.drain:
             await self._reader.drain(proto)
         proto.response_bytes(refused.status, headers, _encode(refused.body))
-        known = path in self._endpoints or path in self._pages
+        known = public or path in self._endpoints or path in self._pages
         self._answers.count(path if known else "unknown", refused.status)
-        self._log.add(scope.client, scope.method, path, refused)
+        # Addresses of shoppers are not stored, in the log neither.
+        self._log.add("-" if public else scope.client, scope.method, path, refused)
 
-    def _answer_page(self, path: str, scope: Any, proto: Any) -> None:
+    async def _answer_others(self, path: str, scope: Any, proto: Any) -> None:
+        if (answer := self._clicks.paths.get(path)) is not None:
+            status, headers, body = await answer(scope, proto)
+            if body:
+                proto.response_bytes(status, headers, body)
+            else:
+                proto.response_empty(status, headers)
+            self._answers.count(path, status)
+            return
         page = self._pages.get(path)
         if page is None:
             raise Refused(404, "There is no such path")

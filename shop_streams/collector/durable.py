@@ -128,16 +128,24 @@ class DurableProducer:
             return f"Kafka has not acknowledged for {STALLED_SECONDS:.0f} s"
         return None
 
-    async def send(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> None:
+    async def send(
+        self, topic: str, records: Sequence[tuple[bytes | None, bytes]], headers: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
         """Send (key, value) pairs, all or none, and wait until all are acknowledged.
+
+        Each of them gets `headers` beside the collector's own.
 
         Raises:
             TooLarge: a record is larger than RECORD_BYTES, or than the topic takes.
             NotDurable: Kafka is away, too much is in flight, or Kafka did not acknowledge every record within 8 s.
         """
         size = 0
+        every, header_bytes = HEADERS, 0
+        if headers:
+            every = [*HEADERS, *headers]
+            header_bytes = sum(len(name) + len(value) for name, value in headers)
         for key, value in records:
-            one = len(value) + (len(key) if key else 0)
+            one = len(value) + (len(key) if key else 0) + header_bytes
             if one > RECORD_BYTES:
                 raise TooLarge(f"An event's record would have {one} bytes; Kafka takes {RECORD_BYTES}")
             size += one
@@ -153,7 +161,7 @@ class DurableProducer:
         self._bytes += size
         try:
             for key, value in records:
-                produce(topic, value, key, on_delivery=delivery, headers=HEADERS)
+                produce(topic, value, key, on_delivery=delivery, headers=every)
             self._flying.append(delivery)
             self._wake.set()
             await delivery.future

@@ -23,6 +23,11 @@ class Refused(Exception):
         self.body = {"detail": detail, **more}
 
 
+def unavailable(problem: str, *, drain: bool = False) -> Refused:
+    """503: the client must send it again."""
+    return Refused(503, f"{problem}. The event may be lost: send it again, with the same event_id.", drain=drain)
+
+
 def one_line(text: str, longest: int = 200) -> str:
     """The first `longest` characters of `text`, with control characters escaped."""
     return text[:longest].encode("unicode_escape").decode("ascii")

@@ -1,0 +1,100 @@
+"""What is recorded of a click: which clicks are dropped, and a click's record in Kafka."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit
+
+from shop_streams.addresses import listed
+from shop_streams.avro import encoder
+from shop_streams.collector.divolte import Click, Dropped
+from shop_streams.defs.clickstream.schema import CLICK_SCHEMA
+from shop_streams.settings import Settings
+
+ITEM_ID_CHARACTERS = 512  # an index of PostgreSQL, on time, shop and item, holds 2,704 bytes
+HOST_CHARACTERS = 259  # 253 of a name, and a port
+PAST_MILLISECONDS = 7 * 86_400_000  # the client's clock is believed so far from ours
+FUTURE_MILLISECONDS = 5 * 60_000
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_encode = encoder(CLICK_SCHEMA)
+
+Headers = list[tuple[str, bytes]]
+
+
+class ClickRules:
+    """What settings say about clicks. Every method is a pure function of its arguments."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._hosts = frozenset(listed(settings.click_hosts))
+        self._item_path = settings.item_path
+        self._by_client = settings.click_event_time == "client"
+        self._keep_addresses = settings.click_keep_addresses
+
+    def check(self, click: Click) -> None:
+        """Check the page's address; a click without one concerns no shop's item, and passes.
+
+        Raises:
+            Dropped: `host` or `item_id`.
+        """
+        location = click.location
+        if location is None or (not self._hosts and len(location) <= min(ITEM_ID_CHARACTERS, HOST_CHARACTERS)):
+            return  # nothing in it can be too long
+        shop = shop_of(location)
+        if self._hosts and shop not in self._hosts:
+            raise Dropped("host")
+        if shop is not None:
+            if len(shop) > HOST_CHARACTERS:
+                raise Dropped("host")
+            if self._has_long_item_id(urlsplit(location).path):
+                raise Dropped("item_id")
+
+    def _has_long_item_id(self, path: str) -> bool:
+        if len(path) <= ITEM_ID_CHARACTERS:
+            return False
+        while "//" in path:
+            path = path.replace("//", "/")
+        item = path[len(self._item_path) :].partition("/")[0] if path.startswith(self._item_path) else ""
+        return len(unquote(item)) > ITEM_ID_CHARACTERS
+
+    def record(self, click: Click, received: int, address: str) -> tuple[bytes, bytes, Headers]:
+        """Key, value and headers of the click's record, received at this time (epoch milliseconds) from this address."""
+        plausible = -PAST_MILLISECONDS <= click.client_time - received <= FUTURE_MILLISECONDS
+        value = _encode(
+            {
+                "timestamp": click.client_time if self._by_client and plausible else received,
+                "eventType": click.event_type,
+                "location": click.location,
+                "sessionId": click.session_id,
+                "price": click.price,
+                "amount": click.amount,
+            }
+        )
+        headers: Headers = [
+            ("event_id", click.event_id.encode()),
+            ("received_at", b"%d" % received),
+            ("client_timestamp", b"%d" % click.client_time),
+            ("is_new_party", b"true" if click.is_new_party else b"false"),
+            ("is_first_in_session", b"true" if click.is_first_in_session else b"false"),
+            ("corrupt", b"true" if click.corrupt else b"false"),
+        ]
+        for name in ("page_view_id", "referer", "viewport", "screen", "pixel_ratio"):
+            text = getattr(click, name)
+            if text is not None:
+                headers.append((name, text.encode()))
+        if click.parameters is not None:
+            headers.append(("parameters", click.parameters))
+        if self._keep_addresses:
+            headers.append(("address", address.encode()))
+        return click.party_id.encode(), value, headers
+
+
+def shop_of(location: str) -> str | None:
+    """The host of an address in lower case, with a port that is not the scheme's own; None without a host."""
+    try:
+        parts = urlsplit(location)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not host:
+        return None
+    host = f"[{host}]" if ":" in host else host
+    return host if port is None or port == _DEFAULT_PORTS.get(parts.scheme) else f"{host}:{port}"
