@@ -43,11 +43,11 @@ def in_base36(number: int) -> str:
             return f"-{digits}" if number < 0 else digits
 
 
-def query(sum_of: Mapping[str, str | None] | None = None, **changes: str | None) -> str:
-    """The query of a click, `changes` made (None: left out), with the checksum of these fields or of `sum_of`."""
+def query(**changes: str | None) -> str:
+    """The query of a click with its checksum, `changes` made (None: left out)."""
     fields = {**FIELDS, "c": in_base36(NOON), **changes}
     there = {name: value for name, value in fields.items() if value is not None and name != "x"}
-    text = "".join(f"{name}={value},;" for name, value in sorted((sum_of or there).items()) if value is not None)
+    text = "".join(f"{name}={value},;" for name, value in sorted(there.items()))
     sent = "&".join(f"{name}={quote(value, safe='')}" for name, value in there.items())
     if "x" not in changes:
         return f"{sent}&x={in_base36(mmh3.hash(text.encode(), 0))}"
