@@ -1,4 +1,4 @@
-"""The collector against a plain FastAPI endpoint, 64 connections, everything but Kafka at rest."""
+"""The collector against a plain FastAPI endpoint, and clicks against events; 64 connections, everything but Kafka at rest."""
 
 import json
 import shutil
@@ -17,6 +17,7 @@ from shop_streams.local.stopping import stop_runs
 from shop_streams.local.supervision import connect
 from shop_streams.settings import Settings
 from shop_streams_tests.bench.traffic import console
+from shop_streams_tests.collector.clients import query
 from shop_streams_tests.harness import free_ports, wait_for
 
 RESTING = ("dagster_daemon", "dagster_webserver", "dagster_code_server", "spark", "api")
@@ -37,12 +38,17 @@ def resting(settings: Settings) -> Any:
         stack.up(settings, console)
 
 
-def wrk(url: str, settings: Settings, body: bytes, folder: Path) -> tuple[float, float]:
-    """Requests a second and the 99th percentile in ms, 64 connections for 10 s."""
-    script = folder / "post.lua"
-    script.write_text(
+def wrk(url: str, settings: Settings, body: bytes | None, folder: Path) -> tuple[float, float]:
+    """Requests a second and the 99th percentile in ms, 64 connections for 10 s: POST of `body`, or GET without one."""
+    script = folder / "request.lua"
+    post = (
         f'wrk.method="POST"\nwrk.body=[==[{body.decode()}]==]\nwrk.headers["Content-Type"]="application/json"\n'
         f'wrk.headers["X-Token"]="{settings.track_token}"\n'
+        if body is not None
+        else ""
+    )
+    script.write_text(
+        f"{post}"
         'done=function(s,l,r) io.write(string.format("RESULT %f %f %d\\n", s.requests/s.duration*1e6, l:percentile(99)/1000, s.errors.status)) end\n'
     )
     answer = subprocess.run(
@@ -51,7 +57,7 @@ def wrk(url: str, settings: Settings, body: bytes, folder: Path) -> tuple[float,
     rate, p99, errors = next(line for line in answer.stdout.splitlines() if line.startswith("RESULT")).split()[1:]
     if int(errors):
         raise SystemExit(f"{errors} requests were not answered with 200")
-    console.print(f"  {url}: {float(rate):,.0f} requests/s, p99 {float(p99):.1f} ms", highlight=False)
+    console.print(f"  {url.partition('?')[0]}: {float(rate):,.0f} requests/s, p99 {float(p99):.1f} ms", highlight=False)
     return float(rate), float(p99)
 
 
@@ -74,11 +80,18 @@ def bench_collector(settings: Settings, folder: Path, rounds: int) -> list[list[
     many = json.dumps([json.loads(one)] * 500)
     url = f"http://127.0.0.1:{settings.collector_port}/track"
     baseline = f"http://127.0.0.1:{port}/track"
+    click = query(
+        l="http://localhost:8290/katalog/item/42/", r="http://localhost:8290/", i="1ak", j="sj", k="2", w="uq", h="qd"
+    )
+    clicks_url = f"http://127.0.0.1:{settings.collector_port}/csc-event?{click}"
     try:
         wait_for("the FastAPI endpoint", lambda: _answers(port))
         singles = [
             (wrk(url, settings, one.encode(), folder), wrk(baseline, settings, one.encode(), folder))
             for _ in range(rounds)
+        ]
+        pairs = [
+            (wrk(clicks_url, settings, None, folder), wrk(url, settings, one.encode(), folder)) for _ in range(rounds)
         ]
         arrays = [wrk(url, settings, many.encode(), folder) for _ in range(rounds)]
     finally:
@@ -90,7 +103,16 @@ def bench_collector(settings: Settings, folder: Path, rounds: int) -> list[list[
     their_p99 = statistics.median(their_p99 for _, (_, their_p99) in singles)
     ratio = statistics.median(ours[0] / theirs[0] for ours, theirs in singles)
     events = 500 * statistics.median(array for array, _ in arrays)
+    clicks = statistics.median(ours[0] for ours, _ in pairs)
+    clicks_p99 = statistics.median(ours[1] for ours, _ in pairs)
     return [
+        [
+            "GET /csc-event",
+            f"{clicks:,.0f}/s, p99 {clicks_p99:.0f} ms",
+            f"POST /track {statistics.median(events[0] for _, events in pairs):,.0f}/s",
+            f"ratio {statistics.median(ours[0] / events[0] for ours, events in pairs):.2f}",
+            "ratio 0.8",
+        ],
         [
             "POST /track",
             f"{rate:,.0f}/s, p99 {p99:.0f} ms",

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shop_streams.collector.metrics import Answers
-from shop_streams.collector.public import EVENT_BYTES, PIXEL, ClickEndpoints
+from shop_streams.collector.public import PIXEL, ClickEndpoints
 from shop_streams.settings import Settings
 from shop_streams_tests.collector.clients import EVENT, NOON, PARTY, SESSION, VIEW, Client, in_base36, query
 
@@ -169,8 +169,8 @@ def test_a_json_event_becomes_a_record(client: Client) -> None:
         (BODY.replace(b"pageView", b"\\ud800"), {}, 400),
         (BODY.replace(b"pageView", b"\\u0000"), {}, 204),
         (BODY.replace(b"e1", b"e" * 3_900), {}, 204),
-        (BODY + b" " * (EVENT_BYTES - len(BODY)), {}, 204),
-        (BODY + b" " * (EVENT_BYTES - len(BODY) + 1), {}, 413),
+        (BODY + b" " * (16_384 - len(BODY)), {}, 204),
+        (BODY + b" " * (16_385 - len(BODY)), {}, 413),
     ],
 )
 def test_answers_to_json(client: Client, body: bytes, more: dict[str, Any], status: int) -> None:
