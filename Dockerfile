@@ -9,7 +9,8 @@ WORKDIR /opt/shop_streams
 COPY pyproject.toml constraints.txt ./
 COPY shop_streams shop_streams
 RUN pip install --no-cache-dir --constraint constraints.txt --editable . \
-    && python -m shop_streams.local.jars
+    && python -m shop_streams.local.jars \
+    && python -m shop_streams.web.build && rm -rf .web
 
 # The pyspark wheel is a whole Spark distribution.
 ENV SPARK_HOME=/usr/local/lib/python3.11/site-packages/pyspark

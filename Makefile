@@ -17,8 +17,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-setup: $(STAMP) ## install everything into .venv and .jars
+setup: $(STAMP) ## install everything into .venv, .jars and .web
 	@$(BIN)/python -m compileall -q shop_streams
+	@$(BIN)/python -m shop_streams.web.build
 	@$(BIN)/python -m shop_streams.local.jars
 	@$(BIN)/python -m shop_streams.local.training
 

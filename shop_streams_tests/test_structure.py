@@ -18,7 +18,7 @@ PACKAGE = "shop_streams"
 LAYERS = (
     "addresses encoding errors environment plain serve",
     "settings rules terminal",
-    "avro kafka postgres spark",
+    "avro kafka postgres spark web",
     "topics beats",
     "runs",
     "lake",

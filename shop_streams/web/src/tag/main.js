@@ -1,0 +1,1 @@
+window.divolte = window.divolte || {};
