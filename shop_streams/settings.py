@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     # The path of an item's page begins with it; one segment follows, the item's id.
     item_path: Annotated[str, AfterValidator(page_path)] = "/katalog/item/"
     session_hours: int = Field(24, ge=1, le=168)  # a session's earlier clicks are searched for so long
+    demo_shop: bool = False  # also serve the demo's shop; `demo` sets it for a stack that it starts
     demo_shop_port: int = Field(8291, ge=1, le=65535)
 
     topic_partitions: int = Field(2, ge=1)
@@ -119,7 +120,7 @@ class Settings(BaseSettings):
 
     @property
     def local_host(self) -> str:
-        """The host of the collector and the API for clients on this machine, as in a URL."""
+        """The host of the collector, the API and the demo's shop for clients on this machine, as in a URL."""
         if self.bind_host in ("0.0.0.0", "::", "localhost"):
             return "127.0.0.1"
         return f"[{self.bind_host}]" if ":" in self.bind_host else self.bind_host
@@ -131,6 +132,10 @@ class Settings(BaseSettings):
     @property
     def api_url(self) -> str:
         return f"http://{self.local_host}:{self.api_port}"
+
+    @property
+    def demo_shop_url(self) -> str:
+        return f"http://{self.local_host}:{self.demo_shop_port}"
 
     @property
     def dagster_url(self) -> str:

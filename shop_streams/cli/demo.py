@@ -51,6 +51,8 @@ def run_demo(settings: Settings, console: Console, stop_afterwards: bool) -> boo
     console.rule("1. The stack")
     settings = remember_first_day(settings)
     was_up = stack.is_up(settings)
+    if not was_up:  # a running stack keeps its services
+        settings = settings.model_copy(update={"demo_shop": True})
     stack.up(settings, console)
     with nullcontext() if was_up else stack.stopping_on_failure(settings):
         right = _play(settings, console)
@@ -128,6 +130,8 @@ def _play(settings: Settings, console: Console) -> bool:
         "A table:             .venv/bin/shop-streams show promotions/campaign_report",
         highlight=False,
     )
+    if settings.demo_shop:
+        console.print(f"A shop with the tag:  {settings.demo_shop_url}", highlight=False)
     return all(right.values())
 
 

@@ -23,7 +23,7 @@ from shop_streams.settings import Settings
 STOP_SECONDS = 120.0
 # The services that start new work stop first, the stores last.
 ORDER = (
-    ("dagster_daemon", "dagster_webserver", "collector", "api"),
+    ("dagster_daemon", "dagster_webserver", "collector", "api", "demo_shop"),
     ("dagster_code_server",),
     ("spark",),
     ("kafka", "postgres"),

@@ -107,7 +107,11 @@ def services(settings: Settings) -> list[Service]:
             lambda: probes.probe_watchdog(settings), "", needs_store=True,
         ),
     ]  # fmt: skip
-    return [service for service in embedded if settings.embedded[service.name]] + others
+    shop = Service(
+        "demo_shop", [sys.executable, "-m", "shop_streams.local.demo_shop"],
+        lambda: probes.probe_http(f"{settings.demo_shop_url}/livez"), "demo_shop_port",
+    )  # fmt: skip
+    return [service for service in embedded if settings.embedded[service.name]] + others + [shop] * settings.demo_shop
 
 
 def external_probes(settings: Settings) -> dict[str, Callable[[], None]]:
