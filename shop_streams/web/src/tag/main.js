@@ -70,7 +70,7 @@ function install(script) {
         k: devicePixelRatio,
         w: innerWidth,
         h: innerHeight,
-        t: type,
+        t: String(type),
         u: parametersOf(parameters),
       };
       identity.used(now);
