@@ -25,7 +25,7 @@ PAGES = WEB / "shop"
 
 @dataclass(frozen=True)
 class Item:
-    """An item of the shop. The spellings of prices differ, as they do among shops."""
+    """An item of the shop. The spellings of prices differ, as they do among shops; one id is not ASCII."""
 
     id: str
     picture: str
@@ -35,12 +35,12 @@ class Item:
 
 
 ITEMS = (
-    Item("101", "101", "Stoneware teapot", "1\u00a0490 руб.", "Holds a litre, pours without a drip, and keeps it warm."),
+    Item("101", "101", "Stoneware teapot", "1\u00a0490 руб.", "Holds a litre, and pours cleanly."),  # noqa: RUF001
     Item("102", "102", "Travel mug", "€ 12", "For the way to work. It does not leak, not even in a bag."),
     Item("103", "103", "Green tea, 250 g", "12.-", "Spring harvest, from the hills around Hangzhou."),
     Item("104", "104", "Electric kettle", "1,490.50", "Stops at 60, 70, 80 or 100 degrees."),
     Item("105", "105", "Copper samovar", "1.490,50 €", "Made by hand, for a long evening with many guests."),
-    Item("чай-2", "106", "Gift box", "$1,490", "Six teas and two cups. Its address is not all Latin, on purpose."),
+    Item("чай-2", "106", "Gift box", "$1,490", "Six teas and two cups."),
 )
 
 
@@ -82,7 +82,7 @@ def build_app(settings: Settings) -> Starlette:
         return "".join(fill("card.html", **about(item)) for item in items)
 
     async def home(_request: Request) -> HTMLResponse:
-        return page("Leaf & Kettle", fill("home.html", cards=cards(ITEMS[:3])))
+        return page("Leaf & Kettle", fill("home.html", cards=cards(ITEMS[:4])))
 
     async def catalogue(_request: Request) -> HTMLResponse:
         return page("Catalogue", fill("list.html", cards=cards(ITEMS)))

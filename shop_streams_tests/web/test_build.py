@@ -28,7 +28,7 @@ def failing(stderr: str, times: int, calls: list[list[str]]) -> Callable[..., su
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web._npm.retry, "sleep", lambda _seconds: None)  # type: ignore[attr-defined]
+    monkeypatch.setattr(web._npm.retry, "sleep", lambda _seconds: None)
 
 
 def test_the_tag_is_small() -> None:

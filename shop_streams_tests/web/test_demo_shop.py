@@ -74,7 +74,9 @@ def test_a_page_has_the_tag_a_link_to_the_numbers_and_nothing_inline(path: str, 
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "unsafe" not in answer.headers["content-security-policy"]
     assert all("src" in attributes for tag, attributes in page.tags if tag == "script")
-    assert page.values("style") == [] and not [name for _, names in page.tags for name in names if name.startswith("on")]
+    assert page.values("style") == [] and not [
+        name for _, names in page.tags for name in names if name.startswith("on")
+    ]
     for file in [one for one in [*page.values("src"), *page.values("href")] if one.startswith("/files/")]:
         assert shop.get(file).status_code == 200, file
 

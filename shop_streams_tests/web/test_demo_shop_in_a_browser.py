@@ -21,7 +21,10 @@ def demo_shop(collector: Collector) -> Iterator[str]:
     """The address of the shop's process, whose collector is the test's."""
     port = free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
-    more = {"SHOP_STREAMS_DEMO_SHOP_PORT": str(port), "SHOP_STREAMS_COLLECTOR_PORT": collector.address.rpartition(":")[2]}
+    more = {
+        "SHOP_STREAMS_DEMO_SHOP_PORT": str(port),
+        "SHOP_STREAMS_COLLECTOR_PORT": collector.address.rpartition(":")[2],
+    }
     command = [sys.executable, "-m", "shop_streams.local.demo_shop"]
     with subprocess.Popen(command, env=os.environ | more) as process:
 
@@ -48,7 +51,7 @@ def test_orders_arrive_as_the_page_shows_them(
         page.click(f"text={item.name}")
         page.fill(".product-item-amount-field", str(number + 1))
         page.click(".product-item-detail-buy-button")
-        page.get_by_role("status").get_by_text(f"In your basket: {number + 1} × {item.name}").wait_for()
+        page.get_by_role("status").get_by_text(f"In your basket: {number + 1} × {item.name}").wait_for()  # noqa: RUF001
         page.go_back(wait_until="commit")
     orders = collector.events(len(ITEMS), "buy_button_click")
     assert [order.parameters for order in orders] == [
@@ -65,7 +68,7 @@ def test_the_shop_works_without_the_tag(answer: int | None, page: Page, demo_sho
     page.route("**/divolte.js", lambda route: route.fulfill(status=answer) if answer else route.abort())
     page.goto(f"{demo_shop}/katalog/item/101/")
     page.click(".product-item-detail-buy-button")
-    page.get_by_text("In your basket: 1 × Stoneware teapot").wait_for()
+    page.get_by_text("In your basket: 1 × Stoneware teapot").wait_for()  # noqa: RUF001
     assert collector.events(0) == []
 
 

@@ -49,7 +49,7 @@ def test_page_views_of_a_visit(page: Page, context: BrowserContext, shop: Shop, 
 
 def test_events_of_the_page(page: Page, shop: Shop, collector: Collector, tag: str) -> None:
     page.goto(shop.page("/", tag))
-    parameters = {"price": "1\u00a0490 руб.!~", "amount": "2", "list": [1, 2.5, None, True], "deep": {"a": {}}}
+    parameters = {"price": "1\u00a0490 руб.!~", "amount": "2", "list": [1, 2.5, None, True], "deep": {"a": {}}}  # noqa: RUF001
     found = page.evaluate("parameters => divolte.signal('buy_button_click', parameters)", parameters)
     _, event = collector.events(2)
     assert (event.kind, event.parameters, event.id) == ("buy_button_click", parameters, found)
@@ -122,9 +122,7 @@ def test_tabs_share_the_session(context: BrowserContext, shop: Shop, collector: 
 
 
 @pytest.mark.parametrize("attribute", ["", "async", "defer"])
-def test_a_path_before_the_script_is_kept(
-    attribute: str, page: Page, shop: Shop, collector: Collector
-) -> None:
+def test_a_path_before_the_script_is_kept(attribute: str, page: Page, shop: Shop, collector: Collector) -> None:
     script = f'<script {attribute} src="{collector.address}/stats/v2/divolte.js?v=3#"></script>'
     page.goto(shop.page("/", script))
     collector.events(1)

@@ -127,12 +127,12 @@ def test_a_page_with_an_element_of_the_same_name(page: Page, shop: Shop, collect
 
 
 @pytest.mark.parametrize("loaded", [True, False])
-def test_a_page_with_a_loader_of_modules(
-    loaded: bool, page: Page, shop: Shop, collector: Collector, tag: str
-) -> None:
+def test_a_page_with_a_loader_of_modules(loaded: bool, page: Page, shop: Shop, collector: Collector, tag: str) -> None:
     """RequireJS marks the scripts that it loads; an anonymous `define` in any other one is an error to it."""
     marked = tag.replace("<script", '<script data-requiremodule="divolte"') if loaded else tag
-    loader = "<script>window.defined = []; window.define = factory => defined.push(factory()); define.amd = {};</script>"
+    loader = (
+        "<script>window.defined = []; window.define = factory => defined.push(factory()); define.amd = {};</script>"
+    )
     page.goto(shop.page("/", loader.replace("define.amd", "window.define.amd") + marked))
     collector.events(1)
     assert page.evaluate("defined.map(one => one === divolte)") == [True] * loaded

@@ -15,7 +15,11 @@ from shop_streams_tests.web.events import base36, checksum, unmincode
 
 Wire = Callable[..., Any]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
-NUMBERS = st.integers(-(2**70), 2**70).map(float) | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+NUMBERS = (
+    st.integers(-(2**70), 2**70).map(float)
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
 JSON = st.recursive(
     st.none() | st.booleans() | TEXTS | NUMBERS,
     lambda one: st.lists(one, max_size=4) | st.dictionaries(TEXTS, one, max_size=4),
@@ -27,7 +31,7 @@ FIELDS = st.dictionaries(st.sampled_from(string.ascii_lowercase.replace("x", "")
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ({"price": "1 490 руб.", "amount": "2"}, "(sprice!1 490 руб.!samount!2!)"),
+        ({"price": "1 490 руб.", "amount": "2"}, "(sprice!1 490 руб.!samount!2!)"),  # noqa: RUF001
         ({"amount": 2, "sum": 2980, "rate": 0.5, "debt": -37}, "(damount!2!dsum!2as!jrate!0.5!ddebt!-11!)"),
         ({"a!b~": "x~!y"}, "(sa~!b~~!x~~~!y!)"),
         ({"t": True, "f": False, "n": None}, "(tt!ff!nn!)"),
