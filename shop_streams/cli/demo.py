@@ -131,7 +131,7 @@ def _play(settings: Settings, console: Console) -> bool:
         highlight=False,
     )
     if settings.demo_shop:
-        console.print(f"A shop with the tag:  {settings.demo_shop_url}", highlight=False)
+        console.print(f"A shop with the tag: {settings.demo_shop_url}", highlight=False)
     return all(right.values())
 
 

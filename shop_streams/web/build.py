@@ -5,6 +5,7 @@ npm's packages go to `.web` in the repository, not into the package. Nothing is 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -105,7 +106,13 @@ def build(packages: Path = PACKAGES, sources: Path = SOURCES, dist: Path = DIST)
     """
     if build_stamp(dist, sources).exists():
         return False
-    with Console(stderr=True).status("Building the scripts for browsers (fetches 15 MB, once) …"):
+    with (
+        Console(stderr=True).status("Building the scripts for browsers (fetches 15 MB, once) …"),
+        NPM_FILES[0].open() as one_at_a_time,  # two test processes may build
+    ):
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        if build_stamp(dist, sources).exists():
+            return False
         install(packages)
         new = dist.with_name(f"{dist.name}.new-{os.getpid()}")
         try:

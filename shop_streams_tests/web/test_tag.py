@@ -11,6 +11,9 @@ from shop_streams_tests.web.sites import Collector, Shop
 pytestmark = pytest.mark.servers
 IDS = ("partyId", "sessionId", "pageViewId", "isNewPartyId", "isFirstInSession", "isServerPageView")
 DAY = 86_400
+# The browser shows each page of a test, so it is told otherwise.
+HIDDEN = "Object.defineProperty(document, 'visibilityState', { get: () => window.state || 'hidden' })"
+SHOW = "window.state = 'visible'; document.dispatchEvent(new Event('visibilitychange'))"
 
 
 def ids(page: Page) -> list[object]:
@@ -147,6 +150,13 @@ def test_the_server_may_choose_the_page_view_id(page: Page, shop: Shop, collecto
     assert (event.view, event.id, ids(page)[2:]) == ("0:aB~_9", "0:aB~_90", ["0:aB~_9", True, True, True])
 
 
+def test_a_page_view_id_has_no_slash(page: Page, shop: Shop, collector: Collector) -> None:
+    """As Divolte has it: a `#` with one is no id, and the page is viewed all the same."""
+    page.goto(shop.page("/", f'<script src="{collector.address}/divolte.js#/route"></script>'))
+    (event,) = collector.events(1)
+    assert re.fullmatch(r"0:[^:/]+", event.view) and ids(page)[5] is False
+
+
 @pytest.mark.parametrize("leave", ["click", "pagehide"])
 def test_the_last_event_of_a_page_arrives_once(
     leave: str, page: Page, shop: Shop, collector: Collector, tag: str
@@ -164,14 +174,28 @@ def test_the_last_event_of_a_page_arrives_once(
 def test_a_page_in_the_background_is_viewed_when_it_is_seen(
     page: Page, shop: Shop, collector: Collector, tag: str
 ) -> None:
-    page.add_init_script("Object.defineProperty(document, 'visibilityState', { get: () => window.state || 'hidden' })")
+    page.add_init_script(HIDDEN)
     page.goto(shop.page("/", tag))
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     assert collector.events(0) == []
-    show = "window.state = 'visible'; document.dispatchEvent(new Event('visibilitychange'))"
-    page.evaluate(show)
-    page.evaluate(show)
+    page.evaluate(SHOW)
+    page.evaluate(SHOW)
     assert collector.events(1)[0].kind == "pageView"
+
+
+def test_a_tab_in_the_background_takes_the_ids_of_the_first_that_was_seen(
+    context: BrowserContext, shop: Shop, collector: Collector, tag: str
+) -> None:
+    first = shop.page("/", tag)
+    background, seen = context.new_page(), context.new_page()
+    background.add_init_script(HIDDEN)
+    background.goto(first)
+    seen.goto(first)
+    collector.events(1)
+    background.evaluate(SHOW)
+    one, two = collector.events(2)
+    assert (two.party, two.session, two.begins) == (one.party, one.session, (False, False))
+    assert ids(background) == [one.party, one.session, two.view, False, False, False]
 
 
 def test_commits_are_awaited(page: Page, shop: Shop, collector: Collector, tag: str) -> None:

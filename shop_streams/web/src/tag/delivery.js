@@ -26,7 +26,7 @@ export function send(address) {
     if (!("keepalive" in Request.prototype)) throw new TypeError("no keepalive");
     const options = { keepalive: true, mode: "no-cors", credentials: "omit", cache: "no-store" };
     // A Content-Security-Policy without connect-src for the collector rejects it before anything is sent.
-    Promise.resolve(fetch(address, options)).then(settled, () => sendImage(address));
+    fetch(address, options).then(settled, () => sendImage(address));
   } catch {
     sendImage(address);
   }

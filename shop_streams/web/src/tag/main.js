@@ -101,6 +101,7 @@ function install(script) {
     pageViewId = newPageViewId();
     events = 0;
     divolte.isServerPageView = false;
+    publish();
     viewWhenVisible();
   }
 
