@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import select
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -66,3 +69,65 @@ def listening(dsn: str, channel: str) -> Iterator[Any]:
         yield connection
     finally:
         connection.close()
+
+
+class ReadPool:
+    """At most `size` connections for short reads. A connection that the server has closed is replaced before it is used.
+
+    All limits are kept by this process too, because a stopped server acknowledges bytes and never answers. For that, psycopg2
+    calls `_wait` for every answer, in this whole process.
+    """
+
+    def __init__(self, dsn: str, size: int, statement_seconds: float) -> None:
+        from sqlalchemy import create_engine, event  # not for Spark's worker
+
+        psycopg2.extensions.set_wait_callback(_wait)
+        self._statement_seconds = statement_seconds
+        self._engine = create_engine(
+            "postgresql+psycopg2://", creator=lambda: connect(dsn), pool_size=size, max_overflow=0, pool_timeout=0,
+            pool_pre_ping=True,
+        )  # fmt: skip
+        event.listen(self._engine, "connect", self._set_limits)
+
+    def _set_limits(self, connection: Any, _record: Any) -> None:
+        connection.set_session(readonly=True, autocommit=True)
+        with connection.cursor() as cursor:  # as a connection parameter, it would replace the DSN's own `options`
+            cursor.execute("set statement_timeout = %s", (int(self._statement_seconds * 1000),))
+
+    @contextmanager
+    def cursor(self, **options: Any) -> Iterator[Any]:
+        """A cursor with psycopg2's `options`; each statement is a read-only transaction of its own.
+
+        Raises:
+            psycopg2.Error: no connection within `CONNECT_SECONDS`, or a statement took longer than the limit.
+        """
+        _answer_until.at = time.monotonic() + CONNECT_SECONDS
+        try:
+            connection = self._engine.raw_connection()
+            try:
+                _answer_until.at = time.monotonic() + self._statement_seconds + 1
+                with connection.cursor(**options) as cursor:
+                    yield cursor
+            finally:
+                _answer_until.at = time.monotonic() + 1
+                connection.close()  # returns it to the pool
+        finally:
+            _answer_until.at = None
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        self._engine.dispose()
+
+
+_answer_until = threading.local()  # time.monotonic() at which this thread stops to wait for the server
+
+
+def _wait(connection: Any) -> None:
+    """Wait until psycopg2's call is done. psycopg2 closes the connection if this raises."""
+    until = getattr(_answer_until, "at", None) or time.monotonic() + SILENCE_MILLISECONDS / 1000
+    while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
+        reading = [connection] if state == psycopg2.extensions.POLL_READ else []
+        writing = [connection] if state == psycopg2.extensions.POLL_WRITE else []
+        left = until - time.monotonic()
+        if left <= 0 or not any(select.select(reading, writing, [], left)):
+            raise psycopg2.OperationalError("the server has not answered in time")

@@ -33,7 +33,8 @@ from shop_streams.environment import DAGSTER_POSTGRES, SMALL_MACHINE, SUPERVISED
 from shop_streams.errors import ShopStreamsError
 
 PREFIX = "SHOP_STREAMS_"
-SECRET_SETTINGS = ("track_token", "postgres_dsn", "spark_remote")
+SECRET_SETTINGS = ("track_token", "postgres_dsn", "api_postgres_dsn", "spark_remote")
+API_ROLE, API_PASSFILE = "shop_streams_api", "postgres_api.pass"
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
 
     kafka_bootstrap_servers: str = ""
     postgres_dsn: Annotated[str, AfterValidator(postgres_address)] = ""
+    api_postgres_dsn: Annotated[str, AfterValidator(postgres_address)] = ""  # of a user that may only read
     spark_remote: str = ""
 
     kafka_port: int = Field(9092, ge=1, le=65535)
@@ -83,6 +85,9 @@ class Settings(BaseSettings):
     session_hours: int = Field(24, ge=1, le=168)  # a session's earlier clicks are searched for so long
     demo_shop: bool = False  # also serve the demo's shop; `demo` sets it for a stack that it starts
     demo_shop_port: int = Field(8291, ge=1, le=65535)
+
+    api_connections: int = Field(6, ge=1, le=100)  # to PostgreSQL, for the items; health and streams have two more
+    api_query_seconds: float = Field(10, gt=0, le=600)
 
     topic_partitions: int = Field(2, ge=1)
     topic_replication: int = Field(3, ge=1)  # copies of a new topic, at most the number of brokers
@@ -151,6 +156,13 @@ class Settings(BaseSettings):
         """libpq connection URI of the database in use. For the embedded one it has no secret: libpq reads it from a file."""
         passfile = quote(str(self.postgres_passfile), safe="")
         return self.postgres_dsn or f"postgresql://postgres@127.0.0.1:{self.postgres_port}/postgres?passfile={passfile}"
+
+    @property
+    def api_postgres(self) -> str:
+        """As `postgres`, for the API: in the embedded database it is `API_ROLE`, which may only read."""
+        passfile = quote(str(self.home / API_PASSFILE), safe="")
+        embedded = f"postgresql://{API_ROLE}@127.0.0.1:{self.postgres_port}/postgres?passfile={passfile}"
+        return self.api_postgres_dsn or self.postgres_dsn or embedded
 
     @property
     def postgres_passfile(self) -> Path:

@@ -1,62 +1,73 @@
-"""The API's ASGI application."""
+"""The API's ASGI application.
+
+GET /api/v1.0/users, /orders      items of the last hour; below it, `/<since>`: of half hours that end at `since` or later
+GET /api/v1.0/streams             each stream's lease
+GET /livez, /readyz, /healthz     health
+GET /, /docs, /openapi.json       the page with the items, and what describes the API
+"""
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import time
+from typing import Any
 
-import psycopg2
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
+from fastapi import FastAPI
+from starlette.responses import Response
 
+from shop_streams.api import models
+from shop_streams.api.database import Database, Unavailable
+from shop_streams.api.items import ORDERS, USERS, Items, Selection, ServedTable, body
+from shop_streams.api.operations import RETRY_AFTER, add_operations
+from shop_streams.api.pages import SecurityHeaders, add_pages
 from shop_streams.settings import Settings
-from shop_streams.streaming.lease import Leases
 
-_log = logging.getLogger(__name__)
+DEFAULT_SECONDS = 3600
+ABOUT = """What shoppers look at and put in the basket, for each item of each shop.
+
+A half hour is counted once its numbers are computed. Numbers of several half hours are summed."""
 
 
-def build_app(settings: Settings) -> Starlette:
-    """Health, and each stream's lease as JSON."""
-    leases = Leases(settings.postgres)
+def build_app(settings: Settings) -> Any:
+    """The application. It connects to PostgreSQL when it is asked for the first time."""
+    app = FastAPI(
+        title="shop_streams", version="1.0", description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    items = Items(Database(settings.api_postgres, settings.api_connections, settings.api_query_seconds))
+    _add_items(app, items, USERS, models.Users, "views", "Views of items, and their depth")
+    _add_items(app, items, ORDERS, models.Orders, "orders", "Orders of items, and their sum")
+    add_operations(app, settings)
+    add_pages(app)
+    return SecurityHeaders(app)
 
-    async def livez(_request: Request) -> JSONResponse:
-        return JSONResponse({"alive": True})
 
-    async def healthz(_request: Request) -> JSONResponse:
+def _add_items(app: FastAPI, items: Items, table: ServedTable, model: Any, what: str, title: str) -> None:
+    """Add both paths of a table."""
+
+    async def answer(selection: Selection) -> Response:
         try:
-            await asyncio.to_thread(leases.read)
-        except psycopg2.Error as error:
-            return JSONResponse({"healthy": False, "reason": _unavailable(error)}, status_code=503)
-        return JSONResponse({"healthy": True})
+            return _json(await items.answer(table, selection))
+        except Unavailable:
+            return _json(body(selection.since, b"[]", check=False), 503, RETRY_AFTER)
 
-    async def streams(_request: Request) -> JSONResponse:
-        try:
-            found = await asyncio.to_thread(leases.read)
-        except psycopg2.Error as error:
-            return JSONResponse({"detail": _unavailable(error)}, status_code=503, headers={"retry-after": "2"})
-        return JSONResponse(
-            {
-                lease.stream: {
-                    "alive": lease.fresh(settings.lease_seconds), "run_id": lease.run_id, "epoch": lease.epoch,
-                    "lag": lease.lag, "beat_age_seconds": round(lease.beat_age, 1),
-                }
-                for lease in found.values()
-            }
-        )  # fmt: skip
+    async def last_hour(url: models.Url = None, limit: models.Limit = None, offset: models.Offset = 0) -> Response:
+        return await answer(Selection(int(time.time()) - DEFAULT_SECONDS, url, limit, offset))
 
-    app = Starlette(
-        routes=[
-            Route("/livez", livez), Route("/readyz", healthz), Route("/healthz", healthz),
-            Route("/api/v1.0/streams", streams),
-        ]
+    async def since(
+        since: models.Since, url: models.Url = None, limit: models.Limit = None, offset: models.Offset = 0
+    ) -> Response:
+        return await answer(Selection(since, url, limit, offset))
+
+    errors: dict[int | str, dict[str, Any]] = {
+        503: models.described(models.NoAnswer, "The database does not answer, or all connections are in use.", models.RETRY)
+    }  # fmt: skip
+    common: dict[str, Any] = {"response_model": model, "responses": errors, "tags": ["items"]}
+    app.add_api_route(
+        f"/api/v1.0/{table.name}", last_hour, summary=f"{title}: the last hour", operation_id=f"{what}_of_the_last_hour", **common
     )  # fmt: skip
-    app.router.redirect_slashes = False
-    return app
+    app.add_api_route(
+        f"/api/v1.0/{table.name}/{{since}}", since, summary=f"{title}, since a time", operation_id=f"{what}_since", **common
+    )  # fmt: skip
 
 
-def _unavailable(error: psycopg2.Error) -> str:
-    """A message without addresses and users, which are in the database's error; that goes to the log."""
-    _log.warning("PostgreSQL does not answer: %s", " ".join(str(error).split()))
-    return "The database does not answer"
+def _json(content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(content, status, headers, "application/json")
