@@ -58,6 +58,7 @@ def _add_items(app: FastAPI, items: Items, table: ServedTable, model: Any, what:
         return await answer(Selection(since, url, limit, offset))
 
     errors: dict[int | str, dict[str, Any]] = {
+        422: models.described(models.Invalid, "A parameter is no whole number, or `limit` or `offset` is negative."),
         503: models.described(models.NoAnswer, "The database does not answer, or all connections are in use.", models.RETRY)
     }  # fmt: skip
     common: dict[str, Any] = {"response_model": model, "responses": errors, "tags": ["items"]}

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 DIGITS = 1000
 _WHOLE = re.compile(rf"-?[0-9]{{1,{DIGITS}}}")
@@ -16,26 +17,35 @@ def whole_number(value: Any) -> int:
     """A whole number from its decimal digits; pydantic alone would also take ` 1`, `1_0` and `1.0`.
 
     Raises:
-        ValueError: anything else.
+        PydanticCustomError: anything else; the answer is 422.
     """
     if not _WHOLE.fullmatch(str(value)):
-        raise ValueError(f"must be a whole number of at most {DIGITS} digits")
+        raise PydanticCustomError("whole_number", f"Input should be a whole number of at most {DIGITS} digits")
     return int(value)
 
 
-Whole = Annotated[int, BeforeValidator(whole_number), WithJsonSchema({"type": "integer"})]
-SINCE = "Half hours that ended at this time or later, in epoch seconds. Any whole number: a negative one means all half hours."
-Since = Annotated[Whole, Path(description=SINCE, examples=[1767225600])]
-Url = Annotated[
-    str | None,
-    Query(description="Only this shop: exactly the host, with a port that is not the default one.", examples=["shop.example"]),
-]  # fmt: skip
+def _count(value: Any) -> int:
+    if (number := whole_number(value)) < 0:
+        raise PydanticCustomError("not_negative", "Input should be 0 or more")
+    return number
+
+
+def _shown(kind: str, example: Any, **more: Any) -> WithJsonSchema:
+    """The parameter's schema: FastAPI would say that it may be null, which no parameter of an address can be."""
+    return WithJsonSchema({"type": kind, "examples": [example], **more})
+
+
+SINCE = "Half hours that ended at this time or later, in epoch seconds. Any whole number; a negative one selects all of them."
+URL = "Only this shop: exactly its host in lower case, with a port that is not the default one."
+Since = Annotated[int, BeforeValidator(whole_number), _shown("integer", 1767225600), Path(description=SINCE)]
+Url = Annotated[str | None, _shown("string", "shop.example"), Query(description=URL)]
 Limit = Annotated[
-    Whole | None,
-    Query(ge=0, description="At most so many items; without it, all of them.", examples=[100],
-          json_schema_extra={"type": "integer", "minimum": 0}),
+    int | None, BeforeValidator(_count), _shown("integer", 100, minimum=0),
+    Query(description="At most so many items; without it, all of them."),
 ]  # fmt: skip
-Offset = Annotated[Whole, Query(ge=0, description="So many items are left out first.", examples=[0])]
+Offset = Annotated[
+    int, BeforeValidator(_count), _shown("integer", 0, minimum=0), Query(description="So many items are left out first.")
+]  # fmt: skip
 
 
 class Item(BaseModel):
@@ -81,6 +91,19 @@ class StreamState(BaseModel):
     epoch: int = Field(description="how often the lease was acquired")
     lag: int | None = Field(description="records that wait; null before the first batch")
     beat_age_seconds: float = Field(description="since the run's last beat")
+
+
+class Problem(BaseModel):
+    """What is wrong with one parameter."""
+
+    type: str
+    loc: list[str] = Field(examples=[["path", "since"]])
+    msg: str = Field(examples=[f"Input should be a whole number of at most {DIGITS} digits"])
+    input: str
+
+
+class Invalid(BaseModel):
+    detail: list[Problem]
 
 
 class Detail(BaseModel):

@@ -101,6 +101,7 @@ def prepare_stores(settings: Settings) -> None:
     """Create topics and tables, and Dagster's tables before three of its processes create them at once."""
     from shop_streams.beats import ProcessBeats
     from shop_streams.defs.domains import DOMAINS, TOPICS
+    from shop_streams.local.api_role import prepare_api_role
     from shop_streams.local.database_zone import require_utc
     from shop_streams.marts.failures import MartFailures
     from shop_streams.streaming.batch_failures import BatchFailures
@@ -108,6 +109,7 @@ def prepare_stores(settings: Settings) -> None:
     from shop_streams.topics import create_topics
 
     require_utc(settings)
+    prepare_api_role(settings)
     create_topics(settings, TOPICS)
     Leases(settings.postgres).create_table()
     ProcessBeats(settings.postgres).create_table()
