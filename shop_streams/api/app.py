@@ -36,7 +36,7 @@ def build_app(settings: Settings) -> Any:
     _add_items(app, items, USERS, models.Users, "views", "Views of items, and their depth")
     _add_items(app, items, ORDERS, models.Orders, "orders", "Orders of items, and their sum")
     add_operations(app, settings)
-    add_pages(app)
+    add_pages(app, settings)
     return SecurityHeaders(app)
 
 

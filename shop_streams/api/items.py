@@ -46,9 +46,16 @@ class ServedTable:
 USERS = ServedTable("users", "sum(deep * count) / sum(count)", ItemViews)
 ORDERS = ServedTable("orders", "sum(sum)", ItemOrders)
 
-# What the answer depends on. The snapshot changes when any transaction of the server ends, so an answer of the same snapshot
-# is still right. All `since` between two half hours have the same rows, and so the same first half hour.
-STATE = "select pg_current_snapshot()::text, (select min(ts) from {name} where ts >= %(since)s::int8)"
+# What the answer depends on: the version of the table, and the first half hour. Every change of the rows raises the number in
+# `served_changes`, see local/api_role.sql. Where that is missing, the version is the snapshot: it changes when any transaction
+# of the server ends. All `since` between two half hours have the same rows, and so the same first half hour.
+CHANGES = """
+select tgrelid || ' ' || change
+  from served_changes, pg_trigger
+ where name = '{name}' and tgrelid = '{name}'::regclass and tgname = 'served_change' and tgenabled <> 'D'
+"""
+SNAPSHOT = "select pg_current_snapshot()::text"
+STATE = "select coalesce(({version}), ({snapshot})), (select min(ts) from {name} where ts >= %(since)s::int8)"
 # The order must be the same for every page and in every database, so it is the order of bytes.
 ROWS = """
 select url, item_id, sum(count)::int8, ({summed})::float8
@@ -86,6 +93,7 @@ class Items:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._cache = Cache()
+        self._has_changes = True
 
     async def answer(self, table: ServedTable, selection: Selection) -> bytes:
         """The body of the answer 200.
@@ -94,29 +102,32 @@ class Items:
             Unavailable: the database does not answer.
         """
         parameters = selection.parameters()
-        snapshot, first = await self._database.ask(lambda cursor: _state(cursor, table, parameters))
+        version, first = await self._database.ask(lambda cursor: self._state(cursor, table, parameters))
         contents = b"[]"
         if first is not None:
             key = (table.name, first, parameters["url"], parameters["limit"], parameters["offset"])
             contents = await self._cache.get(
-                key, snapshot, lambda: self._database.ask(lambda cursor: _rows(cursor, table, parameters))
+                key, version, lambda: self._database.ask(lambda cursor: _rows(cursor, table, parameters))
             )
         return body(selection.since, contents, check=True)
+
+
+    def _state(self, cursor: Any, table: ServedTable, parameters: dict[str, Any]) -> tuple[str, int | None]:
+        """The version, and the first half hour that is selected; None if there is none, or no table yet."""
+        for version in (CHANGES, SNAPSHOT) if self._has_changes else (SNAPSHOT,):
+            try:
+                cursor.execute(STATE.format(version=version, snapshot=SNAPSHOT, name=table.name).format(name=table.name), parameters)
+            except psycopg2.errors.UndefinedTable:
+                continue
+            self._has_changes = version == CHANGES
+            found: tuple[str, int | None] = cursor.fetchone()
+            return found
+        return "", None
 
 
 def body(since: int, contents: bytes, check: bool) -> bytes:
     """An answer; `since` may have more digits than msgspec can write."""
     return b'{"timestamp":%d,"contents":%s,"check":%s}' % (since, contents, b"true" if check else b"false")
-
-
-def _state(cursor: Any, table: ServedTable, parameters: dict[str, Any]) -> tuple[str, int | None]:
-    """The snapshot, and the first half hour that is selected; None if there is none, or no table yet."""
-    try:
-        cursor.execute(STATE.format(name=table.name), parameters)
-    except psycopg2.errors.UndefinedTable:
-        return "", None
-    snapshot, first = cursor.fetchone()
-    return snapshot, first
 
 
 def _rows(cursor: Any, table: ServedTable, parameters: dict[str, Any]) -> bytes:

@@ -26,11 +26,11 @@ def add_operations(app: FastAPI, settings: Settings) -> None:
         return await database.ask(_read, cursor_factory=RealDictCursor)
 
     async def livez() -> JSONResponse:
-        """200 as long as the process answers."""
+        """200 as long as the process answers"""
         return JSONResponse({"alive": True})
 
     async def healthz() -> JSONResponse:
-        """200 when the database answers."""
+        """200 when the database answers"""
         try:
             await leases()
         except Unavailable as reason:
@@ -38,7 +38,7 @@ def add_operations(app: FastAPI, settings: Settings) -> None:
         return JSONResponse({"healthy": True})
 
     async def streams() -> JSONResponse:
-        """Each stream's lease."""
+        """Each stream's lease"""
         try:
             found = await leases()
         except Unavailable as reason:
@@ -62,7 +62,7 @@ def add_operations(app: FastAPI, settings: Settings) -> None:
         ("/api/v1.0/streams", streams, dict[str, models.StreamState], {503: no_streams}),
     )
     for path, endpoint, model, errors in paths:
-        app.add_api_route(path, endpoint, response_model=model, responses=errors, tags=["operations"])
+        app.add_api_route(path, endpoint, response_model=model, responses=errors, tags=["operations"], summary=endpoint.__doc__)
         app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
 
 

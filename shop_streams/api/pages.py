@@ -8,10 +8,12 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
-DIST = Path(__file__).parent.parent / "web" / "dist"
+from shop_streams.settings import Settings
+from shop_streams.web.bundles import DIST
+
 PAGES = {"/": "items.html", "/docs": "docs.html"}
 NOT_BUILT = "The pages are not built yet. Run `make setup`. The API works without them: see /openapi.json\n"
 POLICY = (
@@ -52,7 +54,7 @@ class BuiltFiles(StaticFiles):
         return answer
 
 
-def add_pages(app: FastAPI, dist: Path = DIST) -> None:
+def add_pages(app: FastAPI, settings: Settings, dist: Path = DIST) -> None:
     """Add the pages, and their files below /static. Before they are built, a page says how to build them."""
 
     def page(name: str) -> Any:
@@ -60,7 +62,8 @@ def add_pages(app: FastAPI, dist: Path = DIST) -> None:
             path = dist / name
             if not path.exists():
                 return PlainTextResponse(NOT_BUILT, status_code=503)
-            return FileResponse(path, headers={"cache-control": "no-cache"})
+            text = path.read_text(encoding="utf-8").replace("DEMO_SHOP_PORT", str(settings.demo_shop_port))
+            return HTMLResponse(text, headers={"cache-control": "no-cache"})
 
         return answer
 

@@ -11,9 +11,8 @@ from shop_streams.local.private import write_private
 from shop_streams.postgres import transaction
 from shop_streams.settings import API_PASSFILE, API_ROLE, Settings
 
-TABLES = ("users", "orders", "stream_leases")
 CONNECTIONS = 150  # of the server's 200
-LATER_TABLES = Path(__file__).with_suffix(".sql")
+TABLES = Path(__file__).with_suffix(".sql")
 ROLE = """
 alter role {role} login nosuperuser nocreatedb nocreaterole connection limit {connections} password {password};
 alter role {role} set default_transaction_read_only = on
@@ -21,7 +20,7 @@ alter role {role} set default_transaction_read_only = on
 
 
 def prepare_api_role(settings: Settings) -> None:
-    """Create the user with a new password, which goes to the home; it may read the tables, also those created later.
+    """Create the user with a new password, which goes to the home; it may read the served tables, also those created later.
 
     Idempotent. Databases of others are left as they are.
     """
@@ -36,10 +35,6 @@ def prepare_api_role(settings: Settings) -> None:
         cursor.execute("set local scram_iterations = 1")  # as for the other password, see prepare.py
         limits = {"connections": sql.Literal(CONNECTIONS), "password": sql.Literal(password)}
         cursor.execute(sql.SQL(ROLE).format(role=role, **limits))
-        cursor.execute(LATER_TABLES.read_text())
-        for table in TABLES:
-            cursor.execute("select to_regclass(%s)", (f"public.{table}",))
-            if cursor.fetchone()[0] is not None:
-                cursor.execute(sql.SQL("grant select on {} to {}").format(sql.Identifier("public", table), role))
+        cursor.execute(TABLES.read_text())
         # Before the commit: the server then never has a password that the home has not.
         write_private(settings.home / API_PASSFILE, f"*:*:*:{API_ROLE}:{password}\n")

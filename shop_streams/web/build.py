@@ -25,8 +25,12 @@ SOURCES = WEB / "src"
 NPM_FILES = (WEB / "package.json", WEB / "package-lock.json", WEB / ".npmrc")
 PACKAGES = REPOSITORY / ".web"
 # name in `dist` without its ending = source
-ENTRIES = ("divolte=tag/main.js",)
-OPTIONS = ("--bundle", "--minify", "--format=iife", "--target=es2018", "--charset=utf8", "--log-level=warning")
+ENTRIES = (
+    "divolte=tag/main.js",
+    *("items=items/main.js", "items=items/index.html"),
+    *("docs=docs/main.js", "docs=docs/index.html"),
+)
+OPTIONS = ("--bundle", "--minify", "--format=iife", "--target=es2018", "--charset=utf8", "--loader:.html=copy")
 NETWORK_ERRORS = ("ECONN", "ETIMEDOUT", "EAI_AGAIN", "ENOTFOUND", "ERR_SOCKET", "E429", "E50", "network")
 
 
@@ -71,7 +75,7 @@ def _esbuild(packages: Path, sources: Path, dist: Path) -> None:
 
     esbuild = packages / "node_modules" / "esbuild" / "bin" / "esbuild"
     environment = os.environ | {"NODE_PATH": str(packages / "node_modules")}
-    command = [str(esbuild), *ENTRIES, *OPTIONS, f"--outdir={dist}"]
+    command = [str(esbuild), *ENTRIES, *OPTIONS, "--log-level=warning", f"--outdir={dist}"]
     node(
         command, return_completed_process=True, cwd=sources, env=environment, check=True, capture_output=True, text=True
     )
@@ -107,7 +111,7 @@ def build(packages: Path = PACKAGES, sources: Path = SOURCES, dist: Path = DIST)
     if build_stamp(dist, sources).exists():
         return False
     with (
-        Console(stderr=True).status("Building the scripts for browsers (fetches 15 MB, once) …"),
+        Console(stderr=True).status("Building the scripts for browsers (fetches 20 MB, once) …"),
         NPM_FILES[0].open() as one_at_a_time,  # two test processes may build
     ):
         fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
