@@ -1,0 +1,1 @@
+"""The API over a PostgreSQL of its own, without the other services."""
