@@ -1,7 +1,7 @@
 """`make bench`: each speed as a ratio against a baseline measured in the same run, medians of several rounds.
 
     make bench                      all of it but flink
-    make bench ARGS="ingest"        one part: start, collector, mart, items, promotions, ingest, aggregate, restart or flink
+    make bench ARGS="ingest"        one part: start, collector, api, mart, items, promotions, ingest, aggregate, restart or flink
     make bench ARGS="--rounds 5"
 
 Machines differ and drift, so absolute figures are only shown beside their baseline's.
@@ -19,6 +19,7 @@ from rich.table import Table
 from shop_streams.local import stack
 from shop_streams.settings import get_settings
 from shop_streams.spark import open_session
+from shop_streams_tests.bench.api import bench_api
 from shop_streams_tests.bench.collector import bench_collector, resting
 from shop_streams_tests.bench.flink import bench_flink
 from shop_streams_tests.bench.items import bench_items
@@ -29,7 +30,7 @@ from shop_streams_tests.bench.streams import bench_aggregate, bench_ingest
 from shop_streams_tests.bench.traffic import console
 from shop_streams_tests.harness import PORTS, free_ports
 
-PARTS = ("start", "collector", "mart", "items", "promotions", "ingest", "aggregate", "restart")
+PARTS = ("start", "collector", "api", "mart", "items", "promotions", "ingest", "aggregate", "restart")
 ASKED_FOR = ("flink",)  # installs another 850 MB
 
 
@@ -56,6 +57,9 @@ def main() -> None:
         if "collector" in parts:
             with resting(settings):
                 results += bench_collector(settings, home, options.rounds)
+        if "api" in parts:
+            with resting(settings):
+                results += bench_api(settings, options.rounds)
         if "mart" in parts:
             results.append(bench_mart(settings, options.rounds))
         if "items" in parts:
