@@ -103,7 +103,7 @@ class ReadPool:
         """
         _answer_until.at = time.monotonic() + CONNECT_SECONDS
         try:
-            connection = self._engine.raw_connection()
+            connection: Any = self._engine.raw_connection()
             try:
                 _answer_until.at = time.monotonic() + self._statement_seconds + 1
                 with connection.cursor(**options) as cursor:

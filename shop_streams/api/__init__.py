@@ -2,7 +2,7 @@
 
 app.py          the application and its paths
 items.py        questions about items, and their answers
-cache.py        answers that are still right
+cache.py        answers for several requests
 database.py     connections, and how long requests wait for them
 models.py       parameters and answers, as documentation
 operations.py   health and streams

@@ -1,4 +1,4 @@
-"""Answers that are still right, kept in memory."""
+"""Answers for several requests: asked for together, or kept in memory while they are still right."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
+PATIENCE_SECONDS = 0.1
 KEPT_BYTES = 64 * 1024 * 1024
 KEPT_ANSWERS = 1000
 
@@ -58,3 +60,32 @@ class Cache:
     def _drop(self, key: Hashable) -> None:
         if found := self._found.pop(key, None):
             self._bytes -= found.size
+
+
+class Together:
+    """Requests with the same question at the same time ask it once. It is asked after each of them has come, so that what was
+    written before a request is in its answer: requests that come while it is asked wait for the next time.
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[Hashable, asyncio.Task[Any]] = {}
+        self._next: dict[Hashable, asyncio.Task[Any]] = {}
+
+    async def ask(self, key: Hashable, question: Callable[[], Awaitable[Any]]) -> Any:
+        """What `question` returns, or raises."""
+        task = self._next.get(key)
+        if task is None:
+            task = self._next[key] = asyncio.ensure_future(self._ask(key, question, self._asked.get(key)))
+        return await asyncio.shield(task)
+
+    async def _ask(
+        self, key: Hashable, question: Callable[[], Awaitable[Any]], before: asyncio.Task[Any] | None
+    ) -> Any:
+        if before is not None:  # but not long: a database that hangs may answer on another connection
+            await asyncio.wait({before}, timeout=PATIENCE_SECONDS)
+        self._asked[key] = task = self._next.pop(key)
+        try:
+            return await question()
+        finally:
+            if self._asked.get(key) is task:
+                del self._asked[key]

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shop_streams.postgres import ReadPool
 
-WAITING_REQUESTS = 512  # as many connections as one client may have, see `serve.PEER_CONNECTIONS`
+WAITING_REQUESTS = 128
 WAIT_SECONDS = 1.0
 Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)

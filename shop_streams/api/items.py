@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import psycopg2
 
-from shop_streams.api.cache import Cache
+from shop_streams.api.cache import Cache, Together
 from shop_streams.api.database import Database
 
 PAST_INT4 = 2**31
@@ -93,6 +93,7 @@ class Items:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._cache = Cache()
+        self._states = Together()
         self._has_changes = True
 
     async def answer(self, table: ServedTable, selection: Selection) -> bytes:
@@ -102,7 +103,10 @@ class Items:
             Unavailable: the database does not answer.
         """
         parameters = selection.parameters()
-        version, first = await self._database.ask(lambda cursor: self._state(cursor, table, parameters))
+        version, first = await self._states.ask(
+            (table.name, parameters["since"]),
+            lambda: self._database.ask(lambda cursor: self._state(cursor, table, parameters)),
+        )
         contents = b"[]"
         if first is not None:
             key = (table.name, first, parameters["url"], parameters["limit"], parameters["offset"])
@@ -111,12 +115,14 @@ class Items:
             )
         return body(selection.since, contents, check=True)
 
-
     def _state(self, cursor: Any, table: ServedTable, parameters: dict[str, Any]) -> tuple[str, int | None]:
         """The version, and the first half hour that is selected; None if there is none, or no table yet."""
         for version in (CHANGES, SNAPSHOT) if self._has_changes else (SNAPSHOT,):
             try:
-                cursor.execute(STATE.format(version=version, snapshot=SNAPSHOT, name=table.name).format(name=table.name), parameters)
+                cursor.execute(
+                    STATE.format(version=version, snapshot=SNAPSHOT, name=table.name).format(name=table.name),
+                    parameters,
+                )
             except psycopg2.errors.UndefinedTable:
                 continue
             self._has_changes = version == CHANGES

@@ -62,7 +62,9 @@ def add_operations(app: FastAPI, settings: Settings) -> None:
         ("/api/v1.0/streams", streams, dict[str, models.StreamState], {503: no_streams}),
     )
     for path, endpoint, model, errors in paths:
-        app.add_api_route(path, endpoint, response_model=model, responses=errors, tags=["operations"], summary=endpoint.__doc__)
+        app.add_api_route(
+            path, endpoint, response_model=model, responses=errors, tags=["operations"], summary=endpoint.__doc__
+        )
         app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
 
 

@@ -33,8 +33,9 @@ def prepare_api_role(settings: Settings) -> None:
         if cursor.fetchone() is None:
             cursor.execute(sql.SQL("create role {}").format(role))
         cursor.execute("set local scram_iterations = 1")  # as for the other password, see prepare.py
-        limits = {"connections": sql.Literal(CONNECTIONS), "password": sql.Literal(password)}
-        cursor.execute(sql.SQL(ROLE).format(role=role, **limits))
+        cursor.execute(
+            sql.SQL(ROLE).format(role=role, connections=sql.Literal(CONNECTIONS), password=sql.Literal(password))
+        )
         cursor.execute(TABLES.read_text())
         # Before the commit: the server then never has a password that the home has not.
         write_private(settings.home / API_PASSFILE, f"*:*:*:{API_ROLE}:{password}\n")

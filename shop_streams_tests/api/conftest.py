@@ -33,7 +33,9 @@ create table {name} (
 
 def create_tables(settings: Settings) -> None:
     """As the mart of clickstream creates them."""
-    execute(settings.postgres, TABLES.format(name="users", last="deep") + ";" + TABLES.format(name="orders", last="sum"))
+    execute(
+        settings.postgres, TABLES.format(name="users", last="deep") + ";" + TABLES.format(name="orders", last="sum")
+    )
 
 
 def prepare(settings: Settings) -> None:

@@ -5,8 +5,10 @@ import os
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import psycopg2
@@ -14,6 +16,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from shop_streams.api.app import build_app
+from shop_streams.api.database import WAITING_REQUESTS, Database
+from shop_streams.local.api_role import prepare_api_role
 from shop_streams.postgres import connect
 from shop_streams.settings import API_ROLE, Settings
 from shop_streams_tests.api.conftest import create_tables, new_home, prepare, serving
@@ -101,45 +105,59 @@ def test_connections_of_a_server_that_was_restarted_are_replaced_before_use() ->
             assert ask(api)[0].status_code == api.get("/healthz").status_code == 200
 
 
-def test_when_all_connections_are_busy_requests_wait_shortly_and_health_does_not(tables: Settings) -> None:
-    lock = connect(tables.postgres)
+@contextmanager
+def locked_users(settings: Settings) -> Iterator[None]:
+    """Every question for users waits."""
+    lock = connect(settings.postgres)
     with lock.cursor() as cursor:
         cursor.execute("lock table users in access exclusive mode")
-
-    async def many() -> tuple[list[tuple[httpx.Response, float]], tuple[httpx.Response, float]]:
-        transport = httpx.ASGITransport(build_app(tables), raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://api", timeout=60) as client:
-
-            async def one(path: str) -> tuple[httpx.Response, float]:
-                started = time.monotonic()
-                return await client.get(path), time.monotonic() - started
-
-            asked = [asyncio.create_task(one("/api/v1.0/users/7")) for _ in range(600)]
-            await asyncio.sleep(0.2)
-            health = await one("/healthz")
-            return [await task for task in asked], health
-
     try:
-        found, health = asyncio.run(many())
+        yield
     finally:
         lock.close()
-    for answer, seconds in found:
-        assert_unavailable(answer, 7, seconds)
-    times = sorted(seconds for _, seconds in found)
-    refused_at_once = [seconds for seconds in times if seconds < 0.9]
-    assert 80 <= len(refused_at_once) <= 90, "600 requests, of which 512 may wait and 3 have a connection"
-    assert len([seconds for seconds in times if seconds > 2.5]) == tables.api_connections, "these had a connection"
-    assert health[0].status_code == 200 and health[1] < 1.5
+
+
+def test_when_all_connections_are_busy_few_requests_wait_and_not_long(tables: Settings) -> None:
+    def question(cursor: Any) -> None:
+        cursor.execute("select * from users")
+
+    async def many() -> list[str]:
+        database = Database(tables.api_postgres, connections=2, statement_seconds=3)
+        asked = [database.ask(question) for _ in range(WAITING_REQUESTS + 5)]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        database.close()
+        return [str(one) for one in found]
+
+    with locked_users(tables):
+        reasons = Counter(asyncio.run(many()))
+    assert reasons == {
+        "The database does not answer": 2,
+        "All connections to the database are in use": WAITING_REQUESTS - 2,
+        "Too many requests wait for the database": 5,
+    }
+
+
+def test_health_does_not_wait_for_slow_questions(tables: Settings) -> None:
+    async def many() -> tuple[list[httpx.Response], httpx.Response, bool]:
+        transport = httpx.ASGITransport(build_app(tables), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api", timeout=60) as client:
+            slow = [
+                asyncio.create_task(client.get(f"/api/v1.0/users/{since}")) for since in range(tables.api_connections)
+            ]
+            await asyncio.sleep(0.3)
+            health = await client.get("/healthz")
+            early = not any(task.done() for task in slow)
+            return [await task for task in slow], health, early
+
+    with locked_users(tables):
+        found, health, early = asyncio.run(many())
+    assert [answer.status_code for answer in found] == [503] * tables.api_connections
+    assert health.status_code == 200 and early
 
 
 def test_a_query_may_take_as_long_as_the_setting_says_and_no_longer(tables: Settings, api: TestClient) -> None:
-    lock = connect(tables.postgres)
-    with lock.cursor() as cursor:
-        cursor.execute("lock table users in access exclusive mode")
-    try:
+    with locked_users(tables):
         answer, seconds = ask(api)
-    finally:
-        lock.close()
     assert_unavailable(answer, 7, seconds)
     assert tables.api_query_seconds <= seconds
     running = "select count(*) from pg_stat_activity where state = 'active' and pid <> pg_backend_pid() and query like '%users%'"
@@ -181,12 +199,11 @@ def test_a_new_start_changes_the_users_password_and_the_home_knows_it(database: 
 
 def test_databases_of_others_get_no_user() -> None:
     nothing = f"postgresql://nobody@127.0.0.1:{free_ports(1)[0]}/none"
-    for settings in (Settings(postgres_dsn=nothing), Settings(api_postgres_dsn=nothing, postgres_port=free_ports(1)[0])):
-        prepare_is_silent(settings)
-    assert Settings(postgres_dsn=nothing).api_postgres == nothing, "without one of its own, the API uses the other parts' user"
-
-
-def prepare_is_silent(settings: Settings) -> None:
-    from shop_streams.local.api_role import prepare_api_role
-
-    prepare_api_role(settings)  # it would fail: nothing answers there
+    for settings in (
+        Settings(postgres_dsn=nothing),
+        Settings(api_postgres_dsn=nothing, postgres_port=free_ports(1)[0]),
+    ):
+        prepare_api_role(settings)  # it would fail: nothing answers there
+    assert Settings(postgres_dsn=nothing).api_postgres == nothing, (
+        "without one of its own, the API uses the other parts' user"
+    )

@@ -34,7 +34,9 @@ def page(api_url: str) -> Iterator[Page]:
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda line: problems.append(line.text) if "Content Security Policy" in line.text else None)
-        page.on("request", lambda request: problems.append(request.url) if not request.url.startswith(api_url) else None)
+        page.on(
+            "request", lambda request: problems.append(request.url) if not request.url.startswith(api_url) else None
+        )
         yield page
         browser.close()
     assert [one for one in problems if not one.startswith("data:")] == []
@@ -47,22 +49,29 @@ def rows(page: Page) -> list[list[str]]:
 def test_the_page_shows_filters_and_refreshes_itself(tables: Settings, page: Page) -> None:
     page.goto("/?hours=6")
     expect(page.locator("#empty")).to_contain_text("No item was viewed or ordered in the last 6 hours")
-    assert (page.locator("#empty a").get_attribute("href") or "").endswith(":8291/"), "it says what to do: the demo shop"
+    assert (page.locator("#empty a").get_attribute("href") or "").endswith(":8291/"), (
+        "it says what to do: the demo shop"
+    )
     now = int(time.time())
-    insert(tables, "users", (now - 60, "a.shop", "<b>chair</b>", 1200, 2.0), (now - 7200, "a.shop", "<b>chair</b>", 400, 4.0))
+    insert(
+        tables,
+        "users",
+        (now - 60, "a.shop", "<b>chair</b>", 1200, 2.0),
+        (now - 7200, "a.shop", "<b>chair</b>", 400, 4.0),
+    )
     insert(tables, "users", (now - 60, "b.shop", "mug", 7, 1.25))
     insert(tables, "orders", (now - 60, "b.shop", "mug", 3, 4471.5), (now - 60, "b.shop", "spoon", 1, 2.0))
     expect(page.locator("#items tbody tr")).to_have_count(3, timeout=20_000)  # by itself
     assert rows(page) == [
         ["<b>chair</b>", "a.shop", "1.600", "2,5", "0", "0,00"],
         ["mug", "b.shop", "7", "1,3", "3", "4.471,50"],
-        ["spoon", "b.shop", "0", "–", "1", "2,00"],
+        ["spoon", "b.shop", "0", "\N{EN DASH}", "1", "2,00"],
     ]
     assert page.locator("#totals dd").all_inner_texts() == ["3", "1.607", "2,5", "4", "4.473,50"]
     assert page.locator("#chart").bounding_box() and page.evaluate("document.documentElement.scrollWidth") == 360
-    assert page.evaluate("getComputedStyle(document.body).colorScheme + getComputedStyle(document.body).backgroundColor") == (
-        "light darkrgb(18, 21, 27)"
-    )
+    assert page.evaluate(
+        "getComputedStyle(document.body).colorScheme + getComputedStyle(document.body).backgroundColor"
+    ) == ("light darkrgb(18, 21, 27)")
     when = page.locator("#status time").first
     assert (when.get_attribute("title") or "").endswith(" UTC") and (when.get_attribute("datetime") or "").endswith("Z")
 

@@ -83,7 +83,9 @@ def wrk(url: str, folder: Path) -> tuple[float, float, float]:
     answer = subprocess.run(
         ["wrk", "-t1", f"-c{CLIENTS}", f"-d{SECONDS}s", "--timeout", "30s", "-s", str(script), url], capture_output=True, text=True, check=True
     )  # fmt: skip
-    rate, median, p99, errors = next(line for line in answer.stdout.splitlines() if line.startswith("RESULT")).split()[1:]
+    rate, median, p99, errors = next(line for line in answer.stdout.splitlines() if line.startswith("RESULT")).split()[
+        1:
+    ]
     if int(errors):
         raise SystemExit(f"{errors} requests were not answered with 200")
     return float(rate), float(median), float(p99)
@@ -97,8 +99,12 @@ def replacing_a_half_hour(settings: Settings) -> Iterator[None]:
     def replace() -> None:
         while not over.wait(1):
             with transaction(settings.postgres) as cursor:
-                cursor.execute("create temporary table newest on commit drop as select * from users where ts = (select max(ts) from users)")
-                cursor.execute("delete from users where ts = (select max(ts) from users); insert into users select * from newest")
+                cursor.execute(
+                    "create temporary table newest on commit drop as select * from users where ts = (select max(ts) from users)"
+                )
+                cursor.execute(
+                    "delete from users where ts = (select max(ts) from users); insert into users select * from newest"
+                )
 
     thread = threading.Thread(target=replace)
     thread.start()
@@ -154,14 +160,18 @@ def bench_api(settings: Settings, rounds: int, items: int = ITEMS, half_hours: i
             measured(what, path, **parameters)
         with replacing_a_half_hour(settings):
             measured("the last hour, while a half hour is replaced each second", "users")
-            measured("one shop, while a half hour is replaced each second", "users?url=shop3.example", url="shop3.example")
+            measured(
+                "one shop, while a half hour is replaced each second", "users?url=shop3.example", url="shop3.example"
+            )
         for table in (USERS, ORDERS):
             times = []
             for _ in range(2):
                 started = time.perf_counter()
                 httpx.get(f"{url}/api/v1.0/{table.name}/0", timeout=120, trust_env=False).raise_for_status()
                 times.append(time.perf_counter() - started)
-            results.append([f"GET {table.name}/0: the whole month", f"{times[0]:.2f} s, again {times[1]:.3f} s", "", "", ""])
+            results.append(
+                [f"GET {table.name}/0: the whole month", f"{times[0]:.2f} s, again {times[1]:.3f} s", "", "", ""]
+            )
     with transaction(settings.postgres) as cursor:
         cursor.execute("drop table users; drop table orders")
     return results
