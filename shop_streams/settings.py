@@ -85,7 +85,6 @@ class Settings(BaseSettings):
     session_hours: int = Field(24, ge=1, le=168)  # a session's earlier clicks are searched for so long
     demo_shop: bool = False  # also serve the demo's shop; `demo` sets it for a stack that it starts
     demo_shop_port: int = Field(8291, ge=1, le=65535)
-
     api_connections: int = Field(6, ge=1, le=100)  # to PostgreSQL, for the items; health and streams have two more
     api_query_seconds: float = Field(10, gt=0, le=600)
 
@@ -160,9 +159,8 @@ class Settings(BaseSettings):
     @property
     def api_postgres(self) -> str:
         """As `postgres`, for the API: in the embedded database it is `API_ROLE`, which may only read."""
-        passfile = quote(str(self.home / API_PASSFILE), safe="")
-        embedded = f"postgresql://{API_ROLE}@127.0.0.1:{self.postgres_port}/postgres?passfile={passfile}"
-        return self.api_postgres_dsn or self.postgres_dsn or embedded
+        embedded = f"{API_ROLE}@127.0.0.1:{self.postgres_port}/postgres?passfile={quote(str(self.home / API_PASSFILE), safe='')}"
+        return self.api_postgres_dsn or self.postgres_dsn or f"postgresql://{embedded}"
 
     @property
     def postgres_passfile(self) -> Path:
