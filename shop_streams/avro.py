@@ -33,7 +33,7 @@ def avro(schema: Mapping[str, Any]) -> Encoding:
     def parse(value: bytes) -> Any:
         source = io.BytesIO(value)
         try:
-            record = fastavro.schemaless_reader(source, parsed, None)
+            record: Any = fastavro.schemaless_reader(source, parsed, None)
             if extra := len(value) - source.tell():
                 raise ValueError(f"{extra} bytes after the record")
             if encode(record) != value:

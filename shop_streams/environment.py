@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import TYPE_CHECKING
+
+from shop_streams.errors import ShopStreamsError
 
 if TYPE_CHECKING:
     from shop_streams.settings import Settings
 
+PREFIX = "SHOP_STREAMS_"
 DAGSTER_POSTGRES = "SHOP_STREAMS_DAGSTER_POSTGRES"  # read by dagster.yaml; not a setting
 SUPERVISED_MARK = "SHOP_STREAMS_SUPERVISED_BY"  # tells a home's own processes from a developer's shell
 UNIFORM = {
@@ -67,3 +71,19 @@ def process_environment(settings: Settings) -> dict[str, str]:
             environment.pop(name, None)
     adapt(environment, settings)
     return environment
+
+
+def check_names(names: Iterable[str], fields: Iterable[str]) -> None:
+    """Refuse variables with our prefix that are no setting; `fields` are the settings without it.
+
+    Raises:
+        ShopStreamsError: names each such variable, with the nearest setting.
+    """
+    known = {f"{PREFIX}{field.upper()}" for field in fields} | {SUPERVISED_MARK, DAGSTER_POSTGRES}
+    problems = []
+    for name in sorted({name.upper() for name in names}):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, 1, cutoff=0.8)
+            problems.append(f"{name} is no setting" + (f", did you mean {near[0]}?" if near else ""))
+    if problems:
+        raise ShopStreamsError(f"{'; '.join(problems)} Correct or unset it; docs/deploy.md lists the settings.")

@@ -6,10 +6,9 @@ is not started. A running stack writes its settings to `<home>/stack.env`, so an
 
 from __future__ import annotations
 
-import difflib
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,10 +28,9 @@ from shop_streams.addresses import (
     plain,
     postgres_address,
 )
-from shop_streams.environment import DAGSTER_POSTGRES, SMALL_MACHINE, SUPERVISED_MARK, adapt
+from shop_streams.environment import PREFIX, SMALL_MACHINE, adapt, check_names
 from shop_streams.errors import ShopStreamsError
 
-PREFIX = "SHOP_STREAMS_"
 SECRET_SETTINGS = ("track_token", "postgres_dsn", "api_postgres_dsn", "spark_remote")
 API_ROLE, API_PASSFILE = "shop_streams_api", "postgres_api.pass"
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -227,7 +225,7 @@ def get_settings() -> Settings:
         ShopStreamsError: a name is no setting, or a value is invalid; one line for all problems.
     """
     written = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    check_names([*os.environ, *written])
+    check_names([*os.environ, *written], Settings.model_fields)
     home = Path(os.environ.get(f"{PREFIX}HOME") or written.get(f"{PREFIX}HOME") or ".shop_streams").expanduser()
     try:
         # `extra="ignore"`: a stack.env of an earlier version may have settings that no longer exist.
@@ -237,22 +235,6 @@ def get_settings() -> Settings:
     adapt(os.environ, settings)
     time.tzset()
     return settings
-
-
-def check_names(names: Iterable[str]) -> None:
-    """Refuse variables with our prefix that are no setting.
-
-    Raises:
-        ShopStreamsError: names each such variable, with the nearest setting.
-    """
-    known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields} | {SUPERVISED_MARK, DAGSTER_POSTGRES}
-    problems = []
-    for name in sorted({name.upper() for name in names}):
-        if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, 1, cutoff=0.8)
-            problems.append(f"{name} is no setting" + (f", did you mean {near[0]}?" if near else ""))
-    if problems:
-        raise ShopStreamsError(f"{'; '.join(problems)} Correct or unset it; docs/deploy.md lists the settings.")
 
 
 def _problem(error: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from shop_streams.defs.clickstream.sessions import item_stats
-from shop_streams_tests.defs.clickstream import clicks as oracle
+from shop_streams_tests.defs.clickstream import shoppers as oracle
 from shop_streams_tests.defs.clickstream.shoppers import (
     DAY,
     HALF_HOUR,
