@@ -85,3 +85,12 @@ def test_addresses_of_one_customers_network_share_a_limit() -> None:
     statuses = [client.ask(query="", client=f"[2001:db8:0:1::{number:x}]:1").status for number in range(1, 13)]
     assert statuses == [200] * 10 + [429] * 2
     assert client.ask(query="", client="[2001:db8:0:2::1]:1").status == 200
+
+
+def test_a_long_hop_is_not_remembered() -> None:
+    peers = Peers("10.0.0.1")
+    scope: Any = type("Scope", (), {})()
+    for number in range(20):
+        scope.client, scope.headers = "10.0.0.1:5", Headers({"x-forwarded-for": f"{number}{'x' * 60_000}"})
+        assert peers.of(scope)[0].address == "10.0.0.1"
+    assert peers._read.cache_info().currsize == 1
