@@ -7,11 +7,9 @@ from urllib.parse import unquote, urlsplit
 from shop_streams.addresses import listed
 from shop_streams.avro import encoder
 from shop_streams.collector.divolte import Click, Dropped
-from shop_streams.defs.clickstream.schema import CLICK_SCHEMA
+from shop_streams.defs.clickstream.schema import CLICK_SCHEMA, MAX_ITEM_ID, MAX_SHOP
 from shop_streams.settings import Settings
 
-ITEM_ID_CHARACTERS = 512  # an index of PostgreSQL, on time, shop and item, holds 2,704 bytes
-HOST_CHARACTERS = 259  # 253 of a name, and a port
 PAST_MILLISECONDS = 7 * 86_400_000  # the client's clock is believed so far from ours
 FUTURE_MILLISECONDS = 5 * 60_000
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -36,24 +34,24 @@ class ClickRules:
             Dropped: `host` or `item_id`.
         """
         location = click.location
-        if location is None or (not self._hosts and len(location) <= min(ITEM_ID_CHARACTERS, HOST_CHARACTERS)):
+        if location is None or (not self._hosts and len(location) <= min(MAX_ITEM_ID, MAX_SHOP)):
             return  # nothing in it can be too long
         shop = shop_of(location)
         if self._hosts and shop not in self._hosts:
             raise Dropped("host")
         if shop is not None:
-            if len(shop) > HOST_CHARACTERS:
+            if len(shop) > MAX_SHOP:
                 raise Dropped("host")
             if self._has_long_item_id(urlsplit(location).path):
                 raise Dropped("item_id")
 
     def _has_long_item_id(self, path: str) -> bool:
-        if len(path) <= ITEM_ID_CHARACTERS:
+        if len(path) <= MAX_ITEM_ID:
             return False
         while "//" in path:
             path = path.replace("//", "/")
         item = path[len(self._item_path) :].partition("/")[0] if path.startswith(self._item_path) else ""
-        return len(unquote(item)) > ITEM_ID_CHARACTERS
+        return len(unquote(item)) > MAX_ITEM_ID
 
     def record(self, click: Click, received: int, address: str) -> tuple[bytes, bytes, Headers]:
         """Key, value and headers of the click's record, received at this time (epoch milliseconds) from this address."""

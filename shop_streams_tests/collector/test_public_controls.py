@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shop_streams.collector.clicks import ITEM_ID_CHARACTERS, shop_of
+from shop_streams.collector.clicks import shop_of
 from shop_streams.collector.durable import DurableProducer, NotDurable
+from shop_streams.defs.clickstream.schema import MAX_ITEM_ID
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import get_settings
 from shop_streams_tests.collector.clients import EVENT, Client, query
@@ -59,11 +60,11 @@ def test_the_shop_of_an_address(location: str, shop: str | None) -> None:
 @pytest.mark.parametrize(
     ("location", "outcome"),
     [
-        (f"{SHOP}/katalog/item/{'x' * ITEM_ID_CHARACTERS}/", "recorded"),
-        (f"{SHOP}/katalog/item/{'%41' * ITEM_ID_CHARACTERS}/", "recorded"),
-        (f"{SHOP}/katalog/item/{'x' * (ITEM_ID_CHARACTERS + 1)}/", "dropped: item_id"),
-        (f"{SHOP}//katalog//item/{'x' * (ITEM_ID_CHARACTERS + 1)}", "dropped: item_id"),
-        (f"{SHOP}/katalog/item/{'%41' * (ITEM_ID_CHARACTERS + 1)}/", "dropped: item_id"),
+        (f"{SHOP}/katalog/item/{'x' * MAX_ITEM_ID}/", "recorded"),
+        (f"{SHOP}/katalog/item/{'%41' * MAX_ITEM_ID}/", "recorded"),
+        (f"{SHOP}/katalog/item/{'x' * (MAX_ITEM_ID + 1)}/", "dropped: item_id"),
+        (f"{SHOP}//katalog//item/{'x' * (MAX_ITEM_ID + 1)}", "dropped: item_id"),
+        (f"{SHOP}/katalog/item/{'%41' * (MAX_ITEM_ID + 1)}/", "dropped: item_id"),
         (f"{SHOP}/katalog/item/1/?{'x' * 2_000}", "recorded"),
         (f"{SHOP}/katalog/{'x' * 2_000}/", "recorded"),
         (f"https://{'x' * 300}/katalog/item/1/", "dropped: host"),

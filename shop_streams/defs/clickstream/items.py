@@ -6,8 +6,8 @@ import re
 from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urlsplit
 
-MAX_SHOP = 260  # characters: the longest name of a host, and a port
-MAX_ITEM_ID = 200  # characters; PostgreSQL has shop and item in a key, which has 2,700 bytes
+from shop_streams.defs.clickstream.schema import MAX_ITEM_ID, MAX_SHOP
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _NO_HOST = re.compile(r"[\s\0-\x20\x7f#%/<>?@\\^|]")  # as in browsers

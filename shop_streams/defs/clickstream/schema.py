@@ -34,6 +34,10 @@ CLICK_HEADERS = (
     "parameters", "referer", "viewport", "screen", "pixel_ratio",
 )  # fmt: skip
 
+# PostgreSQL has time, shop and item in a key, which has at most 2,704 bytes; a character has up to 4.
+MAX_SHOP = 260  # characters: the longest name of a host, and a port
+MAX_ITEM_ID = 200  # characters
+
 PAGE_VIEW = "pageView"
 BUY_CLICK = "buy_button_click"
 

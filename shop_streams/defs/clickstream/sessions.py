@@ -21,13 +21,10 @@ from datetime import datetime, timedelta
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from shop_streams.defs.clickstream.schema import PAGE_VIEW
+from shop_streams.defs.clickstream.schema import MAX_ITEM_ID, MAX_SHOP, PAGE_VIEW
 from shop_streams.streaming.accounting import REPEAT_HORIZON
 
 VISIT_GAP = timedelta(minutes=30)
-# PostgreSQL's index takes keys of at most 2,704 bytes, and a character has up to 4. A longer text would fail in each run.
-SHOP_CHARACTERS = 260
-ITEM_CHARACTERS = 400
 _ORDER = ("clicked_at", "kafka_partition", "kafka_offset")
 _SESSION = ("session_id", "_alone")
 
@@ -91,7 +88,7 @@ def count_items(deep: DataFrame) -> DataFrame:
     return (
         deep.where(F.col("shop").isNotNull() & F.col("item_id").isNotNull())
         .where(viewed | F.col("order_amount").isNotNull())
-        .groupBy(_key("shop", SHOP_CHARACTERS), _key("item_id", ITEM_CHARACTERS))
+        .groupBy(_key("shop", MAX_SHOP), _key("item_id", MAX_ITEM_ID))
         .agg(
             F.count_if(viewed).alias("views"),
             F.avg(F.when(viewed, F.col("depth"))).alias("deep"),

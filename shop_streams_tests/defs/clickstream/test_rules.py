@@ -40,7 +40,7 @@ def test_a_good_record_has_its_shop_item_and_order(record: dict[str, Any], deriv
     assert (click.shop, click.item_id, click.order_price, click.order_amount) == derived
 
 
-@pytest.mark.parametrize(("value", "words"), REFUSED)
+@pytest.mark.parametrize(("value", "words"), REFUSED, ids=[words for _, words in REFUSED])
 def test_a_wrong_record_has_a_reason(value: bytes | None, words: str) -> None:
     with pytest.raises(Refused) as refused:
         RULES.validate(value, TIMES)
