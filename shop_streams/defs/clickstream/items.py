@@ -10,7 +10,7 @@ from shop_streams.defs.clickstream.schema import MAX_ITEM_ID, MAX_SHOP
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-_NO_HOST = re.compile(r"[\s\0-\x20\x7f#%/<>?@\\^|]")  # as in browsers
+_NO_HOST = re.compile(r"[\s\0-\x20\x7f#%/<>?@^|\ud800-\udfff]")  # as in browsers
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # what PostgreSQL or UTF-8 can't have
 
 
@@ -19,24 +19,16 @@ def item_page(location: str | None, item_path: str) -> tuple[str | None, str | N
 
     Shop: the host in lower case, with a port that is not the default one. None unless the address is http(s), or begins with
     `//`. Item: the one segment behind `item_path`, decoded once. `.`, `..`, `\\` and empty segments mean what they mean in
-    browsers and servers: `/a//b/./c/../d\\` is `/a/b/d`. Characters that can't be stored become U+FFFD.
+    browsers and servers: `/a//b/./c/../d\\` is `/a/b/d`. Characters of an id that can't be stored become U+FFFD.
     """
     if not location:
         return None, None
     try:
-        parts = urlsplit(_with_slashes(location))
+        parts = urlsplit(location.replace("\\", "/"))
         shop = _shop(parts)
     except ValueError:  # urllib's word for a host or a port that is none
         return None, None
     return (shop, _item(parts.path, item_path)) if shop else (None, None)
-
-
-def _with_slashes(location: str) -> str:
-    """Backslashes before the query as slashes, as browsers read them."""
-    if "\\" not in location:
-        return location
-    head = re.split("[?#]", location, maxsplit=1)[0]
-    return head.replace("\\", "/") + location[len(head) :]
 
 
 def _shop(parts: SplitResult) -> str | None:
@@ -46,14 +38,14 @@ def _shop(parts: SplitResult) -> str | None:
     host = f"[{host}]" if ":" in host else host
     port = parts.port
     shop = host if port is None or port == DEFAULT_PORTS.get(parts.scheme) else f"{host}:{port}"
-    return _stored(shop) if len(shop) <= MAX_SHOP else None
+    return shop if len(shop) <= MAX_SHOP else None
 
 
 def _item(path: str, item_path: str) -> str | None:
     segments, prefix = _segments(path), _prefix(item_path)
     if len(segments) != len(prefix) + 1 or segments[:-1] != prefix or len(segments[-1]) > MAX_ITEM_ID:
         return None
-    return _stored(segments[-1])
+    return _NO_TEXT.sub("\ufffd", segments[-1])
 
 
 @lru_cache(maxsize=8)
@@ -71,7 +63,3 @@ def _segments(path: str) -> list[str]:
         elif decoded not in ("", "."):
             found.append(decoded)
     return found
-
-
-def _stored(text: str) -> str:
-    return _NO_TEXT.sub("\ufffd", text)

@@ -68,7 +68,7 @@ def read_amount(text: str) -> int | None:
 
 def _plain(text: str) -> str:
     """The text with ASCII digits, spaces, dashes and separators; empty if it is too long, or has digits such as ½."""
-    text = text[: 10 * MAX_CHARACTERS].strip()  # pages indent their texts
+    text = text.strip()  # pages indent their texts
     if len(text) > MAX_CHARACTERS:
         return ""
     characters: list[str] = []

@@ -84,6 +84,7 @@ PAGES: list[tuple[str | None, tuple[str | None, str | None]]] = [
     ("https://shop%2eexample/katalog/item/5", (None, None)),
     ("https://shop\0.example/katalog/item/5", (None, None)),
     ("https://shop.example\u2100/katalog/item/5", (None, None)),
+    ("https://shop\ud800.example/katalog/item/5", (None, None)),
     ("https://" + "a" * 261 + "/katalog/item/5", (None, None)),
 ]
 
