@@ -12,18 +12,34 @@ from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams_tests.defs.clickstream.clicks import BUY, CONFLUENT, VIEW, written
 from shop_streams_tests.harness import Stack, exact, wait_for
 
-COLUMNS = ["party_id", "session_id", "event_id", "shop", "item_id", "order_amount", "corrupt", "received_at", "identity"]
+COLUMNS = [
+    "party_id",
+    "session_id",
+    "event_id",
+    "shop",
+    "item_id",
+    "order_amount",
+    "corrupt",
+    "received_at",
+    "identity",
+]
 
 
 def test_clicks_become_rows_and_junk_becomes_dead_letters(stack: Stack) -> None:
     session, party = f"0:s:{uuid.uuid4().hex}", f"0:p:{uuid.uuid4().hex}"
     view, buy = VIEW | {"sessionId": session}, BUY | {"sessionId": session}
     headers = {"event_id": b"0:v:1", "received_at": b"1790000000123", "corrupt": b"false"}
-    sound = [(view, headers), (view, headers), (view, headers | {"corrupt": b"true"}), (buy, {}), (view, {"event_id": b"\xff"})]
+    sound = [
+        (view, headers),
+        (view, headers),
+        (view, headers | {"corrupt": b"true"}),
+        (buy, {}),
+        (view, {"event_id": b"\xff"}),
+    ]
     junk = [written(view)[:-1], written(view) + b"\x00", CONFLUENT + written(view), written(buy | {"price": "1-2"})]
     producer = Producer({"bootstrap.servers": stack.settings.kafka, "enable.idempotence": True})
     for record, more in sound:
-        producer.produce(INGEST.topic.name, written(record), key=party, headers=more)
+        producer.produce(INGEST.topic.name, written(record), key=party, headers=list(more.items()))
     for value in junk:
         producer.produce(INGEST.topic.name, value, key=party)
     producer.produce(INGEST.topic.name, None, key=party)
