@@ -204,7 +204,7 @@ def shop(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
 
 def test_late_clicks_repair_exactly_the_half_hours_that_they_reach(shop: Shop) -> None:
     buy = Click(NOON, event="buy_button_click", amount=2**31 - 1, price=Decimal("9.50"), session="0:b:s")
-    visit = [Click(NOON + minute * MINUTE, item="i" if minute % 20 else None) for minute in range(0, 100, 20)]
+    visit = [Click(NOON + minute * MINUTE, item="i" if minute else None) for minute in range(0, 100, 20)]
     alone = [
         Click(NOON + 4 * HOUR, session="0:c:s", item="a\x00b"),
         Click(NOON - HALF_HOUR, session="0:d:s", corrupt=True),
@@ -240,7 +240,4 @@ def test_random_clicks_in_batches_are_served_as_counted_in_plain_python(shop: Sh
     for first in range(0, len(clicks), 30):
         shop.arrive(*clicks[first : first + 30])
         shop.repair()
-        found, expected = shop.served(), shop.expected()
-        assert found.keys() == expected.keys()
-        for key, stats in expected.items():
-            assert found[key] == pytest.approx(stats), key
+        assert shop.served() == shop.expected()

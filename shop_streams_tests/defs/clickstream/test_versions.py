@@ -136,3 +136,20 @@ def test_a_click_before_the_session_hours_reaches_no_further() -> None:
     after = table.advance(before, 13, hours=1)
     reached = {half - late.half for half, version in after.versions.items() if before.versions[half] != version}
     assert reached == {0, 1, 2}, "01:00 reads the clicks from 00:00 on, 01:30 those from 00:30 on"
+
+
+def test_a_late_copy_of_a_click_before_the_half_hour_reaches_it() -> None:
+    """The copy came 7 days before that click, so more than 7 days before the half hour."""
+    first = Click(MIDNIGHT + 20 * MINUTE, identity="x", origin=(0, 2))
+    again = Click(first.at + 7 * DAY, identity="x", origin=(0, 0))
+    view = Click(again.at + 20 * MINUTE, origin=(0, 1))
+    table = Table([again, view, first])
+    before = table.advance(State("b"), 2)
+    after = table.advance(before, 3)
+    assert (
+        item_stats([again, view], view.half)["shop.example", "i"][1],
+        item_stats(table.clicks, view.half)["shop.example", "i"][1],
+    ) == (2, 1)
+    assert {half for half, version in after.versions.items() if before.versions.get(half) != version} == {
+        one.half for one in table.clicks
+    }
