@@ -138,8 +138,9 @@ def test_a_click_before_the_session_hours_reaches_no_further() -> None:
     assert reached == {0, 1, 2}, "01:00 reads the clicks from 00:00 on, 01:30 those from 00:30 on"
 
 
-def test_a_late_copy_of_a_click_before_the_half_hour_reaches_it() -> None:
+def test_a_late_copy_of_a_click_before_the_half_hour_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The copy came 7 days before that click, so more than 7 days before the half hour."""
+    monkeypatch.setattr(versions, "CHUNK_ROWS", 1)
     first = Click(MIDNIGHT + 20 * MINUTE, identity="x", origin=(0, 2))
     again = Click(first.at + 7 * DAY, identity="x", origin=(0, 0))
     view = Click(again.at + 20 * MINUTE, origin=(0, 1))
