@@ -1,6 +1,7 @@
 """The build of the scripts for browsers."""
 
 import gzip
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_what_was_built_is_not_built_again() -> None:
 
 def test_a_changed_source_is_built_again_and_an_error_in_it_leaves_the_old_files(tmp_path: Path) -> None:
     source, dist = tmp_path / "src" / "tag" / "main.js", tmp_path / "dist"
-    source.parent.mkdir(parents=True)
+    shutil.copytree(web.SOURCES, tmp_path / "src")
     source.write_text("window.first = 1;")
     assert web.build(sources=tmp_path / "src", dist=dist) and not web.build(sources=tmp_path / "src", dist=dist)
     source.write_text("window.second = 2;")
