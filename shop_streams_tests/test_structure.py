@@ -16,7 +16,8 @@ PACKAGE = "shop_streams"
 
 # Each line imports from itself only within one room (a folder or a module), and from every line above it.
 LAYERS = (
-    "addresses encoding errors environment plain serve",
+    "errors plain",
+    "addresses encoding environment serve",
     "settings rules terminal",
     "avro kafka postgres spark web",
     "topics beats",

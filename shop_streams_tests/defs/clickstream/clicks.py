@@ -38,10 +38,10 @@ SOME_TIME = int(datetime(2025, 12, 31, 23, 59, 59, 999_000, UTC).timestamp() * 1
 REFUSED: list[tuple[bytes | None, str]] = [
     (None, "empty value"),
     (b"", "empty value"),
-    (written(VIEW)[:-1], "not Avro: EOFError"),
+    (written(VIEW)[:-1], "not Avro: the record is incomplete"),
     (written(VIEW) + b"\x00", "not Avro: 1 bytes after the record"),
     (written(VIEW) * 2, "bytes after the record"),
-    (CONFLUENT + written(VIEW), "in Confluent's framing (a zero byte, schema id 7)"),
+    (CONFLUENT + written(VIEW), "it begins with Confluent's frame (byte 0 and a schema id)"),
     (b'{"timestamp": 1}', "not Avro: "),
     (written(VIEW | {"timestamp": SOME_TIME}), "timestamp is before 2026-01-01, when there was no clickstream"),
     (written(VIEW | {"timestamp": 0}), "timestamp is before 2015-01-01, the setting FIRST_DAY; are the units right?"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from shop_streams.defs.clickstream.schema import MAX_ITEM_ID, MAX_SHOP
 from shop_streams.defs.clickstream.sessions import item_stats
 from shop_streams_tests.defs.clickstream import shoppers as oracle
 from shop_streams_tests.defs.clickstream.shoppers import (
@@ -137,7 +138,7 @@ def test_texts_that_postgresql_can_not_take_as_a_key(spark: SparkSession) -> Non
         replace(VIEW, item="ж" * 3000, shop="s" * 3000),
     ]
     found = {key: value[0] for key, value in stats(spark, numbered(views), VIEW.half).items()}
-    assert found == {("shop.example", "a\ufffdb"): 2, ("s" * 260, "ж" * 400): 1}
+    assert found == {("shop.example", "a\ufffdb"): 2, ("s" * MAX_SHOP, "ж" * MAX_ITEM_ID): 1}
 
 
 def test_the_half_hour_is_half_open(spark: SparkSession) -> None:
