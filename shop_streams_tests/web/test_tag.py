@@ -216,6 +216,6 @@ def test_commits_are_awaited(page: Page, shop: Shop, collector: Collector, tag: 
     assert page.evaluate("called") == ["time"], "the other one waits for the answer"
     collector.open.set()
     page.wait_for_function("called.length === 2")
-    page.evaluate("divolte.whenCommitted(() => called.push('nothing to wait for'))")
+    page.evaluate("divolte.whenCommitted(() => called.push('nothing to wait for'), 60000)")
     page.wait_for_function("called.length === 3")
     assert page.evaluate("called") == ["time", "acknowledged", "nothing to wait for"]
