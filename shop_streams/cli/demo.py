@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from shop_streams import kafka
+from shop_streams.cli import demo_clicks
 from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
 from shop_streams.defs.app_events.schema import ENRICHED
 from shop_streams.defs.domains import LAKE_STREAMS
@@ -52,7 +53,7 @@ def run_demo(settings: Settings, console: Console, stop_afterwards: bool) -> boo
     settings = remember_first_day(settings)
     was_up = stack.is_up(settings)
     if not was_up:  # a running stack keeps its services
-        settings = settings.model_copy(update={"demo_shop": True})
+        settings = settings.model_copy(update=demo_clicks.SETTINGS)
     stack.up(settings, console)
     with nullcontext() if was_up else stack.stopping_on_failure(settings):
         right = _play(settings, console)
@@ -64,7 +65,7 @@ def run_demo(settings: Settings, console: Console, stop_afterwards: bool) -> boo
 def _play(settings: Settings, console: Console) -> bool:
     seed = int(time.time())  # new events each time: a second demo in the same home adds to the first
     day = sales.yesterday()
-    console.rule("2. A day of traffic: product events over HTTP, shop events over HTTP and Kafka, campaigns")
+    console.rule("2. Traffic: product events and clicks over HTTP, shop events over HTTP and Kafka, campaigns")
     before = _totals(_topic_rows(settings, day))
     tracked = list(app_events.events(APP_EVENTS, seed, day))
     post(settings, app_events.ENDPOINT, tracked, len(tracked))
@@ -72,6 +73,7 @@ def _play(settings: Settings, console: Console) -> bool:
     post(settings, sales.ENDPOINT, shop[::4], len(shop[::4]))
     _produce(settings, [event for number, event in enumerate(shop) if number % 4])
     expected = before + _totals_of_events(shop)
+    clicks = demo_clicks.together(demo_clicks.served(settings), demo_clicks.send_clicks(settings, seed))
 
     now = datetime.now(UTC)
     promotions.send(settings, CAMPAIGNS, seed, now)
@@ -95,6 +97,7 @@ def _play(settings: Settings, console: Console) -> bool:
     _materialize(settings, console, REPORT, f"{now:%Y-%m-%d}")
     topic = "the topic hourly_metrics has the same totals"
     _wait(console, topic, lambda: _totals(_topic_rows(settings, day)) == expected)
+    _wait(console, "the half hours of the clicks", lambda: demo_clicks.same(demo_clicks.served(settings), clicks))
     checks = _checks(settings, _run(settings, console, "all_checks", None, {}))
     failed = [name for name, passed in checks if not passed]
 
@@ -113,6 +116,9 @@ def _play(settings: Settings, console: Console) -> bool:
             _totals(_topic_rows(settings, day)) == expected
         ),
         "the mart has the same totals": _totals(hours) == expected,
+        "views, orders and money of each item in PostgreSQL equal the clicks": (
+            demo_clicks.same(demo_clicks.served(settings), clicks)
+        ),
         f"{wanted:,} subscribers of live campaigns were notified, each once": (
             len(notified) == len(set(notified)) == wanted
         ),
@@ -130,6 +136,7 @@ def _play(settings: Settings, console: Console) -> bool:
         "A table:             .venv/bin/shop-streams show promotions/campaign_report",
         highlight=False,
     )
+    console.print(f"Items of the shops:  {settings.api_url}/", highlight=False)
     if settings.demo_shop:
         console.print(f"A shop with the tag: {settings.demo_shop_url}", highlight=False)
     return all(right.values())

@@ -46,8 +46,8 @@ def spellings(cents: int) -> list[str]:
     return [f"{spaced} {ROUBLES}", f"€ {whole}", f"${thousands}", f"{whole}.-", f"{whole}.00", f"{whole:,} {ROUBLES}"]
 
 
-def clicks(count: int, seed: int, start: datetime) -> Iterator[Click]:
-    """`count` clicks of the day that begins at `start`, session by session.
+def clicks(count: int, seed: int, start: datetime, span: int = SPAN) -> Iterator[Click]:
+    """`count` clicks, session by session. The sessions begin within `span` ms from `start`; by default, they fill a day.
 
     A click has what its request says, times in epoch milliseconds. For a test's expectation it also has what the statistics
     should read from it: `shop`, `item_id` (None on other pages), `order_price` and `order_amount` (None unless it is an order),
@@ -60,7 +60,7 @@ def clicks(count: int, seed: int, start: datetime) -> Iterator[Click]:
     while made < count:
         shopper = random.Random(f"shopper {seed} {source.randrange(SHOPPERS)}")
         party = f"0:{base36(base - shopper.randrange(10**10))}:{_letters(shopper, 32)}"
-        begin = base + made * SPAN // count
+        begin = base + made * span // count
         for click in _session(source, party, begin, party not in known):
             known.add(party)
             chance = source.random()
