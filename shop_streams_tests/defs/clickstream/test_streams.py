@@ -58,5 +58,5 @@ def test_clicks_become_rows_and_junk_becomes_dead_letters(stack: Stack) -> None:
     letters = reader.scan(DEAD_LETTERS.uri(stack.settings), ["domain", "raw", "reason"]).to_pylist()
     reasons = {one["raw"]: one["reason"] for one in letters if one["domain"] == "clickstream"}
     assert reasons.keys() >= {*junk, None}  # other tests send junk too
-    words = ("not Avro: ", "1 bytes after the record", "Confluent's framing", "price '1-2' is no price")
+    words = ("not Avro: ", "1 bytes after the record", "Confluent's frame", "price '1-2' is no price")
     assert [value for value, part in zip(junk, words, strict=True) if part not in reasons[value]] == []
