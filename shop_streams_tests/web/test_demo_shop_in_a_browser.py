@@ -1,17 +1,12 @@
 """The demo's shop as people use it, with its own policy and snippet."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
 from shop_streams.local.demo_shop import ITEMS
-from shop_streams_tests.harness import free_ports, wait_for
-from shop_streams_tests.web.sites import Collector
+from shop_streams_tests.web.sites import Collector, demo_shop_process
 
 pytestmark = pytest.mark.servers
 
@@ -19,25 +14,8 @@ pytestmark = pytest.mark.servers
 @pytest.fixture
 def demo_shop(collector: Collector) -> Iterator[str]:
     """The address of the shop's process, whose collector is the test's."""
-    port = free_ports(1)[0]
-    url = f"http://127.0.0.1:{port}"
-    more = {
-        "SHOP_STREAMS_DEMO_SHOP_PORT": str(port),
-        "SHOP_STREAMS_COLLECTOR_PORT": collector.address.rpartition(":")[2],
-    }
-    command = [sys.executable, "-m", "shop_streams.local.demo_shop"]
-    with subprocess.Popen(command, env=os.environ | more) as process:
-
-        def answers() -> bool:
-            assert process.poll() is None, "the shop's process has ended"
-            try:
-                return httpx.get(f"{url}/livez", trust_env=False).status_code == 200
-            except httpx.ConnectError:
-                return False
-
-        wait_for("the shop", answers, 60)
+    with demo_shop_process({"SHOP_STREAMS_COLLECTOR_PORT": collector.address.rpartition(":")[2]}) as url:
         yield url
-        process.terminate()
 
 
 def test_orders_arrive_as_the_page_shows_them(
