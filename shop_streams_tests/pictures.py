@@ -7,9 +7,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,7 +26,7 @@ from shop_streams.lake.asset import asset_key
 from shop_streams.settings import REPOSITORY
 from shop_streams.simulate.sales import yesterday
 from shop_streams.streaming.spec import stream_key
-from shop_streams_tests.harness import Stack, as_shipped, running_stack, wait_for
+from shop_streams_tests.harness import Stack, as_shipped, free_ports, running_stack, wait_for
 
 FOLDER = REPOSITORY / "docs" / "img"
 GROUPS = ("app_events", "sales")  # more of them, and their names are too small to read
@@ -66,7 +67,8 @@ def demo() -> Iterator[Stack]:
     """A demo after some minutes of traffic: a week of days, late events that marts were repaired for, and many reports."""
     last_month = datetime.now(UTC).replace(day=1) - timedelta(days=1)
     times = {"INGEST_INTERVAL_SECONDS": "10", "REPORT_SECONDS": "15", "MART_REPAIR_SECONDS": "30"}
-    with running_stack(FIRST_DAY=f"{last_month:%Y-%m}-01", **times, **as_shipped()) as stack:
+    shop = {"DEMO_SHOP": "true", "DEMO_SHOP_PORT": str(free_ports(1)[0]), "CLICK_EVENT_TIME": "client"}
+    with running_stack(FIRST_DAY=f"{last_month:%Y-%m}-01", **times, **shop, **as_shipped()) as stack:
         if not run_demo(stack.settings, Console(stderr=True), stop_afterwards=False):
             raise SystemExit("The demo found a wrong number: no pictures are made of it.")
         for days in range(1, PAST_DAYS + 1):
@@ -139,8 +141,18 @@ def mart(page: Page) -> None:
     plots(page)
 
 
-def take(url: str) -> None:
-    """Take every picture from the Dagster at `url`."""
+def items(page: Page, api: str) -> None:
+    """What shoppers looked at and ordered: the API's page."""
+    visit(page, f"{api}/?hours=6", 1000, 860)
+
+
+def item(page: Page, shop: str) -> None:
+    """A page of the demo's shop."""
+    visit(page, f"{shop}/katalog/item/101/", 1000, 620)
+
+
+def take(url: str, api: str, shop: str) -> None:
+    """Take every picture from the Dagster at `url`, the API and the demo's shop."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         raise SystemExit("error: Chromium is missing. Install it (Debian: apt-get install chromium) and try again.")
@@ -153,9 +165,13 @@ def take(url: str) -> None:
         )
         context.add_init_script("localStorage.setItem('large-screen-nav-open', 'false')")  # the graph needs the room
         page = context.new_page()
-        for picture in (lineage, stream, automation, partitions, mart):
+        pictures: dict[str, Callable[[Page], Clip | None]] = {
+            "lineage": lineage, "stream": stream, "automation": automation, "partitions": partitions, "mart": mart,
+            "items": partial(items, api=api), "item": partial(item, shop=shop),
+        }  # fmt: skip
+        for name, picture in pictures.items():
             clip = picture(page)
-            path = FOLDER / f"{picture.__name__}.png"
+            path = FOLDER / f"{name}.png"
             page.screenshot(path=path, clip=clip)
             print(f"{path.relative_to(REPOSITORY)}: {path.stat().st_size / 1000:.0f} kB", flush=True)
             if path.stat().st_size > LARGEST_BYTES:
@@ -164,12 +180,12 @@ def take(url: str) -> None:
 
 
 def main() -> None:
-    """With an address, take the pictures from the Dagster that runs there."""
+    """With the addresses of Dagster, the API and the demo's shop, take the pictures from what runs there."""
     if len(sys.argv) > 1:
-        take(sys.argv[1])
+        take(*sys.argv[1:4])
         return
     with demo() as stack:
-        take(stack.settings.dagster_url)
+        take(stack.settings.dagster_url, stack.settings.api_url, stack.settings.demo_shop_url)
 
 
 if __name__ == "__main__":

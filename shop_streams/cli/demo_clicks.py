@@ -1,4 +1,4 @@
-"""The demo's clicks: two hours of shoppers, and what PostgreSQL must then have of them."""
+"""The demo's clicks: three hours of shoppers, and what PostgreSQL must then have of them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from shop_streams.simulate import clickstream
 # Of a stack that the demo starts: a shop to click through, simulated clicks hours ago, and numbers that follow the clicks.
 SETTINGS = {"demo_shop": True, "click_event_time": "client", "mart_refresh_seconds": 20}
 CLICKS = 2_000
-SENT_AGO = timedelta(hours=4)  # the last session ends two hours later
-SPAN = 2 * 3_600_000  # milliseconds in which sessions begin
+SENT_AGO = timedelta(hours=3)  # the last session ends within that
+SPAN = 3_600_000  # milliseconds in which sessions begin
 
 
 class Totals(NamedTuple):
