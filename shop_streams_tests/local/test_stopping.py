@@ -55,7 +55,7 @@ def test_down_and_up_leave_no_failure_and_no_unfinished_run(stack: Stack, superv
         assert not processes_of(stack.settings)
     finally:
         local_stack.up(stack.settings, Console(stderr=True))
-    assert "4 of 4 streams stopped at a batch boundary" in said
+    assert f"{len(STREAMS)} of {len(STREAMS)} streams stopped at a batch boundary" in said
     after = runs(stack)
     assert {after[run][1] for run in held} == {"SUCCESS"}
     others = {run: after[run] for run in before if after[run][1] not in ("SUCCESS", "CANCELED")}
