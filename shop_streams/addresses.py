@@ -106,8 +106,10 @@ def hosts(value: str) -> str:
         ValueError: names the entry that is no host.
     """
     for word in listed(value.lower()):
-        if not re.fullmatch(_HOST, word):
-            raise ValueError(f"{word} is no host; write shop.example or shop.example:8080, without https:// and a path")
+        if not re.fullmatch(_HOST, word) or word.endswith((":443", ":80")):
+            raise ValueError(
+                f"{word} is no host; write shop.example or shop.example:8080, without https://, a default port and a path"
+            )
     return value.lower()
 
 

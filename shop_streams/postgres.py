@@ -126,8 +126,8 @@ def _wait(connection: Any) -> None:
     """Wait until psycopg2's call is done. psycopg2 closes the connection if this raises."""
     until = getattr(_answer_until, "at", None) or time.monotonic() + SILENCE_MILLISECONDS / 1000
     while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
-        reading = [connection] if state == psycopg2.extensions.POLL_READ else []
-        writing = [connection] if state == psycopg2.extensions.POLL_WRITE else []
+        poller = select.poll()  # `select.select` refuses files from number 1024 on
+        poller.register(connection, select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT)
         left = until - time.monotonic()
-        if left <= 0 or not any(select.select(reading, writing, [], left)):
+        if left <= 0 or not poller.poll(left * 1000):
             raise psycopg2.OperationalError("the server has not answered in time")

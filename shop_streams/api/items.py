@@ -125,6 +125,10 @@ class Items:
                 )
             except psycopg2.errors.UndefinedTable:
                 continue
+            except psycopg2.errors.InsufficientPrivilege:  # of a database that was restored from an embedded one
+                if version == SNAPSHOT:
+                    raise
+                continue
             self._has_changes = version == CHANGES
             found: tuple[str, int | None] = cursor.fetchone()
             return found

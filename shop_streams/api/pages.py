@@ -62,7 +62,8 @@ def add_pages(app: FastAPI, settings: Settings, dist: Path = DIST) -> None:
             path = dist / name
             if not path.exists():
                 return PlainTextResponse(NOT_BUILT, status_code=503)
-            text = path.read_text(encoding="utf-8").replace("DEMO_SHOP_PORT", str(settings.demo_shop_port))
+            port = str(settings.demo_shop_port) if settings.demo_shop else ""
+            text = path.read_text(encoding="utf-8").replace("DEMO_SHOP_PORT", port)
             return HTMLResponse(text, headers={"cache-control": "no-cache"})
 
         return answer

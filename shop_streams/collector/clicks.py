@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from shop_streams.addresses import listed
 from shop_streams.avro import encoder
 from shop_streams.collector.divolte import Click, Dropped
+from shop_streams.defs.clickstream.rules import page_address
 from shop_streams.defs.clickstream.schema import CLICK_SCHEMA, MAX_ITEM_ID, MAX_SHOP
 from shop_streams.settings import Settings
 
 PAST_MILLISECONDS = 7 * 86_400_000  # the client's clock is believed so far from ours
 FUTURE_MILLISECONDS = 5 * 60_000
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _encode = encoder(CLICK_SCHEMA)
 
 Headers = list[tuple[str, bytes]]
@@ -36,14 +36,11 @@ class ClickRules:
         location = click.location
         if location is None or (not self._hosts and len(location) <= min(MAX_ITEM_ID, MAX_SHOP)):
             return  # nothing in it can be too long
-        shop = shop_of(location)
-        if self._hosts and shop not in self._hosts:
+        shop, path = page_address(location)
+        if (self._hosts and shop not in self._hosts) or (shop is not None and len(shop) > MAX_SHOP):
             raise Dropped("host")
-        if shop is not None:
-            if len(shop) > MAX_SHOP:
-                raise Dropped("host")
-            if self._has_long_item_id(urlsplit(location).path):
-                raise Dropped("item_id")
+        if self._has_long_item_id(path):
+            raise Dropped("item_id")
 
     def _has_long_item_id(self, path: str) -> bool:
         if len(path) <= MAX_ITEM_ID:
@@ -83,16 +80,3 @@ class ClickRules:
         if self._keep_addresses:
             headers.append(("address", address.encode()))
         return click.party_id.encode(), value, headers
-
-
-def shop_of(location: str) -> str | None:
-    """The host of an address in lower case, with a port that is not the scheme's own; None without a host."""
-    try:
-        parts = urlsplit(location)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return None
-    if not host:
-        return None
-    host = f"[{host}]" if ":" in host else host
-    return host if port is None or port == _DEFAULT_PORTS.get(parts.scheme) else f"{host}:{port}"

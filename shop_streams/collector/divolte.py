@@ -121,7 +121,7 @@ def read_event(party: str, body: bytes) -> Click:
 
 
 def split_query(query: str) -> dict[str, list[str]]:
-    """Name -> values, decoded once, in the order of the query. What is no UTF-8 becomes U+FFFD."""
+    """Name -> values, decoded once, in the order of the query. Percent-encoded bytes that are no UTF-8 become U+FFFD."""
     fields: dict[str, list[str]] = {}
     if "+" in query:
         query = query.replace("+", " ")
@@ -196,7 +196,7 @@ def _iso_time(text: str) -> int:
         raise Unreadable("client_timestamp_iso has no offset from UTC")
     milliseconds = int((moment - _EPOCH).total_seconds() * 1000)
     if not 0 <= milliseconds <= LAST_MILLISECOND:
-        raise Unreadable("client_timestamp_iso is before 1970")
+        raise Unreadable("client_timestamp_iso is not within the years 1970 to 9999")
     return milliseconds
 
 

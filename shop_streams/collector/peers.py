@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,6 +15,11 @@ from shop_streams.addresses import listed
 ADDRESS_CHARACTERS = 64  # an IPv6 address with a zone and a port
 KNOWN_ADDRESSES = 4_096  # read once
 LIMITED_ADDRESSES = 65_536  # about 12 MB
+NAMELESS_PROXY = (
+    "a request of %s has X-Forwarded-For, and SHOP_STREAMS_CLICK_PROXIES does not name this proxy: clicks through it have no "
+    "rate limit. Add its address to the setting."
+)
+_log = logging.getLogger("shop_streams.collector")
 
 
 class Peer(NamedTuple):
@@ -31,6 +37,7 @@ class Peers:
     def __init__(self, proxies: str) -> None:
         self._networks = [ipaddress.ip_network(one) for one in listed(proxies)]
         self._read = lru_cache(KNOWN_ADDRESSES)(self._read_address)
+        self._has_warned = False
 
     def of(self, scope: Any) -> tuple[Peer, bool]:
         """The nearest sender that is no trusted proxy, and whether it is this machine without a proxy between.
@@ -39,6 +46,9 @@ class Peers:
         """
         peer = self._read(scope.client.rpartition(":")[0].strip("[]")) or _UNKNOWN
         if not peer.is_proxy:
+            if peer.is_loopback and not self._has_warned and scope.headers.get("x-forwarded-for") is not None:
+                self._has_warned = True
+                _log.warning(NAMELESS_PROXY, peer.address)
             return peer, peer.is_loopback
         hops = [one for value in scope.headers.get_all("x-forwarded-for") for one in value.split(",")]
         for hop in reversed(hops):

@@ -19,6 +19,7 @@ from shop_streams.api.app import build_app
 from shop_streams.api.database import WAITING_REQUESTS, Database
 from shop_streams.local.api_role import prepare_api_role
 from shop_streams.postgres import connect
+from shop_streams.serve import raise_file_limit
 from shop_streams.settings import API_ROLE, Settings
 from shop_streams_tests.api.conftest import create_tables, new_home, prepare, serving
 from shop_streams_tests.harness import free_ports
@@ -60,6 +61,17 @@ def test_a_database_that_accepts_and_never_answers() -> None:
             assert_unavailable(answer, 7, seconds)
         answer, seconds = ask(api, "/healthz")
         assert answer.status_code == 503 and seconds < A_FEW_SECONDS
+
+
+def test_a_connection_is_opened_although_many_files_are(tables: Settings) -> None:
+    raise_file_limit()
+    files = [os.dup(0) for _ in range(1100)]
+    try:
+        with serving(tables) as api:
+            assert api.get("/api/v1.0/users/7").json() == {"timestamp": 7, "contents": [], "check": True}
+    finally:
+        for file in files:
+            os.close(file)
 
 
 @contextmanager
@@ -187,6 +199,17 @@ def test_the_apis_user_may_read_the_served_tables_and_do_nothing_else(tables: Se
                 cursor.execute(statement)
     finally:
         connection.close()
+
+
+def test_a_table_of_changes_that_the_user_may_not_read_is_not_needed(tables: Settings, api: TestClient) -> None:
+    """As in a database that was restored from an embedded one."""
+    execute(tables.postgres, f"revoke select on served_changes from {API_ROLE}")
+    try:
+        assert api.get("/api/v1.0/users/7").json()["check"] is True
+        execute(tables.postgres, f"revoke select on users from {API_ROLE}")
+        assert api.get("/api/v1.0/users/7").status_code == 503
+    finally:
+        execute(tables.postgres, f"grant select on served_changes, users to {API_ROLE}")
 
 
 def test_a_new_start_changes_the_users_password_and_the_home_knows_it(database: Settings) -> None:

@@ -94,3 +94,14 @@ def test_a_long_hop_is_not_remembered() -> None:
         scope.client, scope.headers = "10.0.0.1:5", Headers({"x-forwarded-for": f"{number}{'x' * 60_000}"})
         assert peers.of(scope)[0].address == "10.0.0.1"
     assert peers._read.cache_info().currsize == 1
+
+
+def test_a_proxy_on_this_machine_that_no_setting_names_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    client = Client(click_rate=1)
+    for _ in range(3):
+        client.ask(query="", client="127.0.0.1:1")
+    assert caplog.messages == []
+    for _ in range(3):
+        client.ask(query="", headers={"x-forwarded-for": "198.51.100.1"}, client="127.0.0.1:1")
+    (said,) = caplog.messages
+    assert "127.0.0.1" in said and "SHOP_STREAMS_CLICK_PROXIES" in said

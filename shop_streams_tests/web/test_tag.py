@@ -206,6 +206,21 @@ def test_a_tab_in_the_background_takes_the_ids_of_the_first_that_was_seen(
     assert ids(background) == [one.party, one.session, two.view, False, False, False]
 
 
+def test_a_tab_that_is_first_seen_after_the_session_has_ended_begins_a_new_one(
+    context: BrowserContext, shop: Shop, collector: Collector, tag: str
+) -> None:
+    first = shop.page("/", tag)
+    seen, background = context.new_page(), context.new_page()
+    seen.goto(first)
+    (one,) = collector.events(1)
+    background.add_init_script(HIDDEN)
+    background.goto(first)
+    context.clear_cookies(name="_dvs")  # 30 minutes later
+    background.evaluate(SHOW)
+    _, two = collector.events(2)
+    assert two.party == one.party and two.session != one.session and two.begins == (False, True)
+
+
 def test_commits_are_awaited(page: Page, shop: Shop, collector: Collector, tag: str) -> None:
     collector.open.clear()
     page.goto(shop.page("/", tag), wait_until="commit")

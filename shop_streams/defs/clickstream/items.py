@@ -21,14 +21,17 @@ def item_page(location: str | None, item_path: str) -> tuple[str | None, str | N
     `//`. Item: the one segment behind `item_path`, decoded once. `.`, `..`, `\\` and empty segments mean what they mean in
     browsers and servers: `/a//b/./c/../d\\` is `/a/b/d`. Characters of an id that can't be stored become U+FFFD.
     """
-    if not location:
-        return None, None
+    shop, path = page_address(location) if location else (None, "")
+    return (shop, _item(path, item_path)) if shop and len(shop) <= MAX_SHOP else (None, None)
+
+
+def page_address(location: str) -> tuple[str | None, str]:
+    """(shop, path) of an address, as `item_page` reads it. The collector compares the same shop with CLICK_HOSTS."""
     try:
         parts = urlsplit(location.replace("\\", "/"))
-        shop = _shop(parts)
+        return _shop(parts), parts.path
     except ValueError:  # urllib's word for a host or a port that is none
-        return None, None
-    return (shop, _item(parts.path, item_path)) if shop else (None, None)
+        return None, ""
 
 
 def _shop(parts: SplitResult) -> str | None:
@@ -37,8 +40,7 @@ def _shop(parts: SplitResult) -> str | None:
         return None
     host = f"[{host}]" if ":" in host else host
     port = parts.port
-    shop = host if port is None or port == DEFAULT_PORTS.get(parts.scheme) else f"{host}:{port}"
-    return shop if len(shop) <= MAX_SHOP else None
+    return host if port is None or port == DEFAULT_PORTS.get(parts.scheme) else f"{host}:{port}"
 
 
 def _item(path: str, item_path: str) -> str | None:

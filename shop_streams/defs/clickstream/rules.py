@@ -8,6 +8,7 @@ import msgspec
 
 from shop_streams.avro import avro
 from shop_streams.defs.clickstream.items import item_page
+from shop_streams.defs.clickstream.items import page_address as page_address  # for the collector
 from shop_streams.defs.clickstream.prices import MAX_AMOUNT, MAX_DECIMALS, read_amount, read_price
 from shop_streams.defs.clickstream.schema import BUY_CLICK, CLICK_SCHEMA
 from shop_streams.plain import plain

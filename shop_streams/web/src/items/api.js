@@ -14,7 +14,11 @@ async function contents(path) {
   }
   if (answer.status === 503) throw new NoAnswer("The database does not answer.");
   if (!answer.ok) throw new NoAnswer(`The API answered ${answer.status}.`);
-  return (await answer.json()).contents;
+  try {
+    return (await answer.json()).contents;
+  } catch (error) {
+    throw new NoAnswer("The API's answer broke off.");
+  }
 }
 
 /** Views and orders of all shops in half hours that ended at `since` (epoch seconds) or later. */

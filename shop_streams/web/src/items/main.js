@@ -38,10 +38,10 @@ async function refresh() {
     show();
   } catch (error) {
     if (!(error instanceof NoAnswer)) throw error;
-    if (question !== asked) return;
-    showProblem(error.message);
+    if (question === asked) showProblem(error.message);
+  } finally {
+    if (question === asked) timer = setTimeout(() => document.hidden || refresh(), REFRESH_MS);
   }
-  timer = setTimeout(() => document.hidden || refresh(), REFRESH_MS);
 }
 
 function showProblem(reason) {
@@ -82,8 +82,9 @@ function showShops() {
 function showEmpty() {
   const hours = filters.hours === "1" ? "the last hour" : `the last ${filters.hours} hours`;
   const shop = filters.shop ? ` of ${filters.shop}` : "";
-  const demo = `${location.protocol}//${location.hostname}:${document.body.dataset.demoShopPort}/`;
-  const next = element("p", {}, "Open ", element("a", { href: demo, textContent: "the demo shop" }), " and look at some items. A half hour is counted here soon after its clicks came in.");
+  const port = document.body.dataset.demoShopPort; // empty without a demo shop
+  const demo = element("a", { href: `${location.protocol}//${location.hostname}:${port}/`, textContent: "the demo shop" });
+  const next = element("p", {}, ...(port ? ["Open ", demo, " and look at some items. "] : []), "A half hour is counted here soon after its clicks came in.");
   at("empty").replaceChildren(element("h2", { textContent: `No item${shop} was viewed or ordered in ${hours}` }), next, element("p", { textContent: "If there are older numbers, choose more hours above." }));
   say("No items");
 }

@@ -5,7 +5,7 @@ const SESSION = "_dvs";
 const PARTY_SECONDS = 2 * 365 * 24 * 60 * 60; // browsers may allow less; each event renews it
 const SESSION_SECONDS = 30 * 60;
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789~_";
-const VALID = /^0:[0-9a-z]{1,13}:[^:\s]{1,99}$/; // the collector drops events with any other
+const VALID = /^0:[0-9a-z]{1,12}:[!-9;-~]{1,99}$/; // the collector drops events with any other
 
 /** 32 random characters, 192 bits. */
 function random() {
@@ -53,6 +53,7 @@ export class Identity {
     this.lastEvent = undefined; // of this page, epoch milliseconds
     this.party = readCookie(PARTY);
     this.session = readCookie(SESSION);
+    this.stored = Boolean(this.session); // once the cookie is gone, it has expired
     this.newParty = !this.party;
     this.firstInSession = !this.session;
     this.party = this.party || newId(now);
@@ -70,7 +71,8 @@ export class Identity {
     if (session) {
       if (session !== this.session) this.firstInSession = false;
       this.session = session;
-    } else if (this.lastEvent !== undefined && now - this.lastEvent > SESSION_SECONDS * 1000) {
+      this.stored = true;
+    } else if (this.lastEvent === undefined ? this.stored : now - this.lastEvent > SESSION_SECONDS * 1000) {
       this.session = newId(now);
       this.firstInSession = true;
     }
