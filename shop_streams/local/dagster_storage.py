@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 from dagster_postgres.utils import pg_url_from_config, set_pg_statement_timeout
@@ -55,7 +56,7 @@ class KeptEventLogStorage(_Kept, PostgresEventLogStorage):
 
 
 class KeptScheduleStorage(_Kept, PostgresScheduleStorage):
-    """`PostgresScheduleStorage` with the pool. A tick does not undo a person's switch of its sensor or schedule.
+    """`PostgresScheduleStorage` with the pool. A tick does not undo a person's switch of its sensor.
 
     Dagster's daemon reads the state, and writes it back with the tick's times and the old status. A switch in between was
     lost: the stream went on although the UI had confirmed that it was off.
@@ -94,7 +95,8 @@ def _with_switch(stored: InstigatorState | None, new: InstigatorState) -> Instig
     A tick changes the state's data, and keeps the time of the last start. A person's switch changes the status, and the time
     if it is a start.
     """
-    if stored is None or new.instigator_data == stored.instigator_data:
+    of_sensor = new.instigator_type == InstigatorType.SENSOR  # a schedule's state is written once an hour only
+    if stored is None or not of_sensor or new.instigator_data == stored.instigator_data:
         return new
     if _started(new) < _started(stored):
         return stored  # without the tick's cursor, as after a tick that failed
@@ -103,6 +105,5 @@ def _with_switch(stored: InstigatorState | None, new: InstigatorState) -> Instig
 
 
 def _started(state: InstigatorState) -> float:
-    """When a person last started the sensor or schedule; 0 if never."""
-    fields = ("last_sensor_start_timestamp", "start_timestamp")
-    return max(getattr(state.instigator_data, name, None) or 0.0 for name in fields)
+    """When a person last started the sensor; 0 if never."""
+    return getattr(state.instigator_data, "last_sensor_start_timestamp", None) or 0.0

@@ -26,7 +26,7 @@ insert into served_versions values (%s, %s, %s)
 on conflict (name, partition) do update set version = excluded.version
 """
 COLUMNS = """
-select attname, format_type(atttypid, null), attnotnull and not atthasdef and attidentity = ''
+select attname, format_type(atttypid, atttypmod), attnotnull and not atthasdef and attidentity = ''
   from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped
 """
 PAGE_ROWS = 5_000

@@ -59,7 +59,7 @@ def test_every_job_and_automation_is_explained() -> None:
 
 def test_a_schedule_is_named_after_its_job_and_when_it_runs() -> None:
     named = {one.name: one.job_name for one in defs.get_repository_def().schedule_defs}
-    assert len(named) == 3
+    assert len(named) == 4
     for schedule, job in named.items():
         assert schedule.startswith((f"{job}_every_", f"{job}_at_")) and not job.endswith("_job")
 

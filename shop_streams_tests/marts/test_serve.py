@@ -91,6 +91,7 @@ def test_a_lost_table_is_served_again(stack: Stack, copy: PostgresCopy) -> None:
         ("dd int not null, n int, note text not null default ''", None),
         ("dd int", r"it has no column n \(int\)"),
         ("dd int, n text", "its column n is text, not int"),
+        ("dd int, n numeric(1)", r"its column n is numeric\(1,0\), not int"),
         ("dd int, n int, note text not null", "its column note needs a value"),
     ],
 )

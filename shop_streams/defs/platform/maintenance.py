@@ -1,4 +1,4 @@
-"""Daily maintenance: merges and deletes files, deletes old dead letters and old runs of checks. Streams keep running."""
+"""Maintenance: merges and deletes files, deletes old dead letters and old runs of checks. Streams keep running."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from shop_streams.streaming.dead_letters import DEAD_LETTERS
 
 READERS_HOURS = 168  # a week: no reader needs an older version of a table
 RUNS_AT_ONCE = 1000
+MANY_FILES = 100  # of one day. A stream with a trigger each 10 s writes 17,000 a day, and readers open all of them.
 
 
 def closed_partitions(table: Table, settings: Settings) -> list[str]:
@@ -29,6 +30,19 @@ def closed_partitions(table: Table, settings: Settings) -> list[str]:
         return []
     yesterday = str((datetime.now(UTC) - timedelta(days=1)).date())  # after a day, only late events arrive
     return [day for day in reader.file_counts(uri, column) if day < yesterday]
+
+
+def compact_crowded(settings: Settings) -> dict[str, list[str]]:
+    """Merge the files of each day of a streamed table that has more than `MANY_FILES`; table -> its days."""
+    done = {}
+    for spec in LAKE_STREAMS:
+        assert spec.sink.table is not None
+        uri, column = spec.sink.table.uri(settings), spec.sink.table.partition_by[0]
+        crowded = [day for day, files in reader.file_counts(uri, column).items() if files > MANY_FILES]
+        if crowded and (found := reader.open_table(uri)) is not None:
+            maintenance.compact(found, column, crowded)
+            done[spec.sink.table.path] = sorted(crowded)
+    return done
 
 
 def forgotten_by_kafka(settings: Settings) -> str:
@@ -56,6 +70,11 @@ def maintain_tables(context: dg.OpExecutionContext, settings: dg.ResourceParam[S
     context.add_output_metadata({"tables": dg.MetadataValue.table(rows), "dead_letters_expired": expired})
 
 
+@dg.op(description="Merges the files of each day of a streamed table that has more than 100, also of the running day.")
+def compact_crowded_days(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
+    context.add_output_metadata({table: ", ".join(days) for table, days in compact_crowded(settings).items()})
+
+
 @dg.op(description="Deletes old runs of the job all_checks, so that its history stays short.")
 def forget_old_checks(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
     before = datetime.now(UTC) - timedelta(days=settings.history_days)
@@ -76,15 +95,30 @@ def daily_maintenance() -> None:
     forget_old_checks()
 
 
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Merges the small files of days with many. It is safe at any time.",
+)
+def hourly_compaction() -> None:
+    compact_crowded_days()
+
+
 definitions = dg.Definitions(
-    jobs=[daily_maintenance],
+    jobs=[daily_maintenance, hourly_compaction],
     schedules=[
+        dg.ScheduleDefinition(
+            name="hourly_compaction_at_ten_to",
+            job=hourly_compaction,
+            cron_schedule="50 * * * *",
+            description="Runs hourly_compaction ten minutes before each hour.",
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+        ),
         dg.ScheduleDefinition(
             name="daily_maintenance_at_night",
             job=daily_maintenance,
             cron_schedule="30 3 * * *",
             description="Runs daily_maintenance at 03:30 UTC.",
             default_status=dg.DefaultScheduleStatus.RUNNING,
-        )
+        ),
     ],
 )

@@ -68,7 +68,7 @@ def test_an_hour_is_settled_by_an_account_made_after_its_end() -> None:
         assert settled(instance, key, set()) == set()
 
 
-@pytest.mark.parametrize("job", ["daily_maintenance", "all_checks"])
+@pytest.mark.parametrize("job", ["daily_maintenance", "hourly_compaction", "all_checks"])
 def test_maintenance_and_checks_run_while_the_streams_go_on(stack: Stack, job: str) -> None:
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
     run = client.submit_job_execution(job)

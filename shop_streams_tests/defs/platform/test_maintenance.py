@@ -45,3 +45,17 @@ def test_every_table_is_maintained(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         files = reader.file_counts(table.uri(settings), table.partition_by[0])
         closed, live = (1, 2) if table in STREAMED else (1, 1) if table == DEAD_LETTERS else (2, 2)
         assert files == {"2026-01-01": closed, today: live}, table.path
+
+
+def test_a_day_with_many_files_is_compacted_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, table = Settings(home=tmp_path), LAKE_STREAMS[0].sink.table
+    assert table is not None
+    monkeypatch.setattr(maintenance, "MANY_FILES", 3)
+    today = str(datetime.now(UTC).date())
+    for partition in ("2026-01-01", *[today] * 4):
+        write(table, settings, partition)
+    write(table, settings, "2026-01-01")
+    assert maintenance.compact_crowded(settings) == {table.path: [today]}
+    assert reader.file_counts(table.uri(settings), table.partition_by[0]) == {"2026-01-01": 2, today: 1}
+    assert reader.row_counts(table.uri(settings), table.partition_by[0]) == {"2026-01-01": 2, today: 4}
+    assert maintenance.compact_crowded(settings) == {}
