@@ -53,7 +53,7 @@ def test_letters_are_chosen_by_domain_reason_and_origin(choice: Choice, offsets:
 @pytest.mark.parametrize(
     ("choice", "told"),
     [
-        (Choice(domain="slaes"), ("'slaes'", "app_events, clickstream, promotions, sales")),
+        (Choice(domain="slaes"), ("'slaes'", "app_events, promotions, sales")),
         (Choice(reason="no such"), ("'no such'", "'item_price is missing' (2)", "'empty value' (1)")),
         (Choice(origins=("topic_sales:0:9",)), ("'topic_sales:0:9'", "list --all")),
         (Choice(domain="sales", origins=("topic_promotions:0:2",)), ("'topic_promotions:0:2'", "domain sales")),
