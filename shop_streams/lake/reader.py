@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.schema import ArrayType, MapType, StructType
 
 if TYPE_CHECKING:
@@ -167,6 +167,18 @@ class Lake:
         """The table's newest version, or None when there is no table."""
         found = open_table(table.uri(self.settings))
         return found.version() if found else None
+
+    def commit_time(self, table: Table, version: int) -> int | None:
+        """Time of the commit `version`, epoch milliseconds; None if the table or its log lacks the commit.
+
+        A table that was deleted or restored gets the same numbers again, but not at the same times.
+        """
+        try:
+            found = open_table(table.uri(self.settings), version)
+            newest = next(iter(found.history(1)), {}) if found else {}
+        except DeltaError:
+            return None
+        return newest.get("timestamp") if newest.get("version") == version else None
 
     def scan(self, table: Table, columns: list[str], where: Any = None, version: int | None = None) -> pa.Table:
         """Columns, filtered by a pyarrow expression; a table without columns and rows if there is none."""

@@ -26,14 +26,17 @@ class SourceStates:
     mart: str
 
     def load(self) -> Any:
-        """What was saved last (a JSON value), or None."""
+        """What was saved last (a JSON value), or None, also if it can't be read."""
         try:
             with transaction(self.dsn) as cursor:
                 cursor.execute("select state from source_states where mart = %s", (self.mart,))
                 found = cursor.fetchone()
         except psycopg2.errors.UndefinedTable:
             return None
-        return json.loads(zlib.decompress(found[0])) if found else None
+        try:
+            return json.loads(zlib.decompress(found[0])) if found else None
+        except (zlib.error, ValueError):
+            return None
 
     def save(self, state: Any) -> None:
         """Save a JSON value. Of two writers the last one wins."""

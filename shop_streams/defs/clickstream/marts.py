@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from pyarrow.dataset import Dataset
+from pydantic import TypeAdapter, ValidationError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -17,12 +19,13 @@ from shop_streams.defs.clickstream.partitions import HALF_HOUR_FORMAT, half_hour
 from shop_streams.defs.clickstream.schema import CLICKS, ITEM_STATS
 from shop_streams.defs.clickstream.serving import SERVED
 from shop_streams.defs.clickstream.sessions import item_stats, read_since
-from shop_streams.defs.clickstream.versions import State, advance
+from shop_streams.defs.clickstream.versions import State, advance, day_of
 from shop_streams.lake import reader
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.sources import LakeSource
 from shop_streams.marts.spec import Mart, SourceMissing
 from shop_streams.marts.states import SourceStates
+from shop_streams.marts.version import rows_of
 from shop_streams.settings import Settings
 
 STATE_FORMAT = 1  # raise it with each change of versions.py or visits.py that changes a version
@@ -41,11 +44,15 @@ def key_of(half: int) -> str:
 
 
 def state_from(saved: Any, basis: str) -> State:
-    """The saved state, or an empty one if it has another basis."""
-    if saved is None or saved["basis"] != basis:
+    """The saved state, or an empty one if it has another basis or can't be read: it is a cache."""
+    try:
+        state = TypeAdapter(State).validate_python(saved)
+    except ValidationError:
         return State(basis)
-    versions = {int(half): version for half, version in saved["versions"].items()}
-    return State(basis, saved["snapshot"], saved["days"], versions)
+    rows = Counter[str]()
+    for half, version in state.versions.items():
+        rows[day_of(half)] += rows_of(version)
+    return state if state.basis == basis and rows == state.days else State(basis)
 
 
 @dataclass(frozen=True)
@@ -60,14 +67,17 @@ class ClickSource(LakeSource):
     def versions(self, lake: Lake, snapshot: int) -> dict[str, int]:
         states = SourceStates(lake.settings.postgres, self.mart)
         hours = lake.settings.session_hours
-        old = state_from(states.load(), f"{self._open(lake, snapshot).metadata().id} {hours} {STATE_FORMAT}")
+        basis = f"{self._open(lake, snapshot).metadata().id} {hours} {STATE_FORMAT}"
+        old = state_from(states.load(), basis)
+        if old.commit is None or old.commit != lake.commit_time(self.table, old.snapshot):
+            old = State(basis)  # the table was restored, or its log no longer has the commit
 
         def clicks(version: int) -> Dataset:
             return self._open(lake, version).to_pyarrow_dataset()
 
         new = advance(old, lake.row_counts(self.table, snapshot), clicks, snapshot, hours * HOUR)
         if new is not old:
-            states.save(asdict(new))
+            states.save(asdict(replace(new, commit=lake.commit_time(self.table, snapshot))))
         return {key_of(half): version for half, version in new.versions.items()}
 
     def read(self, spark: SparkSession, lake: Lake, key: str, snapshot: int) -> DataFrame:

@@ -32,12 +32,14 @@ CHUNK_ROWS = 2_000_000  # evaluated at once: bounds the memory to a few hundred 
 class State:
     """The versions at a `snapshot` of the table.
 
-    `basis` is what must be the same for the next comparison to continue from here. `days`: day -> number of clicks.
-    `versions`: half hour, as its number since 1970 -> version.
+    `basis` is what must be the same for the next comparison to continue from here. `commit` is the time of the snapshot's
+    commit, by which a restored table is noticed. `days`: day -> number of clicks. `versions`: half hour, as its number since
+    1970 -> version.
     """
 
     basis: str
     snapshot: int = -1
+    commit: int | None = None
     days: Mapping[str, int] = field(default_factory=dict)
     versions: Mapping[int, int] = field(default_factory=dict)
 

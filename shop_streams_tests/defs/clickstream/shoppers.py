@@ -10,6 +10,10 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+from deltalake import write_deltalake
+
+from shop_streams.defs.clickstream.schema import CLICKS
+from shop_streams.lake.reader import Lake
 
 MILLISECOND = 1_000
 MINUTE = 60_000_000  # microseconds, as all times here
@@ -70,6 +74,12 @@ def table_of(clicks: Iterable[Click]) -> pa.Table:
         for one in clicks
     ]  # fmt: skip
     return pa.table([pa.array([row[field.name] for row in rows], field.type) for field in SCHEMA], schema=SCHEMA)
+
+
+def append(lake: Lake, clicks: Sequence[Click], path: str = CLICKS.path) -> None:
+    """One commit to the table of clicks."""
+    uri = replace(CLICKS, path=path).uri(lake.settings)
+    write_deltalake(uri, table_of(clicks), mode="append", partition_by=["clicked_on"], schema_mode="merge")
 
 
 def numbered(clicks: Iterable[Click]) -> list[Click]:

@@ -1,19 +1,16 @@
 """The half hours of a lake with clicks: their keys, their versions, and their copy in PostgreSQL."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import dagster as dg
 import pytest
-from deltalake import write_deltalake
 
-from shop_streams.defs.clickstream import marts
 from shop_streams.defs.clickstream.marts import MART, ClickSource, key_of, window_of
 from shop_streams.defs.clickstream.partitions import half_hours
 from shop_streams.defs.clickstream.schema import CLICKS, ITEM_STATS
@@ -24,10 +21,7 @@ from shop_streams.marts.factory import build_asset
 from shop_streams.marts.repair import known
 from shop_streams.marts.serve import PostgresCopy
 from shop_streams.marts.spec import Mart
-from shop_streams.marts.states import SourceStates
-from shop_streams.marts.version import rows_of
 from shop_streams.postgres import transaction
-from shop_streams.settings import Settings
 from shop_streams.spark import SparkConnect
 from shop_streams_tests.defs.clickstream.shoppers import (
     HALF_HOUR,
@@ -35,19 +29,14 @@ from shop_streams_tests.defs.clickstream.shoppers import (
     MIDNIGHT,
     MINUTE,
     Click,
+    append,
     item_stats,
     numbered,
     random_clicks,
-    table_of,
 )  # fmt: skip
 from shop_streams_tests.harness import Stack
 
 NOON = MIDNIGHT + 12 * HOUR
-
-
-def append(lake: Lake, clicks: Sequence[Click], path: str = CLICKS.path) -> None:
-    uri = replace(CLICKS, path=path).uri(lake.settings)
-    write_deltalake(uri, table_of(clicks), mode="append", partition_by=["clicked_on"], schema_mode="merge")
 
 
 def test_a_half_hours_key_and_window_are_dagsters() -> None:
@@ -60,59 +49,6 @@ def test_a_half_hours_key_and_window_are_dagsters() -> None:
         assert (start, end) == tuple(half_hours.time_window_for_partition_key(key))
         assert (key_of(int(start.timestamp()) // 1800), end_of(key)) == (key, int(end.timestamp()))
     assert end_of("2026-03-10-23:30") == 1_773_187_200  # 2026-03-11T00:00Z
-
-
-@pytest.fixture
-def saved(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The state, in memory instead of PostgreSQL."""
-    states: dict[str, Any] = {}
-
-    @dataclass
-    class InMemory:
-        dsn: str
-        mart: str
-
-        def load(self) -> Any:
-            return states.get(self.mart)
-
-        def save(self, state: Any) -> None:
-            states[self.mart] = {**state, "versions": {str(half): one for half, one in state["versions"].items()}}
-
-    monkeypatch.setattr(marts, "SourceStates", InMemory)
-    return states
-
-
-def test_versions_of_a_lake_with_and_without_a_state(tmp_path: Path, saved: dict[str, Any]) -> None:
-    lake, source = Lake(Settings(lake_uri=str(tmp_path))), MART.source
-    clicks = random_clicks(random.Random(5), 90, 30)
-    for count in (30, 60, 90):
-        append(lake, clicks[count - 30 : count])
-        snapshot = source.snapshot(lake)
-        found = source.versions(lake, snapshot)
-        assert {key: rows_of(version) for key, version in found.items()} == {
-            key: sum(one.key == key for one in clicks[:count]) for key in {one.key for one in clicks[:count]}
-        }
-        for other in (
-            {},
-            {ITEM_STATS.path: {**saved[ITEM_STATS.path], "basis": "of another table", "versions": {"0": 5}}},
-        ):
-            kept = dict(saved)
-            saved.clear()
-            saved.update(other)
-            assert source.versions(lake, snapshot) == found
-            saved.update(kept)
-    one_hour = Lake(lake.settings.model_copy(update={"session_hours": 1}))
-    assert source.versions(one_hour, snapshot) == ClickSource(CLICKS, mart="x").versions(one_hour, snapshot)
-
-
-def test_a_state_is_kept_in_postgresql(stack: Stack) -> None:
-    states = SourceStates(stack.settings.postgres, f"test_{uuid4().hex}")
-    assert states.load() is None
-    for value in ({"a": [1, 2**62]}, {"b": None}):
-        states.save(value)
-        assert states.load() == value
-    with transaction(stack.settings.postgres) as cursor:
-        cursor.execute("delete from source_states where mart = %s", (states.mart,))
 
 
 # -- the mart itself, by its sensor and its asset, on tables of its own ------------------------------------------------
