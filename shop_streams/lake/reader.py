@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 Prune = list[tuple[str, str, Any]]
 """(partition column, operator, value): files of other partitions are not opened."""
+
+
+def prune_to(table: Table, keys: Collection[str]) -> Prune:
+    """Only the files of these partitions."""
+    return [(table.partition_by[0], "in", list(keys))]
 
 
 def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
@@ -180,11 +185,23 @@ class Lake:
             return None
         return newest.get("timestamp") if newest.get("version") == version else None
 
-    def scan(self, table: Table, columns: list[str], where: Any = None, version: int | None = None) -> pa.Table:
-        """Columns, filtered by a pyarrow expression; a table without columns and rows if there is none."""
-        return scan(table.uri(self.settings), columns, where, version)
+    def scan(
+        self,
+        table: Table,
+        columns: list[str],
+        where: Any = None,
+        version: int | None = None,
+        keys: Collection[str] | None = None,
+    ) -> pa.Table:
+        """Columns, filtered by a pyarrow expression; a table without columns and rows if there is none.
+
+        With `keys`, only the files of these partitions are opened, and other partitions have no rows.
+        """
+        return scan(
+            table.uri(self.settings), columns, where, version, prune_to(table, keys) if keys is not None else None
+        )
 
     def partition(self, table: Table, key: str) -> pa.Table:
         """All rows of the partition `key`, with the table's columns; no columns and rows if there is no table."""
         names = [column.name for column in table.columns]
-        return scan(table.uri(self.settings), names, prune=[(table.partition_by[0], "=", key)])
+        return self.scan(table, names, keys=[key])

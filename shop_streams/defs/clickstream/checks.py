@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-import pyarrow.compute as pc
 
 from shop_streams.defs.clickstream.schema import ITEM_STATS
 from shop_streams.defs.clickstream.serving import ORDERS, SERVED, USERS
@@ -21,7 +20,7 @@ NEWEST = 48  # half hours: a check every quarter of an hour must not read the wh
 def newest_rows(lake: Lake, keys: Sequence[str]) -> list[dict[str, Any]]:
     """The mart's rows of these half hours."""
     names = [column.name for column in ITEM_STATS.columns]
-    return lake.scan(ITEM_STATS, names, pc.field("half_hour").isin(list(keys))).to_pylist() if keys else []
+    return lake.scan(ITEM_STATS, names, keys=keys).to_pylist() if keys else []
 
 
 def differences(

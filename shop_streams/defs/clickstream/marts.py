@@ -92,7 +92,8 @@ class ClickSource(LakeSource):
             & (pc.field("clicked_at") >= start)
             & (pc.field("clicked_at") < end)
         )
-        ids = pc.min_max(lake.scan(self.table, ["session_id"], own, snapshot)["session_id"]).as_py()
+        mine = lake.scan(self.table, ["session_id"], own, snapshot, [str(start.date())])
+        ids = pc.min_max(mine["session_id"]).as_py()
         if ids["min"] is not None:
             wanted |= session.between(ids["min"], ids["max"])
         clicks = super().read(spark, lake, key, snapshot)
@@ -117,7 +118,7 @@ def partition_rows(clicks: DataFrame, key: str, settings: Settings) -> DataFrame
 def half_hour_totals(lake: Lake, key: str) -> dict[str, float]:
     """The half hour's totals, which the UI plots over the partitions."""
     names = ["views", "orders", "order_sum"]
-    rows = lake.scan(ITEM_STATS, [*names, "deep"], pc.field("half_hour") == key)
+    rows = lake.scan(ITEM_STATS, [*names, "deep"], keys=[key])
     totals = {name: pc.sum(rows[name]).as_py() or 0 for name in names}
     weighted = (
         pc.sum(pc.multiply(rows["deep"], pc.cast(rows["views"], pa.float64()))).as_py() if rows.num_rows else None
