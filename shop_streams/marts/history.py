@@ -19,6 +19,8 @@ def computed_empty(instance: dg.DagsterInstance, mart: Mart, keys: Set[str]) -> 
     An empty partition has no Delta file, so its version comes from Dagster's event log.
     """
     found: dict[str, int] = {}
+    if not keys:
+        return found
     unseen = keys & instance.get_materialized_partitions(asset_key(mart.table))
     while unseen:
         # One query for many partitions: a shop without visitors at night gets some thousand empty half hours in a year.

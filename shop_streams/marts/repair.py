@@ -17,7 +17,7 @@ from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.failures import MartFailures
 from shop_streams.marts.history import computed_empty, recent_writes
-from shop_streams.marts.spec import LOOK_BACK_SECONDS, NOT_SERVED, Mart, SourceMissing
+from shop_streams.marts.spec import LOOK_BACK_SECONDS, NOT_SERVED, Mart, SourceMissing, agreed
 from shop_streams.marts.version import rows_of
 from shop_streams.runs import UNFINISHED, backoff_seconds, is_gone, mark_failed
 from shop_streams.settings import Settings, get_settings
@@ -209,12 +209,16 @@ def build_repair_sensor(mart: Mart) -> dg.SensorDefinition:
         except SourceMissing as error:
             return dg.SensorResult(skip_reason=dg.SkipReason(str(error)))
         in_lake = lake.source_versions(mart.table)
-        in_lake |= computed_empty(instance, mart, current.keys() - in_lake.keys())
+        served = mart.serve.versions(settings.postgres) if mart.serve else None
+        unseen = current.keys() - in_lake.keys()
+        if served is not None:
+            unseen &= served.keys()  # a partition that is not in PostgreSQL either was not computed
+        in_lake |= computed_empty(instance, mart, unseen)
         look_back = max(LOOK_BACK_SECONDS, settings.mart_refresh_seconds, settings.mart_repair_seconds)
         writes = cache(lambda: recent_writes(instance, mart, now - look_back))  # read only if something differs
         todo = plan(
             current,
-            mart.recorded(lake, in_lake),
+            in_lake if served is None else agreed(in_lake, served),
             lambda key: mart.pause(settings, key, writes().get(key, []), now),
             known(mart.partitions),
             MartFailures(settings.postgres, mart.name).pauses(),

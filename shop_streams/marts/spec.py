@@ -110,12 +110,12 @@ class Mart:
         found = self.source.versions(lake, self.source.snapshot(lake) if snapshot is None else snapshot)
         return {key: stamped(version, self.code_version) for key, version in found.items()}
 
-    def recorded(self, lake: Lake, in_lake: dict[str, int] | None = None) -> dict[str, int]:
+    def recorded(self, lake: Lake) -> dict[str, int]:
         """Partition -> source version that it was computed from; `NOT_SERVED` if PostgreSQL and the lake differ.
 
-        `in_lake` are the lake's versions. The default is the Delta log's, which lack partitions without rows.
+        The lake's versions are the Delta log's, which lack partitions without rows.
         """
-        found = lake.source_versions(self.table) if in_lake is None else in_lake
+        found = lake.source_versions(self.table)
         return found if self.serve is None else agreed(found, self.serve.versions(lake.settings.postgres))
 
     def pause(self, settings: Settings, key: str, writes: Sequence[float], now: float) -> float:

@@ -199,6 +199,7 @@ def test_a_window_without_a_row_counts_as_computed_and_a_lost_table_does_not() -
         instance.report_runless_asset_event(event)
     keys = {"2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"}
     assert computed_empty(instance, SALES_MART, keys) == {"2026-01-01": 3, "2026-01-04": version_of(3, 9)}
+    assert computed_empty(cast(dg.DagsterInstance, None), SALES_MART, set()) == {}, "the log is not asked"
     writes = recent_writes(instance, SALES_MART, time.time() - 60)
     assert {key: len(times) for key, times in writes.items()} == dict.fromkeys(days, 1)
     assert recent_writes(instance, SALES_MART, time.time() + 60) == {}

@@ -104,3 +104,24 @@ def test_an_empty_partition_that_is_served_too_is_up_to_date(monkeypatch: pytest
     served[DAY] = 4
     (asked,) = tick({DAY: 5, NEXT: 3}, instance, **more).run_requests
     assert asked.tags[repair.RANGE_START] == DAY, "PostgreSQL has another version"
+
+
+@pytest.mark.usefixtures("alone")
+def test_the_event_log_is_asked_only_about_partitions_that_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long history that is not computed yet would be thousands of partitions in each tick."""
+    instance, asked = dg.DagsterInstance.ephemeral(), list[set[str]]()
+    real = repair.computed_empty
+
+    def spy(log: dg.DagsterInstance, mart: Mart, keys: set[str]) -> dict[str, int]:
+        asked.append(set(keys))
+        return real(log, mart, keys)
+
+    monkeypatch.setattr(repair, "computed_empty", spy)
+    monkeypatch.setattr(PostgresCopy, "versions", lambda *_: {DAY: 5, NEXT: 3})
+    new = "2026-01-03"
+    (request,) = tick({DAY: 5, NEXT: 3, new: 1}, instance, serve=PostgresCopy("t", ())).run_requests
+    assert asked == [{NEXT}], "the third one was never served"
+    assert request.tags[repair.RANGE_END] == new
+    assert request.tags[repair.RANGE_START] == NEXT, "the log lacks it: its rows in the lake are lost"
+    tick({DAY: 5, new: 1}, instance)
+    assert asked[1:] == [{new}], "a mart in the lake alone"
