@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs as pa_fs
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
 from deltalake.schema import ArrayType, MapType, StructType
 
 if TYPE_CHECKING:
@@ -173,17 +176,17 @@ class Lake:
         found = open_table(table.uri(self.settings))
         return found.version() if found else None
 
-    def commit_time(self, table: Table, version: int) -> int | None:
-        """Time of the commit `version`, epoch milliseconds; None if the table or its log lacks the commit.
+    def commit_checksum(self, table: Table, version: int) -> int | None:
+        """A checksum of the commit `version`; None if the table's log lacks it.
 
-        A table that was deleted or restored gets the same numbers again, but not at the same times.
+        A table that was deleted or restored gets the same numbers again, with other commits.
         """
+        files = pa_fs.PyFileSystem(DeltaStorageHandler(table.uri(self.settings)))
         try:
-            found = open_table(table.uri(self.settings), version)
-            newest = next(iter(found.history(1)), {}) if found else {}
-        except DeltaError:
+            with files.open_input_file(f"_delta_log/{version:020}.json") as commit:
+                return zlib.crc32(commit.read())
+        except FileNotFoundError:
             return None
-        return newest.get("timestamp") if newest.get("version") == version else None
 
     def scan(
         self,

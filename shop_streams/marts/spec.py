@@ -30,6 +30,10 @@ class SourceMissing(ShopStreamsError):
     """A mart's source does not exist yet."""
 
 
+class SourceUnfinished(SourceMissing):
+    """The source has read a part of a long history and kept it. The next call goes on."""
+
+
 class Source(Protocol):
     """What a mart is computed from."""
 
@@ -106,8 +110,15 @@ class Mart:
 
         Raises:
             SourceMissing: the source does not exist yet.
+            SourceUnfinished: reading a long history takes more calls. With a snapshot, it is read to its end.
         """
-        found = self.source.versions(lake, self.source.snapshot(lake) if snapshot is None else snapshot)
+        while True:
+            try:
+                found = self.source.versions(lake, self.source.snapshot(lake) if snapshot is None else snapshot)
+                break
+            except SourceUnfinished:
+                if snapshot is None:
+                    raise
         return {key: stamped(version, self.code_version) for key, version in found.items()}
 
     def recorded(self, lake: Lake) -> dict[str, int]:

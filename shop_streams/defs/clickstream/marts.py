@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -9,26 +10,25 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
-from pyarrow.dataset import Dataset
 from pydantic import TypeAdapter, ValidationError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from shop_streams.defs.clickstream.click_files import ClickFiles
 from shop_streams.defs.clickstream.partitions import HALF_HOUR_FORMAT, half_hours
 from shop_streams.defs.clickstream.schema import CLICKS, ITEM_STATS
 from shop_streams.defs.clickstream.serving import SERVED
 from shop_streams.defs.clickstream.sessions import item_stats, read_since
-from shop_streams.defs.clickstream.versions import State, advance, day_of
-from shop_streams.lake import reader
+from shop_streams.defs.clickstream.versions import State, day_of, steps
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.sources import LakeSource
-from shop_streams.marts.spec import Mart, SourceMissing
+from shop_streams.marts.spec import Mart, SourceUnfinished
 from shop_streams.marts.states import SourceStates
 from shop_streams.marts.version import rows_of
 from shop_streams.settings import Settings
 
 STATE_FORMAT = 1  # raise it with each change of versions.py or visits.py that changes a version
+PATIENCE_SECONDS = 30.0  # Dagster ends a sensor's tick after 60
 HOUR = 3_600_000_000  # microseconds
 
 
@@ -67,17 +67,20 @@ class ClickSource(LakeSource):
     def versions(self, lake: Lake, snapshot: int) -> dict[str, int]:
         states = SourceStates(lake.settings.postgres, self.mart)
         hours = lake.settings.session_hours
-        basis = f"{self._open(lake, snapshot).metadata().id} {hours} {STATE_FORMAT}"
+        files, began = ClickFiles(lake, self.table), time.monotonic()
+        basis = f"{files.at(snapshot).metadata().id} {hours} {STATE_FORMAT}"
         old = state_from(states.load(), basis)
-        if old.commit is None or old.commit != lake.commit_time(self.table, old.snapshot):
+        if old.commit is None or old.commit != lake.commit_checksum(self.table, old.snapshot):
             old = State(basis)  # the table was restored, or its log no longer has the commit
-
-        def clicks(version: int) -> Dataset:
-            return self._open(lake, version).to_pyarrow_dataset()
-
-        new = advance(old, lake.row_counts(self.table, snapshot), clicks, snapshot, hours * HOUR)
-        if new is not old:
-            states.save(asdict(replace(new, commit=lake.commit_time(self.table, snapshot))))
+        days, new = lake.row_counts(self.table, snapshot), old
+        commit = lake.commit_checksum(self.table, snapshot)
+        for new in steps(old, days, files, snapshot, hours * HOUR):
+            states.save(asdict(replace(new, commit=commit)))
+            if not new.whole and len(new.days) > len(old.days) and time.monotonic() - began > PATIENCE_SECONDS:
+                done = f"{len(new.days)} of {len(days)} days"
+                raise SourceUnfinished(
+                    f"{self.table.path}: reading its history, {done} are read. The next tick goes on."
+                )
         return {key_of(half): version for half, version in new.versions.items()}
 
     def read(self, spark: SparkSession, lake: Lake, key: str, snapshot: int) -> DataFrame:
@@ -98,12 +101,6 @@ class ClickSource(LakeSource):
             wanted |= session.between(ids["min"], ids["max"])
         clicks = super().read(spark, lake, key, snapshot)
         return clicks.where(days & (at >= since) & (at < end)).where(wanted)
-
-    def _open(self, lake: Lake, snapshot: int) -> DeltaTable:
-        table = reader.open_table(self.table.uri(lake.settings), snapshot)
-        if table is None:
-            raise SourceMissing(f"{self.table.path} was there a moment ago and is gone. The next tick looks again.")
-        return table
 
 
 def partition_rows(clicks: DataFrame, key: str, settings: Settings) -> DataFrame:

@@ -3,23 +3,36 @@
 import random
 import shutil
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pyarrow as pa
 import pytest
 
-from shop_streams.defs.clickstream import marts
+from shop_streams.defs.clickstream import click_files, marts, versions
+from shop_streams.defs.clickstream.click_files import ClickFiles, half_hours_of_files
 from shop_streams.defs.clickstream.marts import MART, ClickSource
 from shop_streams.defs.clickstream.schema import CLICKS, ITEM_STATS
 from shop_streams.lake.reader import Lake
+from shop_streams.marts.spec import SourceUnfinished
 from shop_streams.marts.states import SourceStates
 from shop_streams.marts.version import rows_of
 from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
-from shop_streams_tests.defs.clickstream.shoppers import append, random_clicks
+from shop_streams_tests.defs.clickstream.shoppers import (
+    DAY,
+    HALF_HOUR,
+    HOUR,
+    MIDNIGHT,
+    MINUTE,
+    Click,
+    append,
+    random_clicks,
+)
 from shop_streams_tests.harness import Stack
 
 
@@ -74,9 +87,13 @@ def test_a_table_that_was_restored_is_read_anew(tmp_path: Path, saved: dict[str,
     shutil.copytree(table, copy)
     append(lake, clicks[20:40])
     source.versions(lake, 1)
+    append(lake, clicks[40:])
+    assert saved[ITEM_STATS.path]["commit"] == lake.commit_checksum(CLICKS, 1), "later commits do not matter"
     shutil.rmtree(table)
     shutil.copytree(copy, table)
     known = saved[ITEM_STATS.path]
+    assert known["commit"] is not None
+    assert lake.commit_checksum(CLICKS, 1) is None
     early = source.versions(lake, 0)
     assert sum(map(rows_of, early.values())) == 20, "the table has no version 1"
     saved[ITEM_STATS.path] = known
@@ -123,3 +140,69 @@ def test_a_state_is_kept_in_postgresql(stack: Stack) -> None:
         assert states.load() is None
     with transaction(stack.settings.postgres) as cursor:
         cursor.execute("delete from source_states where mart = %s", (states.mart,))
+
+
+MICROSECOND, MILLISECOND = 1, 1000
+
+
+@pytest.mark.parametrize(
+    ("times", "opened"),
+    [
+        ([0, HALF_HOUR - 2 * MILLISECOND], False),
+        ([5 * MINUTE], False),
+        ([0, HALF_HOUR - MICROSECOND], True),  # the log says ....999, which may be a rounded time of the next half hour
+        ([0, HALF_HOUR], True),
+        ([10 * MINUTE, 70 * MINUTE], True),
+    ],
+)
+def test_a_file_within_one_half_hour_is_counted_from_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: list[int], opened: bool
+) -> None:
+    lake = Lake(Settings(lake_uri=str(tmp_path)))
+    clicks = [Click(MIDNIGHT + time) for time in times]
+    append(lake, clicks)
+    append(lake, [Click(MIDNIGHT + DAY), Click(MIDNIGHT + DAY + HOUR)])
+    files, read = ClickFiles(lake, CLICKS), list[str]()
+    real = click_files.count_clicks
+
+    def spy(clicks: Any) -> dict[int, int]:
+        read.extend(clicks.files)
+        return real(clicks)
+
+    monkeypatch.setattr(click_files, "count_clicks", spy)
+    assert files.counts(1, [versions.day_of(clicks[0].half)]) == Counter(one.half for one in clicks)
+    assert [versions.day_of(clicks[0].half) in name for name in read] == [True] * opened, (
+        "the other day's file is not opened"
+    )
+
+
+@pytest.mark.parametrize("column", ["num_records", "min.clicked_at", "max.clicked_at"])
+def test_a_file_without_statistics_is_opened(column: str) -> None:
+    at = pa.array([MIDNIGHT], pa.timestamp("us", "UTC"))
+    good = pa.table({"num_records": [1], "min.clicked_at": at, "max.clicked_at": at})
+    assert half_hours_of_files(good).tolist() == [MIDNIGHT // HALF_HOUR]
+    empty = pa.array([None], good[column].type)
+    assert half_hours_of_files(good.set_column(good.column_names.index(column), column, empty)).tolist() == [-1]
+    assert half_hours_of_files(good.drop_columns([column])).tolist() == [-1]
+
+
+def test_a_long_history_is_read_over_several_ticks(
+    tmp_path: Path, saved: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, source = Lake(Settings(lake_uri=str(tmp_path))), MART.source
+    clicks = [Click(MIDNIGHT + day * DAY + MINUTE) for day in range(4)]
+    append(lake, clicks)
+    expected = source.versions(lake, 0)
+    saved.clear()
+    monkeypatch.setattr(marts, "PATIENCE_SECONDS", -1)
+    for done in (1, 2, 3):
+        with pytest.raises(SourceUnfinished, match=f"{done} of 4 days are read"):
+            MART.versions(lake)
+        assert list(saved[ITEM_STATS.path]["days"]) == [versions.day_of(one.half) for one in clicks[:done]], (
+            "the oldest first"
+        )
+    assert MART.versions(lake) == expected
+    saved.clear()
+    assert MART.versions(lake, 0) == expected, "a run reads all of it"
+    append(lake, [replace(one, at=one.at + HOUR) for one in clicks])
+    assert len(MART.versions(lake)) == 8, "changes of days that are known are compared at once"

@@ -2,15 +2,19 @@
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import islice
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shop_streams.defs.clickstream import versions
-from shop_streams.defs.clickstream.versions import State, advance
+from shop_streams.defs.clickstream.versions import State, advance, steps
 from shop_streams.marts.version import rows_of
 from shop_streams_tests.defs.clickstream.shoppers import (
     DAY,
@@ -37,12 +41,16 @@ class Table:
     def days(self, count: int) -> dict[str, int]:
         return dict(Counter(versions.day_of(one.half) for one in self.clicks[:count]))
 
-    def open(self, count: int) -> ds.Dataset:
+    def open(self, snapshot: int, days: Collection[str]) -> ds.Dataset:
         self.opened += 1
-        return ds.dataset(self.whole.slice(0, count))
+        some = self.whole.slice(0, snapshot)
+        return ds.dataset(some.filter(pc.is_in(some["clicked_on"].cast(pa.string()), pa.array(list(days)))))
+
+    def counts(self, snapshot: int, days: Collection[str]) -> dict[int, int]:
+        return versions.count_clicks(self.open(snapshot, days))
 
     def advance(self, state: State, count: int, hours: int = 24) -> State:
-        return advance(state, self.days(count), self.open, count, hours * HOUR)
+        return advance(state, self.days(count), self, count, hours * HOUR)
 
 
 def visit_of(clicks: Sequence[Click], session: str | None, at: int) -> set[int]:
@@ -115,7 +123,7 @@ def test_deleted_clicks_are_found() -> None:
     table = Table(clicks)
     state = table.advance(State("b"), 60)
     fewer = Table(clicks[:30])
-    found = advance(state, fewer.days(30), lambda _snapshot: fewer.open(30), 61, 24 * HOUR)
+    found = advance(state, fewer.days(30), fewer, 61, 24 * HOUR)
     assert found.versions == fewer.advance(State("b"), 30).versions
 
 
@@ -154,3 +162,29 @@ def test_a_late_copy_of_a_click_before_the_half_hour_reaches_it(monkeypatch: pyt
     assert {half for half, version in after.versions.items() if before.versions.get(half) != version} == {
         one.half for one in table.clicks
     }
+
+
+@given(seed=st.integers(0, 2**32), stop=st.integers(1, 5), count=st.integers(1, 60))
+@settings(max_examples=40, deadline=None)
+def test_a_comparison_that_stops_between_days_goes_on_at_any_snapshot(seed: int, stop: int, count: int) -> None:
+    """Each state on the way has the right versions of its days, and the next comparison may be of more or fewer clicks."""
+    table = Table(random_clicks(random.Random(seed), 60, 200))
+    whole = table.advance(State("b"), 60)
+    state = State("b")
+    for state in islice(steps(State("b"), table.days(60), table, 60, 24 * HOUR), stop):
+        assert state.versions == {
+            half: version for half, version in whole.versions.items() if versions.day_of(half) in state.days
+        }
+        assert state.whole == (state.days == whole.days)
+    assert table.advance(state, count) == table.advance(State("b"), count)
+    assert table.advance(table.advance(state, count), 60) == whole
+
+
+def test_scattered_half_hours_of_a_day_are_looked_up_together() -> None:
+    clicks = [Click(MIDNIGHT + hour * HOUR, session=f"{hour}:s") for hour in range(24)]
+    table = Table([*clicks, *[replace(one, at=one.at + MINUTE) for one in clicks]])
+    state = table.advance(State("b"), 24)
+    table.opened = 0
+    after = table.advance(state, 48)
+    assert table.opened == 4, "for the numbers, the sessions, what these reach, the versions"
+    assert after.versions == table.advance(State("b"), 48).versions
