@@ -49,8 +49,8 @@ class State:
 class ClickTable(Protocol):
     """The table of clicks."""
 
-    def open(self, snapshot: int, days: Collection[str]) -> Dataset:
-        """The clicks of these days, at a version of the table."""
+    def open(self, snapshot: int, start: int, end: int, threads: Threads | None = None) -> Dataset:
+        """The clicks of [start, end), epoch microseconds, and of these threads, at a version of the table; maybe others too."""
         ...
 
     def counts(self, snapshot: int, days: Collection[str]) -> dict[int, int]:
@@ -136,17 +136,16 @@ def reached(
     are looked up together, so some earlier ones of that day may be found too. Without `known` days in reach, nothing is read.
     """
     found: set[int] = set()
-    for day, halves in groupby(sorted(changed), day_of):
+    for _, halves in groupby(sorted(changed), day_of):
         group = list(halves)
         start, end = group[0] * HALF_HOUR, (group[-1] + 1) * HALF_HOUR + HORIZON + session
-        reach = [one for one in days_of(start, end) if one in known]
-        if not reach:
+        if not any(day in known for day in days_of(start, end)):
             continue
-        threads = own_threads(table.open(newer, [day]), group)
+        threads = own_threads(table, newer, group)
         if not len(threads.hashes):
             continue
         columns = ["clicked_at", "session_id", "identity"]
-        for batch in table.open(snapshot, reach).to_batches(
+        for batch in table.open(snapshot, start, end, threads).to_batches(
             columns=columns, filter=between(start, end) & threads.may_have
         ):
             mine = threads.include(threads_of(batch)[0])
@@ -159,8 +158,8 @@ def evaluate(table: ClickTable, snapshot: int, rows: Mapping[int, int], session:
     found: dict[int, int] = {}
     for chunk in chunks(rows):
         start, end = chunk[0] * HALF_HOUR - HORIZON - session, (chunk[-1] + 1) * HALF_HOUR
-        clicks = table.open(snapshot, days_of(start, end))
-        threads = own_threads(clicks, chunk)
+        threads = own_threads(table, snapshot, chunk)
+        clicks = table.open(snapshot, start, end, threads)
         read = between(start, end) & threads.may_have
         columns = click_columns(clicks.to_batches(columns=list(CLICK_COLUMNS), filter=read), threads)
         others = digests(columns, np.array(chunk), session)
@@ -184,11 +183,12 @@ def chunks(rows: Mapping[int, int]) -> Iterator[list[int]]:
         yield chunk
 
 
-def own_threads(clicks: Dataset, halves: Iterable[int]) -> Threads:
+def own_threads(table: ClickTable, snapshot: int, halves: Iterable[int]) -> Threads:
     """The threads with clicks in these half hours."""
     wanted = sorted(halves)
-    read = between(wanted[0] * HALF_HOUR, (wanted[-1] + 1) * HALF_HOUR)
-    batches = clicks.to_batches(columns=["clicked_at", "session_id", "identity"], filter=read)
+    start, end = wanted[0] * HALF_HOUR, (wanted[-1] + 1) * HALF_HOUR
+    columns = ["clicked_at", "session_id", "identity"]
+    batches = table.open(snapshot, start, end).to_batches(columns=columns, filter=between(start, end))
     return Threads.of(batch.filter(pa.array(np.isin(halves_of(batch), wanted))) for batch in batches)
 
 

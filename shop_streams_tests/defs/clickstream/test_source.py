@@ -206,3 +206,26 @@ def test_a_long_history_is_read_over_several_ticks(
     assert MART.versions(lake, 0) == expected, "a run reads all of it"
     append(lake, [replace(one, at=one.at + HOUR) for one in clicks])
     assert len(MART.versions(lake)) == 8, "changes of days that are known are compared at once"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_files_without_the_wanted_clicks_are_left_out(tmp_path: Path, seed: int) -> None:
+    lake, chance = Lake(Settings(lake_uri=str(tmp_path))), random.Random(seed)
+    clicks = sorted(random_clicks(chance, 60, 100), key=lambda one: one.at)
+    for first in range(0, 60, 6):
+        append(lake, clicks[first : first + 6])
+    files, session = ClickFiles(lake, CLICKS), 24 * HOUR
+    for half in {one.half for one in clicks}:
+        start, end = (half - 20) * HALF_HOUR, (half + 1) * HALF_HOUR
+        threads = versions.own_threads(files, 9, [half])
+        for some, wanted in (
+            (None, versions.between(start, end)),
+            (threads, versions.between(start, end) & threads.may_have),
+        ):
+            opened = files.open(9, start, end, some)
+            everything = files.at(9).to_pyarrow_dataset()
+            names = ["kafka_partition", "kafka_offset", "clicked_on"]
+            rows = [one.to_table(columns=names, filter=wanted).to_pylist() for one in (opened, everything)]
+            assert sorted(map(str, rows[0])) == sorted(map(str, rows[1]))
+            assert some is None or len(opened.files) < len(everything.files)
+    assert versions.advance(versions.State("b"), lake.row_counts(CLICKS, 9), files, 9, session).whole
