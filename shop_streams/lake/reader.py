@@ -200,8 +200,6 @@ class Lake:
 
         With `keys`, only the files of these partitions are opened, and other partitions have no rows.
         """
-        if keys is not None and not keys:
-            where = pc.scalar(False)  # deltalake takes an empty list for no condition
         return scan(
             table.uri(self.settings), columns, where, version, prune_to(table, keys) if keys is not None else None
         )

@@ -19,7 +19,7 @@ from shop_streams.defs.clickstream.partitions import HALF_HOUR_FORMAT, half_hour
 from shop_streams.defs.clickstream.schema import CLICKS, ITEM_STATS
 from shop_streams.defs.clickstream.serving import SERVED
 from shop_streams.defs.clickstream.sessions import item_stats, read_since
-from shop_streams.defs.clickstream.versions import State, day_of, steps
+from shop_streams.defs.clickstream.versions import State, between, day_of, steps
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.sources import LakeSource
 from shop_streams.marts.spec import Mart, SourceUnfinished
@@ -90,13 +90,9 @@ class ClickSource(LakeSource):
         days = F.col("clicked_on").between(since.date(), start.date())
         at, session = F.col("clicked_at"), F.col("session_id")
         wanted = (at >= start) | (session.isNull() & F.col("identity").isNotNull())
-        own = (
-            (pc.field("clicked_on") == start.date())
-            & (pc.field("clicked_at") >= start)
-            & (pc.field("clicked_at") < end)
-        )
-        mine = lake.scan(self.table, ["session_id"], own, snapshot, [str(start.date())])
-        ids = pc.min_max(mine["session_id"]).as_py()
+        first, last = round(start.timestamp()) * 1_000_000, round(end.timestamp()) * 1_000_000
+        mine = ClickFiles(lake, self.table).open(snapshot, first, last)
+        ids = pc.min_max(mine.to_table(columns=["session_id"], filter=between(first, last))["session_id"]).as_py()
         if ids["min"] is not None:
             wanted |= session.between(ids["min"], ids["max"])
         clicks = super().read(spark, lake, key, snapshot)
