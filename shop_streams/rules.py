@@ -24,6 +24,7 @@ MAX_VALUE_BYTES = 1_048_576  # Kafka's default limit is 12 bytes more
 MAX_DEPTH = 100  # of braces and brackets; Python's own limit depends on the caller's stack
 MAX_AHEAD = timedelta(hours=1)  # an event from the future would move the watermark, and make later events late
 MAX_REASON = 500  # characters
+LAST_MILLISECOND = 253_402_300_799_999  # the end of the year 9999: beyond it Spark's conversion overflows
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,6 +66,33 @@ def wait_for(what: str, ready: Callable[[], Any], seconds: float = 180, shown: C
 
 
 Headers = Sequence[tuple[str, bytes | None]]
+
+
+@contextmanager
+def answering(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    url: str,
+    seconds: float = 60,
+    ends_within: float = 20,
+    **streams: Any,
+) -> Iterator[None]:
+    """A process with further variables, from its first answer 200 at `url` on; it is stopped at the end."""
+    process = subprocess.Popen(command, env=os.environ | environment, **streams)
+
+    def answers() -> bool:
+        assert process.poll() is None, f"{' '.join(command)} has ended"
+        try:
+            return httpx.get(url, timeout=10, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    try:
+        wait_for(url, answers, seconds)
+        yield
+    finally:
+        process.terminate()
+        process.wait(ends_within)
 
 
 def records(

@@ -15,10 +15,10 @@ import mmh3
 import msgspec
 
 from shop_streams.collector.mincode import MAX_DEPTH, Unreadable, base36, decode
+from shop_streams.rules import LAST_MILLISECOND
 
 QUERY_CHARACTERS = 16_000  # 7,000 are promised; letters that are not ASCII take six characters or more
 ID_CHARACTERS = 128
-LAST_MILLISECOND = 253_402_300_799_999  # the end of the year 9999, the last that streams can read
 REQUIRED = tuple("psvecnf")
 _RANDOM = re.compile(r"[!-9;-~]+")  # visible ASCII without the colon
 _USUAL = re.compile(r"[1-9a-z][0-9a-z]*")

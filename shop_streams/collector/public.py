@@ -26,8 +26,9 @@ from shop_streams.collector.peers import Peers, RateLimit
 from shop_streams.collector.refusals import Refused, unavailable
 from shop_streams.defs.clickstream.schema import CLICKS_TOPIC
 from shop_streams.settings import Settings
+from shop_streams.web.bundles import DIST
 
-TAG = Path(__file__).resolve().parent.parent / "web" / "dist" / "divolte.js"
+TAG = DIST / "divolte.js"
 EVENT_BYTES = 16_384  # 4,096 are promised
 BURST_SECONDS = 10  # an address may send the clicks of so long at once
 TAG_SECONDS = 3_600  # a browser uses a tag for so long without asking

@@ -1,6 +1,5 @@
 """One PostgreSQL for all tests of this folder, as `up` prepares it, and the API over it."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -9,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import psycopg2
 import pytest
 
@@ -17,7 +15,7 @@ from shop_streams.api.app import build_app
 from shop_streams.local.api_role import prepare_api_role
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Leases
-from shop_streams_tests.harness import free_ports, wait_for
+from shop_streams_tests.harness import answering, free_ports
 from shop_streams_tests.local.test_database import execute, server
 
 with warnings.catch_warnings():
@@ -89,19 +87,6 @@ def api(tables: Settings) -> Iterator[TestClient]:
 def api_url(database: Settings) -> Iterator[str]:
     """The address of the API as a process of its own."""
     settings = database.model_copy(update={"api_port": free_ports(1)[0]})
-    process = subprocess.Popen(
-        [sys.executable, "-m", "shop_streams.api"], env=os.environ | settings.environment(), stderr=subprocess.DEVNULL
-    )
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{settings.api_url}/healthz", trust_env=False).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    try:
-        wait_for("the API", answers, 60)
+    command = [sys.executable, "-m", "shop_streams.api"]
+    with answering(command, settings.environment(), f"{settings.api_url}/healthz", stderr=subprocess.DEVNULL):
         yield settings.api_url
-    finally:
-        process.terminate()
-        process.wait(20)

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import os
 import shutil
 import statistics
 import subprocess
@@ -13,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -26,7 +25,7 @@ from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Leases
 from shop_streams_tests.bench.traffic import console
-from shop_streams_tests.harness import free_ports, wait_for
+from shop_streams_tests.harness import answering, free_ports
 
 ITEMS, HALF_HOURS = 10_000, 1488
 CLIENTS, SECONDS = 50, 10
@@ -56,21 +55,9 @@ def fill(settings: Settings, items: int, half_hours: int) -> None:
 def running_api(settings: Settings) -> Iterator[str]:
     """The address of an API of its own over this database."""
     settings = settings.model_copy(update={"api_port": free_ports(1)[0], "api_query_seconds": 60})
-    process = subprocess.Popen(
-        [sys.executable, "-m", "shop_streams.api"], env=os.environ | settings.environment(), stdout=subprocess.DEVNULL
-    )
-
-    def answers() -> bool:
-        with suppress(httpx.HTTPError):
-            return httpx.get(f"{settings.api_url}/healthz", trust_env=False).status_code == 200
-        return False
-
-    try:
-        wait_for("the API", answers, 60)
+    command = [sys.executable, "-m", "shop_streams.api"]
+    with answering(command, settings.environment(), f"{settings.api_url}/healthz", stdout=subprocess.DEVNULL):
         yield settings.api_url
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def wrk(url: str, folder: Path) -> tuple[float, float, float]:

@@ -1,7 +1,5 @@
 """The UI answers its own pages and programs on this machine, and no page of anybody else."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from shop_streams.local.webserver import is_allowed
-from shop_streams_tests.harness import free_ports, wait_for
+from shop_streams_tests.harness import answering, free_ports
 
 pytestmark = pytest.mark.servers
 
@@ -52,23 +50,11 @@ def test_which_requests_are_allowed(
 def ui(tmp_path: Path) -> Iterator[str]:
     """Dagster's own webserver behind the check, without a stack: an empty workspace, and storage in files."""
     (port,) = free_ports(1)
-    environment = os.environ | {"DAGSTER_HOME": str(tmp_path), "SHOP_STREAMS_DAGSTER_PORT": str(port)}
+    environment = {"DAGSTER_HOME": str(tmp_path), "SHOP_STREAMS_DAGSTER_PORT": str(port)}
     command = [sys.executable, "-m", "shop_streams.local.webserver", "--empty-workspace", "-p", str(port)]
     url = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{url}/server_info", timeout=10, trust_env=False).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    process = subprocess.Popen(command, env=environment)
-    try:
-        wait_for("the webserver to answer", answers, 120)
+    with answering(command, environment, f"{url}/server_info", 120, 60):
         yield url
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def test_the_running_ui_refuses_pages_of_others(ui: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -12,10 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import httpx
-
 from shop_streams.web.bundles import bundle
-from shop_streams_tests.harness import free_ports, wait_for
+from shop_streams_tests.harness import answering, free_ports
 from shop_streams_tests.web.events import Event
 
 SECONDS = 15.0
@@ -127,19 +123,6 @@ def demo_shop_process(environment: Mapping[str, str]) -> Iterator[str]:
     """The demo's shop as a process with further variables; its address."""
     port = free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "shop_streams.local.demo_shop"]
     more = {**environment, "SHOP_STREAMS_DEMO_SHOP_PORT": str(port)}
-    with subprocess.Popen(command, env=os.environ | more) as process:
-
-        def answers() -> bool:
-            assert process.poll() is None, "the shop's process has ended"
-            try:
-                return httpx.get(f"{url}/livez", trust_env=False).status_code == 200
-            except httpx.ConnectError:
-                return False
-
-        try:
-            wait_for("the shop", answers, 60)
-            yield url
-        finally:
-            process.terminate()
+    with answering([sys.executable, "-m", "shop_streams.local.demo_shop"], more, f"{url}/livez"):
+        yield url

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from shop_streams.defs.clickstream.click_files import ClickFiles
-from shop_streams.defs.clickstream.partitions import HALF_HOUR_FORMAT, half_hours
+from shop_streams.defs.clickstream.partitions import HALF_HOUR_FORMAT, half_hours, window_of
 from shop_streams.defs.clickstream.schema import CLICKS, ITEM_STATS
 from shop_streams.defs.clickstream.serving import SERVED
 from shop_streams.defs.clickstream.sessions import item_stats, read_since
@@ -30,12 +30,6 @@ from shop_streams.settings import Settings
 STATE_FORMAT = 1  # raise it with each change of versions.py or visits.py that changes a version
 PATIENCE_SECONDS = 30.0  # Dagster ends a sensor's tick after 60
 HOUR = 3_600_000_000  # microseconds
-
-
-def window_of(key: str) -> tuple[datetime, datetime]:
-    """Beginning and end of a half hour, UTC."""
-    start = datetime.strptime(key, HALF_HOUR_FORMAT).replace(tzinfo=UTC)
-    return start, start + timedelta(minutes=30)
 
 
 def key_of(half: int) -> str:

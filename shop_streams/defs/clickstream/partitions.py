@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import dagster as dg
 
 from shop_streams.defs.clickstream.rules import CLICKED_SINCE
@@ -16,3 +18,9 @@ days = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, end_offset=1)
 half_hours = dg.TimeWindowPartitionsDefinition(
     cron_schedule=f"*/{HALF_HOUR_MINUTES} * * * *", start=f"{FIRST_DAY}-00:00", fmt=HALF_HOUR_FORMAT, end_offset=1
 )
+
+
+def window_of(key: str) -> tuple[datetime, datetime]:
+    """Beginning and end of a half hour, UTC."""
+    start = datetime.strptime(key, HALF_HOUR_FORMAT).replace(tzinfo=UTC)
+    return start, start + timedelta(minutes=HALF_HOUR_MINUTES)

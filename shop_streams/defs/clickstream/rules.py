@@ -12,11 +12,10 @@ from shop_streams.defs.clickstream.items import page_address as page_address  # 
 from shop_streams.defs.clickstream.prices import MAX_AMOUNT, MAX_DECIMALS, read_amount, read_price
 from shop_streams.defs.clickstream.schema import BUY_CLICK, CLICK_SCHEMA
 from shop_streams.plain import plain
-from shop_streams.rules import Int32, Rules, Times, check_time, microseconds
+from shop_streams.rules import LAST_MILLISECOND, Int32, Rules, Times, check_time, microseconds
 
 CLICKED_SINCE = date(2026, 1, 1)  # the collector sets the time, or bounds it: none is older than the domain
 _SINCE = microseconds(datetime(CLICKED_SINCE.year, CLICKED_SINCE.month, CLICKED_SINCE.day))
-LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999
 
 ENCODING = avro(CLICK_SCHEMA)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shop_streams.defs.clickstream.partitions import HALF_HOUR_FORMAT
+from shop_streams.defs.clickstream.partitions import window_of
 from shop_streams.defs.clickstream.schema import ITEM_STATS
 from shop_streams.lake.table import Column
 from shop_streams.marts.serve import PostgresCopy, PostgresTable
@@ -18,8 +17,7 @@ Row = Mapping[str, Any]
 
 def end_of(key: str) -> int:
     """The end of a half hour, epoch seconds."""
-    start = datetime.strptime(key, HALF_HOUR_FORMAT).replace(tzinfo=UTC)
-    return int((start + timedelta(minutes=30)).timestamp())
+    return int(window_of(key)[1].timestamp())
 
 
 def users_row(key: str, row: Row) -> Row | None:

@@ -6,13 +6,12 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from shop_streams.rules import Rules, Times, Uuid, check_time
+from shop_streams.rules import LAST_MILLISECOND, Rules, Times, Uuid, check_time
 
 MAX_PRICE = 10**12
-LATEST_MILLISECONDS = 253_402_300_799_999  # the end of the year 9999: beyond it Spark's conversion overflows
 
 Price = Annotated[int, msgspec.Meta(ge=0, le=MAX_PRICE)]
-Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=LATEST_MILLISECONDS)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=LAST_MILLISECOND)]
 
 
 class ShopEvent(msgspec.Struct):

@@ -11,8 +11,8 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from shop_streams.defs.clickstream.marts import MART, ClickSource, key_of, window_of
-from shop_streams.defs.clickstream.partitions import half_hours
+from shop_streams.defs.clickstream.marts import MART, ClickSource, key_of
+from shop_streams.defs.clickstream.partitions import half_hours, window_of
 from shop_streams.defs.clickstream.schema import CLICKS, ITEM_STATS
 from shop_streams.defs.clickstream.serving import SERVED, end_of
 from shop_streams.lake.reader import Lake
