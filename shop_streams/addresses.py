@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlparse
 
 
@@ -29,7 +30,12 @@ def plain(path: Path) -> Path:
 
 
 def lake_address(value: str) -> str:
-    """The lake's folder as an absolute path, from a path or a `file:///` address; an empty value stays empty.
+    """The lake's folder: as `folder_address`, without characters that Delta can't keep in a path."""
+    return str(plain(Path(folder_address(value)))) if value else value
+
+
+def folder_address(value: str) -> str:
+    """A folder or a file as an absolute path, from a path or a `file:///` address; an empty value stays empty.
 
     Raises:
         ValueError: any other address. Object stores are not tested yet.
@@ -38,8 +44,21 @@ def lake_address(value: str) -> str:
         return value
     path = unquote(value.removeprefix("file://")) if value.startswith("file:///") else value
     if re.match("[a-z0-9]+:", path):
-        raise ValueError("a lake is a folder; object stores are not supported yet")
-    return str(plain(absolute(Path(path))))
+        raise ValueError("only a folder of this machine; object stores are not supported yet")
+    return str(absolute(Path(path)))
+
+
+def depth_days(value: Any) -> Any:
+    """A number of dates, at most ten years; 0 for all of them, which is also called `full`.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if str(value).strip().lower() == "full":
+        return 0
+    if not re.fullmatch("[0-9]{1,4}", str(value).strip()) or int(value) > 3660:
+        raise ValueError("must be a number of dates up to 3660, or `full`")
+    return int(value)
 
 
 def postgres_address(value: str) -> str:

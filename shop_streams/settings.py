@@ -15,19 +15,10 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlparse
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shop_streams.addresses import (
-    absolute,
-    hosts,
-    lake_address,
-    networks,
-    origins,
-    page_path,
-    plain,
-    postgres_address,
-)
+from shop_streams import addresses
 from shop_streams.environment import PREFIX, SMALL_MACHINE, adapt, check_names
 from shop_streams.errors import ShopStreamsError
 
@@ -41,13 +32,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", validate_default=True)
 
-    home: Annotated[Path, AfterValidator(absolute), AfterValidator(plain)] = Path(".shop_streams")
-    jars: Annotated[Path, AfterValidator(absolute)] = REPOSITORY / ".jars"
-    lake_uri: Annotated[str, AfterValidator(lake_address)] = ""
+    home: Annotated[Path, AfterValidator(addresses.absolute), AfterValidator(addresses.plain)] = Path(".shop_streams")
+    jars: Annotated[Path, AfterValidator(addresses.absolute)] = REPOSITORY / ".jars"
+    lake_uri: Annotated[str, AfterValidator(addresses.lake_address)] = ""
 
     kafka_bootstrap_servers: str = ""
-    postgres_dsn: Annotated[str, AfterValidator(postgres_address)] = ""
-    api_postgres_dsn: Annotated[str, AfterValidator(postgres_address)] = ""  # of a user that may only read
+    postgres_dsn: Annotated[str, AfterValidator(addresses.postgres_address)] = ""
+    api_postgres_dsn: Annotated[str, AfterValidator(addresses.postgres_address)] = ""  # of a user that may only read
     spark_remote: str = ""
 
     kafka_port: int = Field(9092, ge=1, le=65535)
@@ -68,18 +59,19 @@ class Settings(BaseSettings):
     collector_peer_connections: int = Field(512, ge=1)  # of one client address, for each worker; a proxy needs more
 
     click_event_time: Literal["received", "client"] = "received"  # `client`: the browser's clock, where it is plausible
-    click_hosts: Annotated[str, AfterValidator(hosts)] = ""  # hosts of the shops, separated by commas; empty: all
-    # Origins of pages that may read the answers (CORS), such as https://shop.example
-    click_origins: Annotated[str, AfterValidator(origins)] = ""
-    click_rate: int = Field(50, ge=1)  # clicks a second from one address, ten times as many at once
-    click_proxies: Annotated[str, AfterValidator(networks)] = (
-        ""  # addresses and networks whose X-Forwarded-For is believed
+    click_hosts: Annotated[str, AfterValidator(addresses.hosts)] = (
+        ""  # hosts of the shops, separated by commas; empty: all
     )
+    # Origins of pages that may read the answers (CORS), such as https://shop.example
+    click_origins: Annotated[str, AfterValidator(addresses.origins)] = ""
+    click_rate: int = Field(50, ge=1)  # clicks a second from one address, ten times as many at once
+    # Addresses and networks whose X-Forwarded-For is believed.
+    click_proxies: Annotated[str, AfterValidator(addresses.networks)] = ""
     click_honor_dnt: bool = False  # drop the clicks of browsers that send Do-Not-Track or Global Privacy Control
     click_keep_addresses: bool = False  # store the address of the browser
     click_interval_seconds: float = Field(10, ge=0)
     # The path of an item's page begins with it; one segment follows, the item's id.
-    item_path: Annotated[str, AfterValidator(page_path)] = "/katalog/item/"
+    item_path: Annotated[str, AfterValidator(addresses.page_path)] = "/katalog/item/"
     session_hours: int = Field(24, ge=1, le=168)  # a session's earlier clicks are searched for so long
     demo_shop: bool = False  # also serve the demo's shop; `demo` sets it for a stack that it starts
     demo_shop_port: int = Field(8291, ge=1, le=65535)
@@ -107,6 +99,11 @@ class Settings(BaseSettings):
     lag_alarm_offsets: int = Field(0, ge=0)  # a second limit; 0 means none
     first_day: date = Field(date(2015, 1, 1), ge=date(1970, 1, 1))
     sales_window_anchor: Literal["hour", "first_event"] = "hour"
+    # Community's landing folder and its file of cities; by default in the lake.
+    community_raw_uri: Annotated[str, AfterValidator(addresses.folder_address)] = ""
+    community_geo_uri: Annotated[str, AfterValidator(addresses.folder_address)] = ""
+    # The number of dates that a mart of community reads; `full` or 0 for all.
+    community_depth_days: Annotated[int, BeforeValidator(addresses.depth_days)] = 30
 
     @field_validator("home", "jars", mode="before")
     @classmethod
@@ -192,6 +189,14 @@ class Settings(BaseSettings):
     def lake(self) -> str:
         """The folder of the lake, without a trailing slash."""
         return (self.lake_uri or str(self.home / "lake")).rstrip("/")
+
+    @property
+    def community_raw(self) -> str:
+        return self.community_raw_uri or f"{self.lake}/community/raw"
+
+    @property
+    def community_geo(self) -> str:
+        return self.community_geo_uri or f"{self.lake}/community/geo.csv"
 
     @property
     def checkpoints(self) -> str:

@@ -49,6 +49,8 @@ def collect(settings: Settings) -> dict[str, Any]:
             "api_url": settings.api_url,
             "dagster_url": settings.dagster_url,
             "lake_uri": settings.lake,
+            "community_raw_uri": settings.community_raw,
+            "community_geo_uri": settings.community_geo,
         },
         "streams": {name: state | {"says": says[name]} for name, state in states.items()},
         "topics": _topics(settings, kafka),
