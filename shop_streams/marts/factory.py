@@ -14,7 +14,7 @@ from shop_streams.lake.write import overwrite_partition
 from shop_streams.marts.failures import MartFailures
 from shop_streams.marts.metadata import VERSION_COLUMN, partition_metadata, partition_of
 from shop_streams.marts.repair import FAILED_PARTITIONS_TAG, MART_TAG, PROCESS_TAG, build_repair_sensor
-from shop_streams.marts.spec import Mart
+from shop_streams.marts.spec import Computation, Mart
 from shop_streams.runs import this_process
 from shop_streams.spark import SparkConnect
 from shop_streams.streaming.query import probe_spark
@@ -34,8 +34,9 @@ def compute(
     mart: Mart, lake: Lake, spark: SparkConnect, key: str, snapshot: int, version: int
 ) -> dg.AssetMaterialization:
     """Compute one partition and replace it, in the lake and in PostgreSQL if the mart is served there."""
-    source = mart.source.read(spark.spark_session, lake, key, snapshot)
-    rows = mart.rows(source, key, lake.settings).withColumn(VERSION_COLUMN, F.lit(version).cast("bigint"))
+    computation = Computation((key,), snapshot, lake.settings)
+    source = mart.source.read(spark.spark_session, lake, computation)
+    rows = mart.rows(source, computation).withColumn(VERSION_COLUMN, F.lit(version).cast("bigint"))
     overwrite_partition(rows, mart.table, lake.settings, f"{mart.partition_column} = '{key}'")
     written = partition_of(lake, mart.table, key)
     if mart.serve is not None:

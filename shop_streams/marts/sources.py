@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Column, Table
-from shop_streams.marts.spec import SourceMissing
+from shop_streams.marts.spec import Computation, SourceMissing
 from shop_streams.marts.version import version_of
 from shop_streams.postgres import transaction
 
@@ -59,8 +59,8 @@ class LakeSource:
     def versions(self, lake: Lake, snapshot: int) -> Mapping[str, int]:
         return self.versions_of(lake, snapshot) if self.versions_of else lake.row_counts(self.table, snapshot)
 
-    def read(self, spark: SparkSession, lake: Lake, key: str, snapshot: int) -> DataFrame:
-        return self.table.read(spark, lake.settings, snapshot)
+    def read(self, spark: SparkSession, lake: Lake, computation: Computation) -> DataFrame:
+        return self.table.read(spark, lake.settings, computation.snapshot)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +90,8 @@ class PostgresSource:
                 f"PostgreSQL lacks a table or column of this version: {error.diag.message_primary}. The stream creates it at its start."
             ) from error
 
-    def read(self, spark: SparkSession, lake: Lake, key: str, snapshot: int) -> DataFrame:
+    def read(self, spark: SparkSession, lake: Lake, computation: Computation) -> DataFrame:
         with transaction(lake.settings.postgres) as cursor:
-            cursor.execute(self.rows_sql, {"key": key})
+            cursor.execute(self.rows_sql, {"key": computation.key})
             rows = cursor.fetchall()
         return spark.createDataFrame(rows, ", ".join(f"{column.name} {column.type}" for column in self.columns))

@@ -34,6 +34,32 @@ class SourceUnfinished(SourceMissing):
     """The source has read a part of a long history and kept it. The next call goes on."""
 
 
+@dataclass(frozen=True)
+class Computation:
+    """One computation of partitions.
+
+    Attributes:
+        keys: the partitions, ascending.
+        snapshot: the source's state, as `Source.snapshot` gave it.
+        depth: of a mart with `Mart.depth`: the number of dates that each partition reads, its own included; 0 for all.
+    """
+
+    keys: tuple[str, ...]
+    snapshot: int
+    settings: Settings
+    depth: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The only partition.
+
+        Raises:
+            ValueError: there are several.
+        """
+        (key,) = self.keys
+        return key
+
+
 class Source(Protocol):
     """What a mart is computed from."""
 
@@ -61,8 +87,8 @@ class Source(Protocol):
         """
         ...
 
-    def read(self, spark: SparkSession, lake: Lake, key: str, snapshot: int) -> DataFrame:
-        """The input of `Mart.rows` for the partition `key`; it may contain rows of other partitions."""
+    def read(self, spark: SparkSession, lake: Lake, computation: Computation) -> DataFrame:
+        """The input of `Mart.rows`; it may contain rows of other partitions."""
         ...
 
 
@@ -71,7 +97,7 @@ class Mart:
     """One mart.
 
     Attributes:
-        rows: (`Source.read`, partition key, settings) -> the partition's rows, without `source_rows`.
+        rows: (`Source.read`, computation) -> the rows of its partitions, without `source_rows`.
         code_version: raise it to compute every partition again.
         run_partitions: the sensor's run computes at most so many partitions, the newest ones; 0 for no limit. With short
             partitions, a live one would otherwise wait for hours, until a long history is computed.
@@ -83,7 +109,7 @@ class Mart:
     table: Table
     source: Source
     partitions: dg.TimeWindowPartitionsDefinition
-    rows: Callable[[DataFrame, str, Settings], DataFrame] = lambda rows, _key, _settings: rows
+    rows: Callable[[DataFrame, Computation], DataFrame] = lambda rows, _computation: rows
     code_version: int = 1
     run_partitions: int = 0
     wait_until_closed: bool = False

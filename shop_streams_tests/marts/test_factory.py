@@ -22,7 +22,7 @@ from shop_streams.marts.factory import build_asset, build_mart
 from shop_streams.marts.failures import MartFailures, pause_after
 from shop_streams.marts.repair import FAILED_PARTITIONS_TAG, RANGE_END, RANGE_START, request
 from shop_streams.marts.sources import LakeSource
-from shop_streams.marts.spec import Mart
+from shop_streams.marts.spec import Computation, Mart
 from shop_streams.settings import Settings
 from shop_streams.spark import SparkConnect
 from shop_streams_tests.harness import Stack, wait_for
@@ -37,10 +37,10 @@ def test_a_partition_that_fails_holds_up_no_other(stack: Stack) -> None:
     counts = wait_for("the sales to arrive", lambda: _counts(stack))
     assert counts == dict.fromkeys(DAYS, 1)
 
-    def rows(events: DataFrame, key: str, settings: Settings) -> DataFrame:
-        if key == BROKEN[0]:
+    def rows(events: DataFrame, computation: Computation) -> DataFrame:
+        if computation.key == BROKEN[0]:
             raise psycopg2.DataError("no such year")  # a report's rows come from PostgreSQL
-        return partition_rows(events, key, settings).select("no_such_column" if key == BROKEN[1] else "*")
+        return partition_rows(events, computation).select("no_such_column" if computation.key == BROKEN[1] else "*")
 
     table = replace(MART.table, path=f"sales/test_{uuid4().hex}")
     mart = replace(MART, table=table, rows=rows, totals=lambda _lake, _key: {})

@@ -123,7 +123,7 @@ def test_a_source_of_another_kind_needs_nothing_more_than_the_protocol() -> None
         def versions(self, lake: Lake, snapshot: int) -> dict[str, int]:
             return {"2026-01-01": version_of(2, 99)}
 
-        def read(self, spark: object, lake: Lake, key: str, snapshot: int) -> object:
+        def read(self, spark: object, lake: Lake, computation: object) -> object:
             raise NotImplementedError
 
     mart = Mart(table=TABLE, source=Folder(), partitions=REPORT_MART.partitions)  # type: ignore[arg-type]

@@ -15,23 +15,22 @@ from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.defs.app_events.transforms import enrich, without_repeats
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.sources import LakeSource
-from shop_streams.marts.spec import Mart
+from shop_streams.marts.spec import Computation, Mart
 from shop_streams.marts.version import rows_of, version_of
-from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import REPEAT_HORIZON
 
 DAY = timedelta(days=1)
 
 
-def partition_rows(events: DataFrame, key: str, _settings: Settings) -> DataFrame:
+def partition_rows(events: DataFrame, computation: Computation) -> DataFrame:
     """The rows of one window: each event_id once, and none that came in the 7 days before."""
-    start, end = windows.time_window_for_partition_key(key)
+    start, end = windows.time_window_for_partition_key(computation.key)
     days = F.col("event_date").between((start - REPEAT_HORIZON).date(), start.date())
     window = events.where(F.col("event_date") == start.date()).where(
         (F.col("event_time") >= start) & (F.col("event_time") < end)
     )
     earlier = events.where(days).where(F.col("event_time") < start)
-    return enrich(without_repeats(window, earlier)).withColumn("window", F.lit(key))
+    return enrich(without_repeats(window, earlier)).withColumn("window", F.lit(computation.key))
 
 
 def day_of(window: str) -> str:

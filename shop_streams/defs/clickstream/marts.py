@@ -22,10 +22,9 @@ from shop_streams.defs.clickstream.sessions import item_stats, read_since
 from shop_streams.defs.clickstream.versions import State, between, day_of, steps
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.sources import LakeSource
-from shop_streams.marts.spec import Mart, SourceUnfinished
+from shop_streams.marts.spec import Computation, Mart, SourceUnfinished
 from shop_streams.marts.states import SourceStates
 from shop_streams.marts.version import rows_of
-from shop_streams.settings import Settings
 
 STATE_FORMAT = 1  # raise it with each change of versions.py or visits.py that changes a version
 PATIENCE_SECONDS = 30.0  # Dagster ends a sensor's tick after 60
@@ -77,28 +76,30 @@ class ClickSource(LakeSource):
                 )
         return {key_of(half): version for half, version in new.versions.items()}
 
-    def read(self, spark: SparkSession, lake: Lake, key: str, snapshot: int) -> DataFrame:
-        start, end = window_of(key)
+    def read(self, spark: SparkSession, lake: Lake, computation: Computation) -> DataFrame:
+        start, end = window_of(computation.key)
         since = read_since(start, lake.settings.session_hours)
         # Days are folders. The range of session ids skips files by their statistics: an id begins with a time.
         days = F.col("clicked_on").between(since.date(), start.date())
         at, session = F.col("clicked_at"), F.col("session_id")
         wanted = (at >= start) | (session.isNull() & F.col("identity").isNotNull())
         first, last = round(start.timestamp()) * 1_000_000, round(end.timestamp()) * 1_000_000
-        mine = ClickFiles(lake, self.table).open(snapshot, first, last)
+        mine = ClickFiles(lake, self.table).open(computation.snapshot, first, last)
         ids = pc.min_max(mine.to_table(columns=["session_id"], filter=between(first, last))["session_id"]).as_py()
         if ids["min"] is not None:
             wanted |= session.between(ids["min"], ids["max"])
-        clicks = super().read(spark, lake, key, snapshot)
+        clicks = super().read(spark, lake, computation)
         return clicks.where(days & (at >= since) & (at < end)).where(wanted)
 
 
-def partition_rows(clicks: DataFrame, key: str, settings: Settings) -> DataFrame:
+def partition_rows(clicks: DataFrame, computation: Computation) -> DataFrame:
     """The rows of one half hour."""
-    start, end = window_of(key)
-    stats = item_stats(clicks, start, end, settings.session_hours)
+    start, end = window_of(computation.key)
+    stats = item_stats(clicks, start, end, computation.settings.session_hours)
     return (
-        stats.withColumn("half_hour", F.lit(key)).coalesce(1).sortWithinPartitions(F.desc("views"), "shop", "item_id")
+        stats.withColumn("half_hour", F.lit(computation.key))
+        .coalesce(1)
+        .sortWithinPartitions(F.desc("views"), "shop", "item_id")
     )
 
 

@@ -16,7 +16,7 @@ from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.defs.sales.transforms import hourly_once, with_repeats
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.sources import LakeSource
-from shop_streams.marts.spec import Mart
+from shop_streams.marts.spec import Computation, Mart
 from shop_streams.marts.version import version_of
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import REPEAT_HORIZON
@@ -43,9 +43,9 @@ def window_offset(settings: Settings) -> int:
     return int(metadata_without_spark(streams.HOURLY.checkpoint(settings), OFFSET_KEY) or 0)
 
 
-def partition_rows(events: DataFrame, key: str, settings: Settings) -> DataFrame:
+def partition_rows(events: DataFrame, computation: Computation) -> DataFrame:
     """The rows of one day."""
-    return day_metrics(events, date.fromisoformat(key), window_offset(settings))
+    return day_metrics(events, date.fromisoformat(computation.key), window_offset(computation.settings))
 
 
 def day_totals(lake: Lake, key: str) -> dict[str, int]:

@@ -6,6 +6,7 @@ from shop_streams.defs.promotions import tables
 from shop_streams.defs.promotions.marts import MART
 from shop_streams.defs.promotions.streams import STREAM
 from shop_streams.lake.reader import Lake
+from shop_streams.marts.spec import Computation
 from shop_streams.postgres import transaction
 from shop_streams.spark import open_session
 from shop_streams_tests.defs.promotions.campaigns import clients_of, message, rows, send, sent, subscribe, wait_notified
@@ -25,7 +26,8 @@ def test_the_extremes_of_a_campaign_are_taken_and_reported(stack: Stack) -> None
     [sent_row] = sent(stack.settings, long["adv_campaign_id"])
     assert sent_row["adv_campaign_content"] == long["adv_campaign_content"]
     today = datetime.now(UTC).date().isoformat()
-    report = MART.source.read(open_session(stack.settings), Lake(stack.settings), today, 0).collect()
+    computation = Computation((today,), 0, stack.settings)
+    report = MART.source.read(open_session(stack.settings), Lake(stack.settings), computation).collect()
     assert long["adv_campaign_id"] in {row.adv_campaign_id for row in report}
 
 
