@@ -10,6 +10,7 @@ Limits for clients:
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -66,6 +67,9 @@ def serve(
             # Granian waits for its clients without limit. If the server ended by itself, exit code 1 has it restarted.
             os._exit(0 if stopping.is_set() else 1)
 
+    # What is loaded by now stays. A full collection would look through all of it, 45 ms for FastAPI, while all requests wait.
+    gc.collect()
+    gc.freeze()
     uvloop.run(run())
 
 

@@ -107,13 +107,18 @@ class Items:
             (table.name, parameters["since"]),
             lambda: self._database.ask(lambda cursor: self._state(cursor, table, parameters)),
         )
-        contents = b"[]"
-        if first is not None:
-            key = (table.name, first, parameters["url"], parameters["limit"], parameters["offset"])
-            contents = await self._cache.get(
-                key, version, lambda: self._database.ask(lambda cursor: _rows(cursor, table, parameters))
-            )
-        return body(selection.since, contents, check=True)
+        if first is None:
+            return body(selection.since, b"[]", check=True)
+        key = (table.name, first, parameters["url"], parameters["limit"], parameters["offset"])
+        contents = await self._cache.get(
+            key, version, lambda: self._database.ask(lambda cursor: _rows(cursor, table, parameters))
+        )
+
+        async def whole() -> bytes:
+            return body(selection.since, contents, check=True)
+
+        # All clients of one second ask for the same `since`. A copy for each costs more than all else for a large answer.
+        return await self._cache.get(("body", *key), f"{selection.since} {version}", whole)
 
     def _state(self, cursor: Any, table: ServedTable, parameters: dict[str, Any]) -> tuple[str, int | None]:
         """The version, and the first half hour that is selected; None if there is none, or no table yet."""

@@ -1,5 +1,7 @@
 """What readers of the API rely on: the numbers, the pages of them, and what happens at the edges. A real PostgreSQL answers."""
 
+import asyncio
+import json
 import time
 from fractions import Fraction
 from itertools import chain
@@ -12,6 +14,8 @@ from hypothesis import strategies as st
 from psycopg2.extras import execute_values
 from starlette.testclient import TestClient
 
+from shop_streams.api.database import Database
+from shop_streams.api.items import USERS, Items, Selection
 from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams_tests.api.conftest import create_tables, new_home, prepare, serving
@@ -175,6 +179,25 @@ def test_a_change_is_not_seen_before_its_transaction_ends(tables: Settings, api:
         cursor.execute("update users set count = 2")
         assert contents(api, "users/0")[0]["count"] == 1
     assert contents(api, "users/0")[0]["count"] == 2
+
+
+def test_an_answer_is_not_copied_for_each_request(tables: Settings) -> None:
+    """A copy of 10,000 items for each of 50 clients takes longer than the rest of their requests."""
+    insert(tables, "users", (HALF, "s", "1", 1, 1.0))
+
+    async def scenario() -> None:
+        database = Database(tables.api_postgres, 1, 5)
+        try:
+            items = Items(database)
+            first, again, other = [await items.answer(USERS, Selection(since)) for since in (5, 5, 6)]
+            assert first is again
+            assert [json.loads(one)["timestamp"] for one in (first, other)] == [5, 6]
+            insert(tables, "users", (HALF, "s", "2", 1, 1.0))
+            assert len(json.loads(await items.answer(USERS, Selection(6)))["contents"]) == 2
+        finally:
+            database.close()
+
+    asyncio.run(scenario())
 
 
 keys = st.tuples(
