@@ -23,13 +23,14 @@ def simulate(
         datetime | None,
         typer.Option(
             "--start",
-            help="sales and clickstream: beginning of the simulated day, default yesterday, 00:00; promotions: default now; UTC. "
+            help="sales and clickstream: beginning of the simulated day, default yesterday, 00:00; promotions: default now; "
+            "community: the first of up to 40 days, which end yesterday at the latest; UTC. "
             "Clicks have this time as the browser's; it counts with SHOP_STREAMS_CLICK_EVENT_TIME=client",
         ),
     ] = None,
 ) -> None:
-    """Send deterministic traffic of one domain through its real endpoint: the collector, or for promotions Kafka."""
-    from shop_streams.simulate import DOMAINS
+    """Send deterministic traffic of one domain through its real endpoint: the collector, Kafka, or community's landing folder."""
+    from shop_streams.simulate import DOMAINS, community
     from shop_streams.simulate.sales import yesterday
 
     if domain not in DOMAINS:
@@ -39,11 +40,15 @@ def simulate(
             "--start has no effect on app_events: the collector gives each of these events its time. Leave it out."
         )
     settings = get_settings()
-    require_own_endpoint(domain, settings)
-    default = datetime.now(UTC) if domain == "promotions" else yesterday()
-    begin = start.replace(tzinfo=UTC) if start else default
+    if domain != "community":  # its folder is in this home, or is named
+        require_own_endpoint(domain, settings)
+    defaults = {"promotions": lambda: datetime.now(UTC), "community": community.first_day}
+    begin = start.replace(tzinfo=UTC) if start else defaults.get(domain, yesterday)()
     acknowledged = DOMAINS[domain](settings, count, seed, begin, rate)
-    Console().print(f"{acknowledged} events acknowledged by Kafka.")
+    if domain == "community":
+        Console().print(f"{acknowledged} rows written to {settings.community_raw}.", soft_wrap=True)
+    else:
+        Console().print(f"{acknowledged} events acknowledged by Kafka.")
 
 
 def require_own_endpoint(domain: str, settings: Settings) -> None:

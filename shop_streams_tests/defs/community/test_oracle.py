@@ -1,0 +1,280 @@
+"""The oracle against examples that were computed by hand, so that it is more than a second guess."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from shop_streams_tests.defs.community import oracle
+from shop_streams_tests.defs.community.oracle import Raw, Row, Valid
+
+NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
+DAY = date(2026, 7, 1)
+CITIES = oracle.read_cities(
+    "\ufeffid;city;lat;lng;timezone\r\n"
+    "1;Sydney;-33,865;151,2094;Australia/Sydney\r\n"
+    "2;Melbourne;-37,8136;144,9631;Australia/Melbourne\r\n"
+    "7;Adelaide;-34,9289;138,6011;Australia/Adelaide\r\n".encode()
+)
+SYDNEY, MELBOURNE, ADELAIDE, NOWHERE = (-33.86, 151.2), (-37.8, 144.9), (-34.9, 138.6), (None, None)
+
+
+def event(what: str, user: int, time: str, where: tuple[float | None, float | None] = NOWHERE, **more: Any) -> Row:
+    who = {"message": "message_from", "reaction": "reaction_from"}.get(what, "user")
+    given = {"event": {who: user, "datetime": time, **more}, "event_type": what}
+    return given | dict(zip(("lat", "lon"), where, strict=True))
+
+
+def valid(*rows: Any) -> list[Valid]:
+    found, refused = oracle.verdicts([Raw("f", line, DAY, row) for line, row in enumerate(rows, 1)], NOW)
+    assert not refused
+    return found
+
+
+def dds(*rows: Row) -> list[Row]:
+    return oracle.dds(valid(*rows), CITIES)
+
+
+def reason(row: Any) -> str | None:
+    _, refused = oracle.verdicts([Raw("f", 3, DAY, row)], NOW)
+    return refused[0].reason if refused else None
+
+
+MESSAGE = event("message", 1, "2026-07-01 10:00:00")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (MESSAGE, None),
+        (event("message", 1, "2026-07-01 10:00:00", message_id="12"), None),
+        (event("message", 1, "2026-07-01 10:00:00", message=12), None),
+        (event("reaction", 5, "2026-07-01 10:00:00"), None),
+        (MESSAGE | {"lat": 91.0, "lon": float("nan")}, None),
+        (event("message", 1, "2026-08-01 13:00:00"), None),
+        (event("message", 1, "2026-08-01 13:00:00.000001"), "ahead of now"),
+        (event("message", 1, "2015-01-01 00:00:00"), None),
+        (event("message", 1, "2015-01-01 00:30:00+01:00"), "before the first day"),
+        (event("message", 1, "2026-07-01"), "time"),
+        (event("message", 1, "2026-07-01 24:00:00"), "time"),
+        (event("message", 1, "2026-07-01 10:00:00.1234567890"), "time"),
+        (event("message", 1, "2026-07-01 10:00:00", message_id="1x"), "event.message_id"),
+        (event("message", 1, "2026-07-01 10:00:00", message_id=True), "event.message_id"),
+        (event("message", 1, "2026-07-01 10:00:00", message_id=2**63), "event.message_id"),
+        (event("message", 1, "2026-07-01 10:00:00", admins=["a"]), "event.admins"),
+        (event("message", 1, "2026-07-01 10:00:00", tags="a"), "event.tags"),
+        (MESSAGE | {"lat": "1.5"}, "lat"),
+        (MESSAGE | {"event_type": "call"}, "event_type"),
+        (MESSAGE | {"event_type": "reaction"}, "user"),
+        ({"event_type": "message"}, "user"),
+        ([], "not an object"),
+    ],
+)
+def test_valid_and_refused_rows(row: Any, expected: str | None) -> None:
+    assert reason(row) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-07-01 10:00:00", datetime(2026, 7, 1, 10)),
+        ("2026-07-01T10:00:00.123456789", datetime(2026, 7, 1, 10, 0, 0, 123456)),
+        ("2026-07-01T08:00:00.5+10:00", datetime(2026, 6, 30, 22, 0, 0, 500000)),
+        ("2026-06-30 22:30:00-03:30", datetime(2026, 7, 1, 2)),
+        ("2026-07-01 10:00:00Z", datetime(2026, 7, 1, 10)),
+    ],
+)
+def test_times(text: str, expected: datetime) -> None:
+    for field in ("datetime", "message_ts"):
+        row = {"event": {"message_from": 1, field: text}, "event_type": "message"}
+        assert valid(row)[0].time == expected.replace(tzinfo=UTC)
+    both = {"event": {"message_from": 1, "datetime": text, "message_ts": "2020-01-01 00:00:00"}, "event_type": "message"}
+    assert valid(both)[0].time == expected.replace(tzinfo=UTC)
+
+
+def test_users_of_the_four_kinds() -> None:
+    subscription = {"event": {"subscription_user": "8", "datetime": "2026-07-01 10:00:00"}, "event_type": "subscription"}
+    by_user = {"event": subscription["event"] | {"user": "9"}, "event_type": "subscription"}  # type: ignore[operator]
+    rows = valid(MESSAGE, event("reaction", 5, "2026-07-01 10:00:00"), event("registration", 6, "2026-07-01 10:00:00"),
+                 subscription, by_user)  # fmt: skip
+    assert [row.user_id for row in rows] == [1, 5, 6, 8, 9]
+
+
+def test_the_same_row_in_another_format_folder_and_spelling_is_one_event(tmp_path: Path) -> None:
+    row = event("message", 1, "2026-07-01 10:00:00", SYDNEY, message_id=5)
+    for name, spelled in (
+        ("date=2026-07-01/a.jsonl", row),
+        ("date=2026-07-03/x/y/b.ndjson", row | {"event": row["event"] | {"message_from": "1", "message_to": None}}),
+        ("date=2026-07-03/_x/b.json", event("message", 2, "2026-07-01 10:00:00")),
+        ("date=2026-07-03/.b.json", event("message", 2, "2026-07-01 10:00:00")),
+        ("date=2026-07-03/b.txt", event("message", 2, "2026-07-01 10:00:00")),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(spelled) + "\n")
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "date=2026-07-01" / "a.parquet")
+    (tmp_path / "date=2026-07-01" / "bad.parquet").write_bytes(b"PAR1")
+    (tmp_path / "date=2026-07-01" / "c.json").write_text('\n{"event": \n')
+    found, refused = oracle.verdicts(oracle.raw_rows(tmp_path), NOW)
+    assert [(one.file, one.folder.day) for one in found] == [
+        ("date=2026-07-01/a.jsonl", 1), ("date=2026-07-01/a.parquet", 1), ("date=2026-07-03/x/y/b.ndjson", 3),
+    ]  # fmt: skip
+    assert [(one.file, one.line) for one in refused] == [("date=2026-07-01/bad.parquet", None), ("date=2026-07-01/c.json", 2)]
+    assert len(oracle.dds(found, CITIES)) == 1
+
+
+def test_the_smaller_id_of_equally_near_cities() -> None:
+    cities = oracle.read_cities(b"id;city;lat;lng;timezone\n9;East;0;10;UTC\n4;West;0;-10;UTC\n5;Far;0;175;UTC\n")
+    rows = valid(*(event("message", 1, "2026-07-01 10:00:00", (0.0, lon)) for lon in (0.0, 0.000001, 0.001, -0.001, -179.9)))
+    # A millionth of a degree is 11 cm: 22 cm nearer to East are equally near. A thousandth is 111 m.
+    assert [one["zone_id"] for one in oracle.dds(rows, cities)] == [4, 4, 9, 4, 5]
+    north = oracle.dds(valid(event("message", 1, "2026-07-01 10:00:00", (89.0, 180.0))), cities)
+    assert [one["zone_id"] for one in north] == [5]
+
+
+def test_where_an_event_without_coordinates_was() -> None:
+    rows = dds(
+        event("reaction", 1, "2026-07-01 08:00:00"),  # before the first located message, on its date
+        event("reaction", 1, "2026-06-30 23:59:59"),  # on the day before
+        event("message", 1, "2026-07-01 09:00:00", SYDNEY, message_id=1),
+        event("message", 1, "2026-07-02 09:00:00", SYDNEY, message_id=3),  # of equal times the largest id counts
+        event("message", 1, "2026-07-02 09:00:00", MELBOURNE, message_id=4),
+        event("reaction", 1, "2026-07-02 09:00:00"),  # up to its time, this included
+        event("reaction", 1, "2026-07-02 08:59:59"),
+        event("reaction", 1, "2026-07-03 09:00:00", ADELAIDE),  # no message: it locates itself alone
+        event("subscription", 1, "2026-07-04 09:00:00", (999.0, 1.0)),
+        event("reaction", 2, "2026-07-04 09:00:00"),
+    )
+    assert [(one["zone_id"], one["position_source"], str(one["position_date"])) for one in rows] == [
+        (1, "later_message", "2026-07-01"), (None, None, "None"), (1, "own", "None"), (1, "own", "None"),
+        (2, "own", "None"), (2, "earlier_message", "2026-07-02"), (1, "earlier_message", "2026-07-01"),
+        (7, "own", "None"), (2, "earlier_message", "2026-07-02"), (None, None, "None"),
+    ]  # fmt: skip
+    assert (rows[8]["lat"], rows[8]["lon"]) == MELBOURNE and rows[9]["lat"] is None
+
+
+def test_a_late_fill_counts_from_the_date_of_the_message_on() -> None:
+    events = dds(
+        event("reaction", 1, "2026-06-30 12:00:00"),
+        event("message", 1, "2026-07-02 12:00:00", MELBOURNE),
+        event("message", 1, "2026-07-03 12:00:00", SYDNEY),
+    )
+    travels = {day: oracle.users(events, CITIES, date(2026, 6, 30) + timedelta(days=day), 30)[0]["travel_array"] for day in range(4)}  # fmt: skip
+    assert travels == {0: [], 1: [], 2: ["Melbourne"], 3: ["Melbourne", "Sydney"]}
+    of_june = [oracle.zones(events, CITIES, date(2026, 7, day), None) for day in (1, 2)]
+    counts = [[(row["zone_id"], row["month_reaction"]) for row in rows if row["month"] == date(2026, 6, 1)] for rows in of_june]
+    assert counts == [[(1, 0), (2, 0), (7, 0)], [(1, 0), (2, 1), (7, 0)]]
+
+
+@pytest.mark.parametrize(
+    ("begin", "moves", "expected"),
+    [
+        ("2026-07-01 00:00:00", "2026-07-28 00:00:00", None),  # 27 days exactly
+        ("2026-07-01 00:00:00", "2026-07-28 00:00:00.000001", "Sydney"),
+        ("2026-07-01 00:00:01", "2026-07-28 00:00:00", None),
+    ],
+)
+def test_a_home_needs_more_than_27_days(begin: str, moves: str, expected: str | None) -> None:
+    events = dds(event("message", 1, begin, SYDNEY), event("reaction", 1, "2026-07-10 00:00:00", SYDNEY),
+                 event("message", 1, moves, MELBOURNE))  # fmt: skip
+    assert [row["home_city"] for row in oracle.users(events, CITIES, date(2026, 7, 30), 30)] == [expected]
+
+
+@pytest.mark.parametrize(("day", "expected"), [(27, None), (28, "Sydney")])
+def test_an_open_stay_lasts_to_the_end_of_the_calculation_date(day: int, expected: str | None) -> None:
+    events = dds(event("message", 1, "2026-07-01 00:00:00", SYDNEY))
+    assert oracle.users(events, CITIES, date(2026, 7, day), 30)[0]["home_city"] == expected
+    events = dds(event("message", 1, "2026-06-30 23:59:59", SYDNEY))
+    assert oracle.users(events, CITIES, date(2026, 7, 27), 30)[0]["home_city"] == "Sydney"
+    assert oracle.users(events, CITIES, date(2026, 7, 27), 27) == [], "the window begins behind the only event"
+
+
+def test_a_users_row() -> None:
+    events = dds(
+        event("message", 3, "2026-07-01 10:00:00", SYDNEY),
+        event("message", 3, "2026-07-02 10:00:00", SYDNEY),
+        event("reaction", 3, "2026-07-03 10:00:00", ADELAIDE),
+        event("message", 3, "2026-07-04 10:00:00", SYDNEY),
+        event("reaction", 3, "2026-07-05 23:30:00", ADELAIDE),
+        event("reaction", 3, "2026-07-06 00:00:00"),  # on the next date
+        event("registration", 4, "2026-07-05 10:00:00"),
+    )
+    assert oracle.users(events, CITIES, date(2026, 7, 5), 30) == [
+        {"user_id": 3, "act_city": "Sydney", "travel_count": 4,
+         "travel_array": ["Sydney", "Adelaide", "Sydney", "Adelaide"], "home_city": None,
+         "local_time": datetime(2026, 7, 6, 9, 30)},
+        {"user_id": 4, "act_city": None, "travel_count": 0, "travel_array": [], "home_city": None, "local_time": None},
+    ]  # fmt: skip
+
+
+def test_a_tie_is_decided_by_type_and_then_by_message_id() -> None:
+    events = dds(
+        event("reaction", 1, "2026-07-01 10:00:00", ADELAIDE, message_id=1),
+        event("message", 1, "2026-07-01 10:00:00", SYDNEY, message_id=10),
+        event("message", 1, "2026-07-01 10:00:00", MELBOURNE, message_id=9),
+        event("message", 1, "2026-07-01 10:00:00", ADELAIDE),  # without an id first
+    )
+    (user,) = oracle.users(events, CITIES, DAY, 1)
+    assert user["travel_array"] == ["Adelaide", "Melbourne", "Sydney", "Adelaide"] and user["act_city"] == "Sydney"
+
+
+def test_a_week_that_spans_two_months() -> None:
+    # 2026-06-29 is a Monday.
+    events = dds(
+        event("message", 1, "2026-06-28 10:00:00", SYDNEY),  # the week before
+        event("message", 1, "2026-06-29 10:00:00", SYDNEY),
+        event("reaction", 1, "2026-06-30 10:00:00", SYDNEY),
+        event("message", 1, "2026-07-01 10:00:00", SYDNEY),
+        event("registration", 1, "2026-07-01 11:00:00", MELBOURNE),
+        event("registration", 1, "2026-07-02 11:00:00", SYDNEY),  # counted once: the first one
+        event("message", 2, "2026-07-01 10:00:00", SYDNEY, message="the first"),  # without a registration
+        event("message", 2, "2026-07-02 10:00:00", SYDNEY),
+        event("registration", 3, "2026-07-01 10:00:00"),  # unlocated: in no zone
+        event("message", 1, "2026-07-03 10:00:00", SYDNEY),  # after the calculation date
+    )
+    rows = oracle.zones(events, CITIES, date(2026, 7, 2), 3)  # from 30 June
+    names = ("message", "reaction", "subscription", "user")
+    table = {(row["month"].month, row["week"].day, row["zone_id"]): (*(row[f"week_{name}"] for name in names),
+             *(row[f"month_{name}"] for name in names)) for row in rows}  # fmt: skip
+    assert table == {
+        (6, 29, 1): (4, 1, 0, 1, 2, 1, 0, 0),
+        (6, 29, 2): (0, 0, 0, 1, 0, 0, 0, 0),
+        (6, 29, 7): (0, 0, 0, 0, 0, 0, 0, 0),
+        (7, 29, 1): (4, 1, 0, 1, 3, 0, 0, 1),
+        (7, 29, 2): (0, 0, 0, 1, 0, 0, 0, 1),
+        (7, 29, 7): (0, 0, 0, 0, 0, 0, 0, 0),
+    }
+    weeks = {(row["month"], row["week"]) for row in oracle.zones(events, CITIES, date(2026, 7, 2), None)}
+    assert {(month.month, week.day) for month, week in weeks} == {(6, 22), (6, 29), (7, 29)}
+
+
+def subscribed(user: int, channel: int, time: str = "2026-01-01 10:00:00") -> Row:
+    return event("subscription", user, time, subscription_channel=channel)
+
+
+def test_friends() -> None:
+    # A thousandth of a degree of latitude is 111.19 m: 8 of them are 890 m, and 9 are 1001 m.
+    at = "2026-07-01 10:00:00"
+    rows = [
+        *(event("message", user, at, (-33.0 - 0.001 * steps, 151.0)) for user, steps in ((1, 0), (2, 8), (3, 9), (4, 4), (5, 1))),
+        *(subscribed(user, 7) for user in (1, 2, 3, 4)), subscribed(5, 8), subscribed(1, 7, "2026-01-02 10:00:00"),
+        event("message", 4, "2025-01-01 10:00:00", message_to=1),  # in all history, in either direction
+        event("message", 2, "2026-07-05 10:00:00", message_to=3),  # after the calculation date
+    ]  # fmt: skip
+    assert oracle.friends(dds(*rows), CITIES, date(2026, 7, 2), 30) == [
+        {"user_left": 1, "user_right": 2, "zone_id": 1}, {"user_left": 2, "user_right": 3, "zone_id": 1},
+        {"user_left": 2, "user_right": 4, "zone_id": 1}, {"user_left": 3, "user_right": 4, "zone_id": 1},
+    ]  # fmt: skip
+    after = oracle.friends(dds(*rows), CITIES, date(2026, 7, 5), 30)
+    assert [(row["user_left"], row["user_right"]) for row in after] == [(1, 2), (2, 4), (3, 4)]
+    assert oracle.friends(dds(*rows), CITIES, date(2026, 7, 2), 1) == [], "their last messages are before the window"
+
+
+@pytest.mark.parametrize(("one", "other"), [((0.0, 180.0), (0.0, -179.992)), ((89.999, 0.0), (89.999, 180.0))])
+def test_friends_across_the_180th_meridian_and_the_pole(one: tuple[float, float], other: tuple[float, float]) -> None:
+    at = "2026-07-01 10:00:00"
+    rows = [event("message", 1, at, one), event("message", 2, at, other), subscribed(1, 7), subscribed(2, 7)]
+    assert len(oracle.friends(dds(*rows), CITIES, DAY, 30)) == 1

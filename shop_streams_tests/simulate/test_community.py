@@ -1,0 +1,237 @@
+"""Files of the simulated messenger: the same arguments write the same bytes, and they have what the marts must cope with."""
+
+import hashlib
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from shop_streams.cli import simulate
+from shop_streams.errors import ShopStreamsError
+from shop_streams.settings import Settings
+from shop_streams.simulate import DOMAINS, community
+from shop_streams.simulate.community import delivery, people
+from shop_streams_tests.defs.community import oracle
+
+FIRST = date(2026, 7, 1)
+COUNT = 6000
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in folder.rglob("*") if path.is_file()}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    assert community.days_of(Settings(home=folder), COUNT, 5, FIRST, 40) == COUNT
+    return folder
+
+
+@pytest.fixture(scope="module")
+def raw(home: Path) -> Path:
+    return home / "lake" / "community" / "raw"
+
+
+@pytest.fixture(scope="module")
+def judged(raw: Path) -> tuple[list[oracle.Valid], list[oracle.Refused]]:
+    return oracle.verdicts(oracle.raw_rows(raw), now=datetime(2026, 8, 15, tzinfo=UTC))
+
+
+def test_the_same_arguments_write_the_same_bytes_and_another_seed_other_files(home: Path, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    community.days_of(settings, COUNT, 5, FIRST, 40)
+    once = contents(tmp_path)
+    assert once == contents(home) and len(once) > 80
+    community.days_of(settings, COUNT, 5, FIRST, 40)
+    assert contents(tmp_path) == once, "a repeated command changes nothing"
+    community.days_of(settings, COUNT, 6, FIRST, 40)
+    both = contents(tmp_path)
+    assert both.items() > once.items() and len(both) > 1.8 * len(once)
+
+
+def test_each_date_has_several_files_of_both_formats_at_several_depths(raw: Path) -> None:
+    files = [path.relative_to(raw).parts for path in raw.rglob("*") if path.is_file()]
+    assert {parts[0] for parts in files} == {f"date={FIRST + timedelta(days=day)}" for day in range(40)}
+    per_date = Counter(parts[0] for parts in files)
+    assert min(per_date.values()) >= 2 and max(per_date.values()) >= 4
+    assert {len(parts) for parts in files} >= {2, 3, 4}
+    assert {parts[-1].rpartition(".")[2] for parts in files} == {"json", "jsonl", "ndjson", "parquet"}
+    for day in per_date:
+        assert len({parts[-1].endswith(".parquet") for parts in files if parts[0] == day}) == 2
+    assert not [parts for parts in files if any(part[0] in "_." for part in parts)], "nothing is left half written"
+
+
+def test_a_file_is_read_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def renamed(source: Path, target: Path) -> None:
+        seen.append((source.name, target.exists()))
+
+    monkeypatch.setattr(delivery.os, "replace", renamed)
+    delivery.put(tmp_path / "date=2026-07-01" / "a.jsonl", lambda path: path.write_text("{}\n"))
+    assert seen == [("_a.jsonl", False)]
+
+
+def test_what_is_wrong_with_a_few_rows(raw: Path, judged: tuple[list[oracle.Valid], list[oracle.Refused]]) -> None:
+    valid, refused = judged
+    unreadable = [one for one in refused if one.line is None]
+    assert [Path(one.file).name.partition("seed5-")[2] for one in unreadable] == ["cut-off.parquet"]
+    bad = [one for one in refused if one.line is not None]
+    assert len(valid) + len(bad) == COUNT and len(bad) == COUNT // 200
+    assert {one.reason for one in bad} == {
+        "not JSON", "not an object", "event_type", "user", "time", "before the first day", "ahead of now", "event.message_id",
+    }  # fmt: skip
+
+
+def test_late_and_repeated_deliveries(judged: tuple[list[oracle.Valid], list[oracle.Refused]]) -> None:
+    valid, _ = judged
+    late = Counter((one.folder - one.time.date()).days for one in valid)
+    assert min(late) == 0 and max(late) > 10 and 0.85 * len(valid) < late[0] < 0.97 * len(valid)
+    copies: dict[Any, list[oracle.Valid]] = defaultdict(list)
+    for one in valid:
+        copies[one.values].append(one)
+    repeated = [many for many in copies.values() if len(many) > 1]
+    assert 0.015 * COUNT < sum(len(many) - 1 for many in repeated) < 0.025 * COUNT
+    formats = [{one.file.endswith("parquet") for one in many} for many in repeated]
+    folders = [{one.folder for one in many} for many in repeated]
+    assert any(len(one) > 1 for one in formats) and any(len(one) > 1 for one in folders)
+    assert any(len(form) > 1 and len(folder) > 1 for form, folder in zip(formats, folders, strict=True))
+
+
+def test_ids_are_spelled_as_numbers_and_as_texts(raw: Path) -> None:
+    def values() -> Iterator[dict[str, Any]]:
+        for path in raw.rglob("*json*"):
+            for line in path.read_text().splitlines() if path.is_file() else ():
+                if line.endswith("}") and "{user}" not in line:
+                    yield json.loads(line)["event"]
+
+    events = list(values())
+    for name in ("message_id", "message_from", "user", "reaction_from", "subscription_user", "message_to"):
+        assert {type(event.get(name)) for event in events} >= {int, str}, name
+    types = {str(pq.read_schema(path).field("event").type.field("message_id").type) for path in raw.rglob("*/*/*.parquet")
+             if pq.read_schema(path).field("event").type.get_field_index("message_id") >= 0}  # fmt: skip
+    assert types == {"int64", "string"}
+
+
+def test_people_live_somewhere_travel_and_move(judged: tuple[list[oracle.Valid], list[oracle.Refused]]) -> None:
+    events = oracle.dds([one for one in judged[0]], oracle.read_cities(people.cities_file()))
+    kinds = Counter(event["event_type"] for event in events)
+    assert kinds["message"] > kinds["reaction"] > kinds["subscription"] > kinds["registration"] > 50
+    cities: dict[int, set[Any]] = defaultdict(set)
+    for event in events:
+        cities[event["user_id"]].add(event["zone_id"])
+    never = [user for user, zones in cities.items() if zones == {None}]
+    travelled = [user for user, zones in cities.items() if len(zones - {None}) > 1]
+    assert never and 0.2 * len(cities) < len(travelled) < 0.9 * len(cities)
+    of_zone = Counter(event["zone_id"] for event in events if event["zone_id"])
+    assert of_zone.most_common(1)[0][0] == 1 and len(of_zone) > 12
+    channels = Counter(event["channel"] for event in events if event["event_type"] == "subscription")
+    (big, most), (_, next_most) = channels.most_common(2)
+    assert big == 1 and most > 2 * next_most > 2
+    assert {event["position_source"] for event in events} == {"own", "earlier_message", "later_message", None}
+    registered = {event["user_id"] for event in events if event["event_type"] == "registration"}
+    assert 0.6 * len(cities) < len(registered) < len(cities)
+    end = FIRST + timedelta(days=39)
+    users = oracle.users(events, oracle.read_cities(people.cities_file()), end, 30)
+    homes = sum(user["home_city"] is not None for user in users)
+    assert 0.2 * len(users) < homes < len(users)
+    assert len(oracle.friends(events, oracle.read_cities(people.cities_file()), end, 30)) >= 5
+
+
+def test_people_are_the_same_on_all_days_whatever_else_is_simulated() -> None:
+    users, day = np.arange(1, 400), np.full(399, 20_000)
+    assert (people.city(users, day) == people.city(users[::-1], day)[::-1]).all()
+    same = (people.city(users, day) == people.city(users, day + 1)).mean()
+    later = (people.city(users, day) == people.city(users, day + 400)).mean()
+    assert later < 0.5 < 0.9 < same < 1
+    lats, lons = people.positions(users, day, users)
+    where = people.city(users, day)
+    assert np.abs(lats - people.places().lats[where]).max() < 0.15 and np.isfinite(lons).all()
+    assert people.draw("x", 1, np.arange(10_000)).mean() == pytest.approx(0.5, abs=0.01)
+    assert people.draw("x", 1, 2)[0] != people.draw("x", 2, 1)[0] != people.draw("y", 2, 1)[0]
+
+
+def test_cities_are_copied_once_and_somebodys_own_stay(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    community.days_of(settings, 10, 1, FIRST, 1)
+    path = Path(settings.community_geo)
+    assert path.read_bytes() == people.cities_file() and len(oracle.read_cities(path.read_bytes())) == 24
+    path.write_text("mine")
+    community.days_of(settings, 10, 1, FIRST, 1)
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("count", [1, 2, 19, 60, 777])
+def test_as_many_rows_as_asked_for(count: int, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert community.days_of(settings, count, 3, FIRST, 3) == count
+    rows = [row for row in oracle.raw_rows(Path(settings.community_raw)) if row.line is not None]
+    assert len(rows) == count
+
+
+def test_late_files_of_an_old_date(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert community.late(settings, 50, 1, FIRST) == 50
+    assert community.late(settings, 30, 1, FIRST, FIRST + timedelta(days=9)) == 30
+    valid, refused = oracle.verdicts(oracle.raw_rows(Path(settings.community_raw)), datetime(2026, 8, 15, tzinfo=UTC))
+    assert not refused and {one.time.date() for one in valid} == {FIRST}
+    assert Counter(one.folder for one in valid) == {FIRST: 50, FIRST + timedelta(days=9): 30}
+
+
+def test_a_channel_with_many_subscribers(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert community.big(settings, 20_000, 5_000, 3_000, 1, FIRST, 10) == 20_000
+    valid, refused = oracle.verdicts(oracle.raw_rows(Path(settings.community_raw)), datetime(2026, 8, 15, tzinfo=UTC))
+    assert not refused and len(valid) == 20_000
+    events = oracle.dds(valid, oracle.read_cities(people.cities_file()))
+    of = {event["user_id"] for event in events if event["event_type"] == "subscription" and event["channel"] == 1}
+    assert 3_000 <= len(of) < 3_600
+    with pytest.raises(ShopStreamsError, match="3000 subscribers need as many users"):
+        community.big(settings, 20_000, 2_999, 3_000, 1, FIRST, 10)
+
+
+def test_the_default_days_are_the_forty_that_ended_yesterday(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setenv("SHOP_STREAMS_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    simulate.simulate("community", 2000)
+    raw = tmp_path / "lake" / "community" / "raw"
+    assert f"2000 rows written to {raw}." in capsys.readouterr().out
+    dates = sorted(path.name for path in raw.iterdir())
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    assert (dates[0], dates[-1]) == (f"date={yesterday - timedelta(days=39)}", f"date={yesterday}")
+    assert all(re.fullmatch(r"date=\d{4}-\d\d-\d\d", name) for name in dates)
+
+
+def test_days_that_are_not_over_are_not_simulated(tmp_path: Path) -> None:
+    settings, now = Settings(home=tmp_path), datetime.now(UTC)
+    DOMAINS["community"](settings, 100, 1, now - timedelta(days=2), None)
+    names = {path.name for path in Path(settings.community_raw).iterdir()}
+    assert names == {f"date={now.date() - timedelta(days=days)}" for days in (1, 2)}
+    with pytest.raises(ShopStreamsError, match="is too late: the last simulated date is yesterday"):
+        DOMAINS["community"](settings, 100, 1, now, None)
+
+
+def test_rate_is_rows_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(delivery.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(delivery.time, "sleep", slept.append)
+    delivery.Pace(50).wait(200)
+    delivery.Pace(None).wait(200)
+    assert slept == [4.0]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_text("a file")
+    settings = Settings(home=tmp_path, community_raw_uri=str(tmp_path / "raw"))
+    with pytest.raises(ShopStreamsError, match=r"raw/date=.* can't be written: .*COMMUNITY_RAW_URI"):
+        community.days_of(settings, 10, 1, FIRST, 1)
