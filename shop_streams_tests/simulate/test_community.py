@@ -76,7 +76,7 @@ def test_a_file_is_read_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
     def renamed(source: Path, target: Path) -> None:
         seen.append((source.name, target.exists()))
 
-    monkeypatch.setattr(delivery.os, "replace", renamed)
+    monkeypatch.setattr(Path, "replace", renamed)
     delivery.put(tmp_path / "date=2026-07-01" / "a.jsonl", lambda path: path.write_text("{}\n"))
     assert seen == [("_a.jsonl", False)]
 
@@ -123,7 +123,7 @@ def test_ids_are_spelled_as_numbers_and_as_texts(raw: Path) -> None:
 
 
 def test_people_live_somewhere_travel_and_move(judged: tuple[list[oracle.Valid], list[oracle.Refused]]) -> None:
-    events = oracle.dds([one for one in judged[0]], oracle.read_cities(people.cities_file()))
+    events = oracle.dds(judged[0], oracle.read_cities(people.cities_file()))
     kinds = Counter(event["event_type"] for event in events)
     assert kinds["message"] > kinds["reaction"] > kinds["subscription"] > kinds["registration"] > 50
     cities: dict[int, set[Any]] = defaultdict(set)

@@ -90,9 +90,7 @@ def late(settings: Settings, count: int, seed: int, event_day: date, folder: dat
     return _deliver(settings, planned, files, count, None)
 
 
-def big(
-    settings: Settings, count: int, users: int, channel_subscribers: int, seed: int, first: date, days: int
-) -> int:
+def big(settings: Settings, count: int, users: int, channel_subscribers: int, seed: int, first: date, days: int) -> int:
     """Write `count` rows fast, most of them as parquet, without bad ones; one channel has `channel_subscribers` subscribers.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -123,7 +122,7 @@ def put(path: Path, write_to: Callable[[Path], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f"_{path.name}")
         write_to(beside)
-        os.replace(beside, path)
+        beside.replace(path)
     except OSError as error:
         raise ShopStreamsError(
             f"{path} can't be written: {error}. Is SHOP_STREAMS_COMMUNITY_RAW_URI a folder that you may write to?"
@@ -146,5 +145,3 @@ class Pace:
         """Return when `rows` rows may be there."""
         if self.rate:
             time.sleep(max(0.0, self.began + rows / self.rate - time.monotonic()))
-
-

@@ -55,12 +55,18 @@ def plan(count: int, seed: int, first_day: int, days: int, users: int, subscribe
     time = (first_day + (days * draw("day", seed, number)).astype(np.int64)) * DAY + _time_of_day(seed, number)
     kind = np.searchsorted([0.62, 0.86], draw("kind", seed, number), side="right")
     order = np.lexsort((time, user))
-    number, user, time, kind, big = (array[order] for array in (number, user, time, kind, big))
+    unsorted: tuple[Numbers, ...] = (number, user, time, kind, big)
+    return _finished([array[order] for array in unsorted], seed, copies, first_day + days - 1, users)
+
+
+def _finished(columns: list[Numbers], seed: int, copies: int, last_day: int, users: int) -> Plan:
+    """The plan of the sorted number, user, time, kind and membership in the big channel."""
+    number, user, time, kind, big = columns
     kind = np.where(big, SUBSCRIPTION, _with_registrations(user, kind, big))
     time = _with_equal_times(seed, number, user, time, kind)
-    folder = np.minimum(time // DAY + _late(seed, number), first_day + days - 1)
+    folder = np.minimum(time // DAY + _late(seed, number), last_day)
     made = Plan(number, user, time, kind, big * BIG_CHANNEL, folder, np.zeros_like(number), users, seed)
-    return _with_copies(made, copies, first_day + days - 1)
+    return _with_copies(made, copies, last_day)
 
 
 def _time_of_day(seed: int, number: Numbers) -> Numbers:

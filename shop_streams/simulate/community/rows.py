@@ -92,7 +92,7 @@ def spelled_times(plan: Plan) -> Numbers:
             if not len(chosen):
                 continue
             shifted = (plan.time[chosen] + minutes * 60_000_000).astype("datetime64[us]")
-            text = np.char.add(np.datetime_as_string(shifted, unit=unit), f"{more}{suffix}")
+            text = np.char.add(np.datetime_as_string(shifted.astype(f"datetime64[{unit}]")), f"{more}{suffix}")
             result[chosen] = np.where(blank[chosen], np.char.replace(text, "T", " "), text)
     return result
 

@@ -191,7 +191,9 @@ def _time(text: str | None) -> datetime | None:
     sign, digits = -1 if zone[0] == "-" else 1, zone[1:].replace(":", "").ljust(4, "0")
     offset = timedelta() if zone == "Z" else sign * timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
     try:
-        moment = datetime(*(int(found[part]) for part in range(1, 7)), int(fraction), tzinfo=timezone(offset))
-        return moment.astimezone(UTC)
+        moment = datetime.strptime(
+            f"{found[1]} {found[2]} {found[3]} {found[4]} {found[5]} {found[6]}", "%Y %m %d %H %M %S"
+        )
+        return moment.replace(microsecond=int(fraction), tzinfo=timezone(offset)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
