@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -13,11 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from shop_streams.cli import simulate
-from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings
-from shop_streams.simulate import DOMAINS, community
-from shop_streams.simulate.community import delivery, people
+from shop_streams.simulate import community
+from shop_streams.simulate.community import people
 from shop_streams_tests.defs.community import oracle
 
 FIRST = date(2026, 7, 1)
@@ -70,17 +67,6 @@ def test_each_date_has_several_files_of_both_formats_at_several_depths(raw: Path
     assert not [parts for parts in files if any(part[0] in "_." for part in parts)], "nothing is left half written"
 
 
-def test_a_file_is_read_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-
-    def renamed(source: Path, target: Path) -> None:
-        seen.append((source.name, target.exists()))
-
-    monkeypatch.setattr(Path, "replace", renamed)
-    delivery.put(tmp_path / "date=2026-07-01" / "a.jsonl", lambda path: path.write_text("{}\n"))
-    assert seen == [("_a.jsonl", False)]
-
-
 def test_what_is_wrong_with_a_few_rows(raw: Path, judged: tuple[list[oracle.Valid], list[oracle.Refused]]) -> None:
     valid, refused = judged
     unreadable = [one for one in refused if one.line is None]
@@ -105,6 +91,20 @@ def test_late_and_repeated_deliveries(judged: tuple[list[oracle.Valid], list[ora
     folders = [{one.folder for one in many} for many in repeated]
     assert any(len(one) > 1 for one in formats) and any(len(one) > 1 for one in folders)
     assert any(len(form) > 1 and len(folder) > 1 for form, folder in zip(formats, folders, strict=True))
+
+
+def test_a_missing_latitude_may_be_nan_but_not_in_a_row_that_is_delivered_twice(
+    raw: Path, judged: tuple[list[oracle.Valid], list[oracle.Refused]]
+) -> None:
+    delivered = Counter(one.values for one in judged[0])
+    values = {(one.file, one.line): one.values for one in judged[0]}
+    nan = [
+        row
+        for row in oracle.raw_rows(raw)
+        if isinstance(row.value, dict) and row.value.get("lat") != row.value.get("lat")
+    ]
+    assert len(nan) > 100 and {row.file.endswith(".parquet") for row in nan} == {True}
+    assert {delivered[values[row.file, row.line]] for row in nan} == {1}, "NaN and nothing may be two different rows"
 
 
 def test_ids_are_spelled_as_numbers_and_as_texts(raw: Path) -> None:
@@ -147,6 +147,16 @@ def test_people_live_somewhere_travel_and_move(judged: tuple[list[oracle.Valid],
     assert len(oracle.friends(events, oracle.read_cities(people.cities_file()), end, 30)) >= 5
 
 
+def test_the_oracle_finds_the_same_whatever_the_order_of_the_rows(
+    judged: tuple[list[oracle.Valid], list[oracle.Refused]],
+) -> None:
+    cities, day = oracle.read_cities(people.cities_file()), FIRST + timedelta(days=35)
+    one, other = (oracle.dds(rows, cities) for rows in (judged[0], judged[0][::-1]))
+    for mart in (oracle.users, oracle.zones, oracle.friends):
+        found = mart(one, cities, day, 30)
+        assert found and found == mart(other, cities, day, 30)
+
+
 def test_people_are_the_same_on_all_days_whatever_else_is_simulated() -> None:
     users, day = np.arange(1, 400), np.full(399, 20_000)
     assert (people.city(users, day) == people.city(users[::-1], day)[::-1]).all()
@@ -158,80 +168,3 @@ def test_people_are_the_same_on_all_days_whatever_else_is_simulated() -> None:
     assert np.abs(lats - people.places().lats[where]).max() < 0.15 and np.isfinite(lons).all()
     assert people.draw("x", 1, np.arange(10_000)).mean() == pytest.approx(0.5, abs=0.01)
     assert people.draw("x", 1, 2)[0] != people.draw("x", 2, 1)[0] != people.draw("y", 2, 1)[0]
-
-
-def test_cities_are_copied_once_and_somebodys_own_stay(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path)
-    community.days_of(settings, 10, 1, FIRST, 1)
-    path = Path(settings.community_geo)
-    assert path.read_bytes() == people.cities_file() and len(oracle.read_cities(path.read_bytes())) == 24
-    path.write_text("mine")
-    community.days_of(settings, 10, 1, FIRST, 1)
-    assert path.read_text() == "mine"
-
-
-@pytest.mark.parametrize("count", [1, 2, 19, 60, 777])
-def test_as_many_rows_as_asked_for(count: int, tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path)
-    assert community.days_of(settings, count, 3, FIRST, 3) == count
-    rows = [row for row in oracle.raw_rows(Path(settings.community_raw)) if row.line is not None]
-    assert len(rows) == count
-
-
-def test_late_files_of_an_old_date(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path)
-    assert community.late(settings, 50, 1, FIRST) == 50
-    assert community.late(settings, 30, 1, FIRST, FIRST + timedelta(days=9)) == 30
-    valid, refused = oracle.verdicts(oracle.raw_rows(Path(settings.community_raw)), datetime(2026, 8, 15, tzinfo=UTC))
-    assert not refused and {one.time.date() for one in valid} == {FIRST}
-    assert Counter(one.folder for one in valid) == {FIRST: 50, FIRST + timedelta(days=9): 30}
-
-
-def test_a_channel_with_many_subscribers(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path)
-    assert community.big(settings, 20_000, 5_000, 3_000, 1, FIRST, 10) == 20_000
-    valid, refused = oracle.verdicts(oracle.raw_rows(Path(settings.community_raw)), datetime(2026, 8, 15, tzinfo=UTC))
-    assert not refused and len(valid) == 20_000
-    events = oracle.dds(valid, oracle.read_cities(people.cities_file()))
-    of = {event["user_id"] for event in events if event["event_type"] == "subscription" and event["channel"] == 1}
-    assert 3_000 <= len(of) < 3_600
-    with pytest.raises(ShopStreamsError, match="3000 subscribers need as many users"):
-        community.big(settings, 20_000, 2_999, 3_000, 1, FIRST, 10)
-
-
-def test_the_default_days_are_the_forty_that_ended_yesterday(tmp_path: Path, capsys: pytest.CaptureFixture[str],
-                                                             monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setenv("SHOP_STREAMS_HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    simulate.simulate("community", 2000)
-    raw = tmp_path / "lake" / "community" / "raw"
-    assert f"2000 rows written to {raw}." in capsys.readouterr().out
-    dates = sorted(path.name for path in raw.iterdir())
-    yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    assert (dates[0], dates[-1]) == (f"date={yesterday - timedelta(days=39)}", f"date={yesterday}")
-    assert all(re.fullmatch(r"date=\d{4}-\d\d-\d\d", name) for name in dates)
-
-
-def test_days_that_are_not_over_are_not_simulated(tmp_path: Path) -> None:
-    settings, now = Settings(home=tmp_path), datetime.now(UTC)
-    DOMAINS["community"](settings, 100, 1, now - timedelta(days=2), None)
-    names = {path.name for path in Path(settings.community_raw).iterdir()}
-    assert names == {f"date={now.date() - timedelta(days=days)}" for days in (1, 2)}
-    with pytest.raises(ShopStreamsError, match="is too late: the last simulated date is yesterday"):
-        DOMAINS["community"](settings, 100, 1, now, None)
-
-
-def test_rate_is_rows_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr(delivery.time, "monotonic", lambda: 100.0)
-    monkeypatch.setattr(delivery.time, "sleep", slept.append)
-    delivery.Pace(50).wait(200)
-    delivery.Pace(None).wait(200)
-    assert slept == [4.0]
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "raw").write_text("a file")
-    settings = Settings(home=tmp_path, community_raw_uri=str(tmp_path / "raw"))
-    with pytest.raises(ShopStreamsError, match=r"raw/date=.* can't be written: .*COMMUNITY_RAW_URI"):
-        community.days_of(settings, 10, 1, FIRST, 1)
