@@ -136,7 +136,9 @@ def load_cities(path: str | Path) -> Cities:
         # What is no UTF-8 becomes surrogates, so that it has a line and a column.
         text = Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
-        raise CitiesBroken(f"{path} can't be read: {error.strerror}. It is the list of cities, {';'.join(COLUMNS)}.") from error
+        raise CitiesBroken(
+            f"{path} can't be read: {error.strerror}. It is the list of cities, {';'.join(COLUMNS)}."
+        ) from error
     rows = sorted(_rows(_Place(path), text))
     if not rows:
         _Place(path, 2, "id").refuse("", "there is no city")
@@ -189,7 +191,9 @@ def _row(path: str | Path, line: int, header: list[str], fields: list[str]) -> _
     if len(fields) < len(header):
         _Place(path, line, header[len(fields)]).refuse("", f"the line has {len(fields)} columns of {len(header)}")
     if len(fields) > len(header):
-        _Place(path, line, f"{len(header) + 1}").refuse(fields[len(header)], f"the first line has {len(header)} columns")
+        _Place(path, line, f"{len(header) + 1}").refuse(
+            fields[len(header)], f"the first line has {len(header)} columns"
+        )
     values = dict(zip(header, fields, strict=True))
     if not re.fullmatch("[0-9]{1,19}", values["id"]) or int(values["id"]) > MAX_ID:
         _Place(path, line, "id").refuse(values["id"], f"an id is a whole number up to {MAX_ID}")
@@ -197,7 +201,9 @@ def _row(path: str | Path, line: int, header: list[str], fields: list[str]) -> _
         _Place(path, line, "city").refuse("", "the city has no name")
     lat, lng = (_degrees(_Place(path, line, name), values[name], limit) for name, limit in (("lat", 90), ("lng", 180)))
     if values["timezone"] not in _timezones():
-        _Place(path, line, "timezone").refuse(values["timezone"], "no time zone has this name; names are like Europe/Berlin")
+        _Place(path, line, "timezone").refuse(
+            values["timezone"], "no time zone has this name; names are like Europe/Berlin"
+        )
     return int(values["id"]), values["city"], lat, lng, values["timezone"], line
 
 

@@ -54,12 +54,17 @@ def facts(events: DataFrame, kinds: Collection[str] = KINDS) -> DataFrame:
 
 
 def _fact(kind: str, other: str | None) -> Column:
-    place = {column.name: column.type for column in _COLUMNS if column.name in _POSITION and column.name != "event_time"}
+    place = {
+        column.name: column.type for column in _COLUMNS if column.name in _POSITION and column.name != "event_time"
+    }
     return F.struct(
         F.lit(kind).alias("kind"),
         (F.col(other) if other else F.lit(None).cast("bigint")).alias("other"),
         "event_time",
-        *[(F.col(name) if kind == "position" else F.lit(None).cast(type_)).alias(name) for name, type_ in place.items()],
+        *[
+            (F.col(name) if kind == "position" else F.lit(None).cast(type_)).alias(name)
+            for name, type_ in place.items()
+        ],
     )
 
 
@@ -96,7 +101,9 @@ def summarised(recorded: Mapping[str, int], summaries: Mapping[str, int], before
     """
     versions = {month: stamped(version, CODE_VERSION) for month, version in month_versions(recorded).items()}
     first_open = month_of(before.isoformat())
-    return sorted(month for month, version in versions.items() if month < first_open and summaries.get(month) == version)
+    return sorted(
+        month for month, version in versions.items() if month < first_open and summaries.get(month) == version
+    )
 
 
 def history(spark: SparkSession, lake: Lake, before: date, kinds: Collection[str] = KINDS) -> DataFrame:
@@ -115,7 +122,9 @@ def history(spark: SparkSession, lake: Lake, before: date, kinds: Collection[str
     if not months:
         return found
     known = USER_FACTS.read(spark, lake.settings, version)
-    known = known.where(F.col("month").isin([date.fromisoformat(month) for month in months]) & F.col("kind").isin(*kinds))
+    known = known.where(
+        F.col("month").isin([date.fromisoformat(month) for month in months]) & F.col("kind").isin(*kinds)
+    )
     return merge(found.unionByName(known.select(*found.columns)))
 
 

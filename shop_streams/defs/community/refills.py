@@ -150,7 +150,12 @@ def affected_dates(takers: Iterable[pa.RecordBatch], users: Mapping[str, pa.Arra
 
 
 def _batches(
-    lake: Lake, table: Table, keys: Collection[str], columns: list[str], where: pc.Expression, version: int | None = None
+    lake: Lake,
+    table: Table,
+    keys: Collection[str],
+    columns: list[str],
+    where: pc.Expression,
+    version: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Rows of these partitions, in batches; nothing if there is no table."""
     found = open_table(table.uri(lake.settings), version) if keys else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,17 +67,16 @@ def _typed(stg: DataFrame) -> DataFrame:
 def _as_messages(positions: DataFrame) -> DataFrame:
     """Positions as rows without event id."""
     names = ("user_id", "event_time", "message_id", "lat", "lon")
-    return positions.select(
-        F.lit("message").alias("event_type"), *names, F.to_date("event_time").alias("event_date")
-    )
+    return positions.select(F.lit("message").alias("event_type"), *names, F.to_date("event_time").alias("event_date"))
 
 
-def _zone(places: Places) -> Column:
-    @F.arrow_udf("bigint")  # only two columns pass through Python
+def _zone(places: Places) -> Callable[[str, str], Column]:
+    @F.arrow_udf("bigint")  # type: ignore[call-overload]  # only two columns pass through Python
     def zone(lat: pa.Array, lon: pa.Array) -> pa.Array:
         return zone_ids(places, lat, lon)
 
-    return zone
+    found: Callable[[str, str], Column] = zone
+    return found
 
 
 def zone_ids(places: Places, lat: pa.Array, lon: pa.Array) -> pa.Array:
@@ -100,7 +100,11 @@ def _with_taken_positions(rows: DataFrame) -> DataFrame:
     found = rows.withColumns({"last": last, "first": first})
     later = F.when(F.col("first.event_date") == F.col("event_date"), F.col("first"))
     found = found.withColumn("taken", F.when(~own, F.coalesce("last", later)))
-    source = F.when(own, "own").when(F.col("last").isNotNull(), "earlier_message").when(F.col("taken").isNotNull(), "later_message")
+    source = (
+        F.when(own, "own")
+        .when(F.col("last").isNotNull(), "earlier_message")
+        .when(F.col("taken").isNotNull(), "later_message")
+    )
     return found.withColumns(
         {
             **{name: F.coalesce(name, f"taken.{name}") for name in ("lat", "lon", "zone_id")},

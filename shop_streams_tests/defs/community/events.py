@@ -9,7 +9,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from shop_streams.defs.community.schema import EVENT_STRUCT, EVENTS, STG_EVENTS, USER_FACTS
+from shop_streams.defs.community.schema import EVENTS, STG_EVENTS, USER_FACTS
 from shop_streams.lake.table import Table
 
 FIRST = date(2026, 1, 30)

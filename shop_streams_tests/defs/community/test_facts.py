@@ -102,7 +102,12 @@ def test_the_version_of_a_month_is_that_of_its_dates() -> None:
     found = month_versions(versions)
     assert found.keys() == {"2026-01-01", "2026-02-01"} and found == month_versions(dict(reversed(versions.items())))
     assert [version & (2**36 - 1) for version in found.values()] == [12, 3]
-    changes = [{"2026-01-30": 7, "2026-01-31": 5}, {"2026-01-30": 6}, {"2026-01-29": 5}, {"2026-01-31": version_of(7, 1)}]
+    changes = [
+        {"2026-01-30": 7, "2026-01-31": 5},
+        {"2026-01-30": 6},
+        {"2026-01-29": 5},
+        {"2026-01-31": version_of(7, 1)},
+    ]
     others = [month_versions(versions | change)["2026-01-01"] for change in changes]
     others.append(month_versions({"2026-01-29": 5, "2026-01-31": 7})["2026-01-01"])
     assert len({found["2026-01-01"], *others}) == 6
@@ -172,7 +177,11 @@ def test_history_is_the_same_with_and_without_the_monthly_facts(spark: SparkSess
     write(lake, USER_FACTS, whole)
     assert shown(history(spark, lake, before)) == known
     assert shown(history(spark, lake, before, ["position"])) == {fact for fact in known if fact[0] == "position"}
-    write(lake, USER_FACTS, whole.selectExpr("* except (source_rows)", "source_rows + 1 as source_rows").where("kind <> 'message'"))
+    write(
+        lake,
+        USER_FACTS,
+        whole.selectExpr("* except (source_rows)", "source_rows + 1 as source_rows").where("kind <> 'message'"),
+    )
     assert shown(history(spark, lake, before)) == known, "of other events, so none is taken"
     write(lake, USER_FACTS, whole.where("kind <> 'message'"))
     assert shown(history(spark, lake, before)) != known, "months that are up to date are taken from the table"
@@ -181,7 +190,7 @@ def test_history_is_the_same_with_and_without_the_monthly_facts(spark: SparkSess
 def test_positions_of_dates_with_a_gap(spark: SparkSession, lake: Lake) -> None:
     events = random_events(Random(4), 150, users=10, days=7)
     days = [FIRST + timedelta(days=number) for number in range(7)]
-    write(lake, EVENTS, spark.createDataFrame(dds_rows(events, {day: 1 for day in days}), ddl(EVENTS)))
+    write(lake, EVENTS, spark.createDataFrame(dds_rows(events, dict.fromkeys(days, 1)), ddl(EVENTS)))
     dates = {days[1], days[2], days[5]}
     wanted = [[days[0]], [days[3]], [days[4]]]
     expected_facts = {fact[:-1] for part in wanted for fact in position_facts(one for one in events if one.day in part)}

@@ -63,7 +63,9 @@ class Dds:
 
     def marked(self, events: Collection[Event], dates: Collection[date]) -> set[date]:
         """The dates that are marked before these are written."""
-        old = [row for day in dates for row in self.rows.get(day, []) if row[0].kind == "message" and row[1][2] == "own"]
+        old = [
+            row for day in dates for row in self.rows.get(day, []) if row[0].kind == "message" and row[1][2] == "own"
+        ]
         new = as_delivered(one for one in events if one.day in dates and one.is_position)
         users = changed_users(*(last_messages(arrow(rows).to_batches(max_chunksize=3)) for rows in (old, new)))
         takers = arrow(row for rows in self.rows.values() for row in rows if row[1][2] != "own")
@@ -148,7 +150,9 @@ def _marks_are_numbers(lake: Lake, dsn: str) -> None:
     nowhere = as_delivered([replace(late, number=10, at=at(1, 14), place=(91.0, 0.0))])
     write(lake, STG_EVENTS, [*delivered, *nowhere])
     assert refills(dsn) == {}
-    assert mark_refills(lake, dsn, days[:2], days, 0) == set(), "without the table of events, there is nothing to repair"
+    assert mark_refills(lake, dsn, days[:2], days, 0) == set(), (
+        "without the table of events, there is nothing to repair"
+    )
     dds = Dds()
     dds.compute(HIS, DAYS)
     write(lake, EVENTS, [row for rows in dds.rows.values() for row in rows])

@@ -100,14 +100,17 @@ def test_the_table_of_cases(spark: SparkSession) -> None:
     """Each case has users and events of its own, so that Spark computes all of them at once."""
     every, expected = [], {}
     for number, (what, events, row) in enumerate(CASES, 1):
-        mine = [Event(e.number + 100 * number, e.at, e.user + 10 * number, e.kind, e.place, e.message_id) for e in events]
+        mine = [
+            Event(e.number + 100 * number, e.at, e.user + 10 * number, e.kind, e.place, e.message_id) for e in events
+        ]
         every += mine
         expected[mine[0].event_id] = what, row
     dates = [DAY, date(2026, 2, 2)]
     rows = found(spark, every, dates, position_facts(one for one in every if one.day < DAY))
-    for event_id, (what, (place, zone, source, day)) in expected.items():
-        row = rows[event_id]
-        assert ((row["lat"], row["lon"]), row["zone_id"], row["position_source"], row["position_date"]) == (place, zone, source, day), what
+    for event_id, (what, wanted) in expected.items():
+        got = rows[event_id]
+        place = got["lat"], got["lon"]
+        assert (place, got["zone_id"], got["position_source"], got["position_date"]) == wanted, what
     oracle = rows_of(every, CITIES, dates)
     assert rows == oracle, "the expectation of the random events agrees"
 

@@ -96,7 +96,9 @@ def test_versions_are_those_of_a_comparison_from_scratch(
             state = State.from_json(json.loads(json.dumps(state.to_json())))
             content, found = stg.content(), of(state)
             assert found.keys() == content.keys()
-            assert {day: rows_of(version) for day, version in found.items()} == {d: len(ids) for d, ids in content.items()}
+            assert {day: rows_of(version) for day, version in found.items()} == {
+                d: len(ids) for d, ids in content.items()
+            }
             for day, ids in content.items():
                 assert seen.setdefault((day, ids), found[day]) == found[day]
                 assert set(state.folders_of([day])) == {
@@ -122,7 +124,9 @@ def test_only_what_has_changed_is_read() -> None:
     assert reads() == []
     stg.write(DAYS[2], list(stg.folders[DAYS[2]]))
     before = state
-    assert reads() == [([DAYS[2]], None)] and state.dates == before.dates, "files of the same rows, as after a compaction"
+    assert reads() == [([DAYS[2]], None)] and state.dates == before.dates, (
+        "files of the same rows, as after a compaction"
+    )
     stg.write(DAYS[2], [*stg.folders[DAYS[2]], (DAYS[2], "more")])
     assert reads() == [([DAYS[2]], None)], "a date of one folder"
     stg.write(DAYS[3], [*stg.folders[DAYS[3]], (DAYS[2], "other")])
@@ -146,7 +150,11 @@ def test_rows_that_are_delivered_again_change_no_version() -> None:
 def test_a_version_covers_the_cities_and_the_refills() -> None:
     dates = {"2026-01-01": (3, 77), "2026-01-02": (3, 78)}
     first = event_versions(dates, 5, {})
-    changed = [event_versions(dates, 6, {}), event_versions(dates, 5, {"2026-01-01": 1}), event_versions(dates, 5, {"2026-01-01": 2})]
+    changed = [
+        event_versions(dates, 6, {}),
+        event_versions(dates, 5, {"2026-01-01": 1}),
+        event_versions(dates, 5, {"2026-01-01": 2}),
+    ]
     assert len({one["2026-01-01"] for one in [first, *changed]}) == 4
     assert first["2026-01-02"] == changed[1]["2026-01-02"] != first["2026-01-01"]
     assert {rows_of(one) for versions in [first, *changed] for one in versions.values()} == {3}
