@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,8 +19,14 @@ if TYPE_CHECKING:
     from shop_streams.settings import Settings
 
 _DELTA_TYPES = {"int": "integer", "bigint": "long"}  # other types have the same name in Spark and Delta
+_SPARK_ALONE = re.compile(r"\b(bigint|int)\b(?!:)")  # also inside of an array or a struct; not a field's name
 
 _NARROWER = {("long", "decimal(38,0)")}  # (on disk, in this version): a column of an earlier version keeps its type
+
+
+def delta_type(spark_type: str) -> str:
+    """The type as Delta names it."""
+    return _SPARK_ALONE.sub(lambda found: _DELTA_TYPES[found[0]], spark_type)
 
 
 class SchemaMismatch(ShopStreamsError):
@@ -91,7 +98,7 @@ class Table:
             found = existing.get(column.name)
             if found is None:
                 missing.append(column)
-            elif found != _DELTA_TYPES.get(column.type, column.type) and (found, column.type) not in _NARROWER:
+            elif found != delta_type(column.type) and (found, column.type) not in _NARROWER:
                 raise SchemaMismatch(
                     f"Column {column.name} of {self.path} is {found}, and this version writes {column.type}. Move the table "
                     "and its stream's checkpoint away. The stream then reads its topic again."
