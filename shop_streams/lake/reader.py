@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pa_dataset
 import pyarrow.fs as pa_fs
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
@@ -204,7 +205,21 @@ class Lake:
             table.uri(self.settings), columns, where, version, prune_to(table, keys) if keys is not None else None
         )
 
-    def partition(self, table: Table, key: str) -> pa.Table:
-        """All rows of the partition `key`, with the table's columns; no columns and rows if there is no table."""
-        names = [column.name for column in table.columns]
-        return self.scan(table, names, keys=[key])
+    def first_rows(self, table: Table, keys: Collection[str], limit: int) -> dict[str, pa.Table]:
+        """Partition -> its first rows, at most `limit`, with the table's columns; no columns if there is no table.
+
+        At most the first row group of a file is read. Not with `head`: its threads go on reading ahead, and may crash the
+        process when a run ends.
+        """
+        names, column = [one.name for one in table.columns], table.partition_by[0]
+        delta = open_table(table.uri(self.settings))
+        if delta is None:
+            return dict.fromkeys(keys, pa.table({}))
+        dataset = _dataset(delta, prune_to(table, keys))
+        found = {key: dataset.schema.empty_table().select(names) for key in keys}
+        for file in dataset.get_fragments():
+            key = str(pa_dataset.get_partition_keys(file.partition_expression)[column])
+            if found[key].num_rows < limit and file.num_row_groups:
+                rows = file.subset(row_group_ids=[0]).to_table(schema=dataset.schema, columns=names).slice(0, limit)
+                found[key] = pa.concat_tables([found[key], rows]).slice(0, limit)
+        return found

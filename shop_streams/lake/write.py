@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -56,6 +56,14 @@ def append_small_batch(rows: pa.Table, uri: str, writer_id: str, batch_id: int) 
         return
     commit = CommitProperties(app_transactions=[Transaction(writer_id, batch_id)])
     write_deltalake(table, rows, mode="append", commit_properties=commit)
+
+
+def in_partitions(table: Table, keys: Collection[str]) -> str:
+    """The SQL condition for the rows of these partitions."""
+    column = table.partition_by[0]
+    type_ = next(one.type for one in table.columns if one.name == column)
+    literals = ", ".join(f"cast('{key}' as {type_})" for key in keys)
+    return f"{column} in ({literals})"
 
 
 @retry(retry=retry_if_exception(_lost_a_race), stop=stop_after_attempt(4), wait=wait_random(0.2, 1), reraise=True)

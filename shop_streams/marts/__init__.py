@@ -4,6 +4,7 @@ spec.py      Mart, Source, and how long a partition waits
 version.py   the version of a partition: how it is computed
 sources.py   sources: a lake table, PostgreSQL
 states.py    what a source remembers, so that it reads only what has changed
+compute.py   how partitions are computed
 factory.py   the asset, the job and all definitions of a mart
 repair.py    the sensor: which partitions differ, whether a run may be requested, and the request
 history.py   facts about partitions from Dagster's event log

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shop_streams.lake.asset import column_schema
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table
+from shop_streams.marts.spec import Mart
 from shop_streams.marts.version import rows_of
 
 PREVIEW_ROWS = 24
@@ -18,21 +22,36 @@ VERSION = "source_version"
 VERSION_COLUMN = "source_rows"
 
 
-def partition_of(lake: Lake, table: Table, key: str) -> pa.Table:
-    """All rows of a partition, read without a JVM."""
-    # Not `head`: its threads go on reading ahead, and may crash the process when the run ends.
-    return lake.partition(table, key)
+@dataclass(frozen=True)
+class Written:
+    """What a partition has after it was written: the number of its rows, and all of them or the first ones."""
+
+    count: int
+    rows: pa.Table
 
 
-def partition_metadata(table: Table, rows: pa.Table, version: int) -> dict[str, Any]:
+def read_back(lake: Lake, mart: Mart, keys: Collection[str]) -> dict[str, Written]:
+    """Partition -> what it has now, read without a JVM: all rows of a served mart, else the number and the first ones."""
+    if mart.serve is None:  # a partition of raw events may have millions of rows
+        counts, first = lake.row_counts(mart.table), lake.first_rows(mart.table, keys, PREVIEW_ROWS)
+        return {key: Written(counts.get(key, 0), first[key]) for key in keys}
+    names = [column.name for column in mart.table.columns]
+    found = lake.scan(mart.table, names, keys=keys)
+    column = pc.cast(found[mart.partition_column], pa.string())
+    parts = {key: found.filter(pc.equal(column, key)) for key in keys}
+    return {key: Written(rows.num_rows, rows) for key, rows in parts.items()}
+
+
+def partition_metadata(table: Table, written: Written, version: int) -> dict[str, Any]:
     """Row count, version and first rows of a partition. Dagster plots every number over time, so versions are text."""
     shown = [column for column in column_schema(table).columns if column.name != VERSION_COLUMN]
     names = [column.name for column in shown]
     preview = [
-        dg.TableRecord({name: _cell(row[name]) for name in names}) for row in rows.slice(0, PREVIEW_ROWS).to_pylist()
+        dg.TableRecord({name: _cell(row[name]) for name in names})
+        for row in written.rows.slice(0, PREVIEW_ROWS).to_pylist()
     ]
     return {
-        ROW_COUNT: rows.num_rows,
+        ROW_COUNT: written.count,
         VERSION: str(version),
         VERSION_COLUMN: str(rows_of(version)),
         "preview": dg.MetadataValue.table(preview, dg.TableSchema(shown)),

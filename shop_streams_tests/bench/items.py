@@ -13,8 +13,9 @@ from shop_streams.defs.clickstream.marts import MART, ClickSource
 from shop_streams.defs.clickstream.schema import CLICKS
 from shop_streams.defs.clickstream.serving import SERVED
 from shop_streams.lake.reader import Lake
-from shop_streams.marts.factory import compute
+from shop_streams.marts.compute import compute
 from shop_streams.marts.serve import PostgresCopy
+from shop_streams.marts.spec import Computation
 from shop_streams.marts.version import rows_of
 from shop_streams.settings import Settings
 from shop_streams.spark import SparkConnect
@@ -65,7 +66,7 @@ def bench_items(settings: Settings, rounds: int, sessions: int = 200_000) -> lis
     times = []
     for number in range(rounds + 1):
         started = time.monotonic()
-        compute(mart, lake, spark, KEY, snapshot, versions[KEY])
+        list(compute(mart, lake, spark.spark_session, Computation((KEY,), snapshot, settings), versions))
         times.append(time.monotonic() - started)
         console.print(f"  items round {number}: {times[-1]:.1f} s", highlight=False)
     spark.spark_session.stop()

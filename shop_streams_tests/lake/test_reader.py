@@ -45,11 +45,24 @@ def written(settings: Settings, keys: list[Any]) -> Table:
 def test_a_partition_is_read_alone(tmp_path: Path, opened: list[int], keys: list[Any]) -> None:
     settings = Settings(home=tmp_path)
     lake, table = Lake(settings), written(settings, keys)
-    rows = lake.partition(table, str(keys[7])).to_pylist()
-    assert sorted(rows, key=str) == [{"key": keys[7], "value": 7}, {"key": keys[7], "value": None}]
-    assert lake.partition(table, str(keys[-1])).num_rows == 2
-    assert opened == [1, 1]
-    assert lake.partition(Table("none", (), ("key",), ""), "x").num_rows == 0
+    seventh, last, absent = str(keys[7]), str(keys[-1]), str(keys[0]).replace("20", "19", 1)
+    rows = lake.first_rows(table, [seventh, last, absent], 10)
+    assert rows[seventh].to_pylist() == [{"key": keys[7], "value": 7}, {"key": keys[7], "value": None}]
+    assert (rows[last].num_rows, rows[absent].num_rows) == (2, 0)
+    assert lake.first_rows(table, [last], 1)[last].num_rows == 1
+    assert lake.scan(table, ["value"], keys=[seventh]).to_pylist() == [{"value": 7}, {"value": None}]
+    assert opened == [2, 1, 1]
+    assert lake.first_rows(Table("none", (), ("key",), ""), ["x"], 10)["x"].num_rows == 0
+
+
+def test_the_first_rows_of_a_partition_of_several_files(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    table = written(settings, ["a"])
+    for n in (7, 8):
+        write_deltalake(table.uri(settings), pa.table({"key": ["a"], "value": [n]}), mode="append")
+    first = Lake(settings).first_rows(table, ["a"], 3)["a"]
+    assert first.num_rows == 3 and set(first["value"].to_pylist()) <= {0, None, 7, 8}
+    assert Lake(settings).first_rows(table, ["a"], 9)["a"].num_rows == 4
 
 
 @pytest.mark.parametrize("keys", [HALF_HOURS, DAYS], ids=["texts", "dates"])

@@ -1,6 +1,7 @@
 """A mart's partitions are computed in one way, whoever asks; one that can't be computed holds up no other."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
-from shop_streams.marts import factory
+from shop_streams.marts import compute, factory
 from shop_streams.marts.factory import build_asset, build_mart
 from shop_streams.marts.failures import MartFailures, pause_after
 from shop_streams.marts.repair import FAILED_PARTITIONS_TAG, RANGE_END, RANGE_START, request
@@ -126,18 +127,20 @@ def test_a_run_for_scattered_partitions_records_each_and_shows_no_other_as_faile
     due, broken = ["2016-03-01", "2016-03-02", "2016-03-09", "2016-06-01"], "2016-03-09"
 
     def computed(
-        mart: Mart, _lake: Lake, _spark: object, key: str, _snapshot: int, version: int
-    ) -> dg.AssetMaterialization:
-        if key == broken:
+        mart: Mart, _lake: Lake, _spark: object, computation: Computation, versions: dict[str, int]
+    ) -> Iterator[dg.AssetMaterialization]:
+        if computation.key == broken:
             raise ValueError("no such day")
-        return dg.AssetMaterialization(asset_key(mart.table), partition=key, metadata={"version": version})
+        version = versions[computation.key]
+        yield dg.AssetMaterialization(asset_key(mart.table), partition=computation.key, metadata={"version": version})
 
     counted: list[str] = []
     failures = SimpleNamespace(count=counted.append, forget=lambda _key: None)
-    monkeypatch.setattr(factory, "compute", computed)
+    monkeypatch.setattr(compute, "compute", computed)
     monkeypatch.setattr(factory, "claim", lambda *_: None)
-    monkeypatch.setattr(factory, "probe_spark", lambda *_: None)
-    monkeypatch.setattr(factory, "MartFailures", lambda *_: failures)
+    monkeypatch.setattr(compute, "probe_spark", lambda *_: None)
+    monkeypatch.setattr(compute, "MartFailures", lambda *_: failures)
+    monkeypatch.setattr(SparkConnect, "spark_session", None)
     monkeypatch.setattr(Lake, "version", lambda *_: 0)
     monkeypatch.setattr(LakeSource, "versions", lambda *_: dict.fromkeys(due, 7))
     source = dg.AssetSpec(asset_key(SHOP_EVENTS), partitions_def=MART.partitions)

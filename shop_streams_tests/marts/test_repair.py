@@ -17,7 +17,7 @@ from shop_streams.defs.app_events.rules import check_event_time
 from shop_streams.defs.sales.marts import MART as SALES_MART
 from shop_streams.defs.sales.partitions import FIRST_DAY
 from shop_streams.lake.asset import asset_key
-from shop_streams.marts import factory
+from shop_streams.marts import compute
 from shop_streams.marts.history import computed_empty, recent_writes
 from shop_streams.marts.repair import (
     PROCESS_TAG,
@@ -183,9 +183,9 @@ def test_a_process_of_another_host_is_gone_when_it_is_silent_for_too_long(silent
 
 def test_a_marts_run_beats_from_its_claim_on(monkeypatch: pytest.MonkeyPatch) -> None:
     beating: list[str] = []
-    monkeypatch.setattr(factory, "ProcessBeats", lambda _dsn: SimpleNamespace(beat_until_the_end=beating.append))
+    monkeypatch.setattr(compute, "ProcessBeats", lambda _dsn: SimpleNamespace(beat_until_the_end=beating.append))
     instance = SimpleNamespace(add_run_tags=lambda _run, tags: beating.append(tags[PROCESS_TAG]))
-    factory.claim(cast(dg.DagsterInstance, instance), "run", SALES_MART, "")
+    compute.claim(cast(dg.DagsterInstance, instance), "run", SALES_MART, "")
     assert beating == [this_process()] * 2
 
 
