@@ -6,7 +6,8 @@ sources.py   sources: a lake table, PostgreSQL
 states.py    what a source remembers, so that it reads only what has changed
 compute.py   how partitions are computed
 factory.py   the asset, the job and all definitions of a mart
-repair.py    the sensor: which partitions differ, whether a run may be requested, and the request
+compare.py   which partitions differ from the source, and which of them are due
+repair.py    the sensor: whether a run may be requested, and the request
 history.py   facts about partitions from Dagster's event log
 serve.py     a mart's copy in PostgreSQL
 metadata.py  metadata of a materialization

@@ -5,20 +5,17 @@ The decisions are pure functions.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from types import MappingProxyType
+from functools import partial
 
 import dagster as dg
 
 from shop_streams.beats import ProcessBeats
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
-from shop_streams.marts.failures import MartFailures
-from shop_streams.marts.history import computed_empty, recent_writes
-from shop_streams.marts.spec import LOOK_BACK_SECONDS, NOT_SERVED, Mart, SourceMissing, agreed
-from shop_streams.marts.version import rows_of
+from shop_streams.marts.compare import due_now
+from shop_streams.marts.spec import Mart, SourceMissing
 from shop_streams.runs import UNFINISHED, backoff_seconds, is_gone, mark_failed
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.priority import streams_first_now
@@ -31,70 +28,6 @@ RANGE_END = "dagster/asset_partition_range_end"
 MART_TAG = ".dagster/shop_streams_mart"
 PROCESS_TAG = ".dagster/shop_streams_process"
 FAILED_PARTITIONS_TAG = ".dagster/shop_streams_failed_partitions"  # on a run in which only some partitions failed
-
-
-# -- what differs ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The partitions to recompute now, the partitions that wait, and the comparison in words."""
-
-    partitions: list[str]
-    waiting: list[str]
-    why: str
-
-
-def plan(
-    current: Mapping[str, int],
-    recorded: Mapping[str, int],
-    pause: Callable[[str], float],
-    exists: Callable[[str], bool] = lambda _key: True,
-    failed: Mapping[str, float] = MappingProxyType({}),
-) -> Plan:
-    """Compare the `current` source versions with the ones that the mart's partitions were computed from (`recorded`).
-
-    `pause` and `failed` (for partitions that could not be computed) give the seconds that a partition has to wait. A missing
-    partition has version 0, so a partition that vanished from the source is recomputed to no rows.
-    """
-    keys = current.keys() | recorded.keys()
-    differing = sorted(key for key in keys if current.get(key, 0) != recorded.get(key, 0) and exists(key))
-    pauses = {key: pause(key) for key in differing}
-    backing_off = [key for key in differing if failed.get(key, 0.0) > 0]
-    live = [key for key in differing if key not in backing_off and pauses[key] > 0]
-    waiting = sorted([*live, *backing_off])
-    due = [key for key in differing if key not in waiting]
-    shown = _shown(differing, lambda key: f"{key}: {difference(recorded.get(key, 0), current.get(key, 0))}")
-    why = f"compared {len(keys)} partitions: {len(differing)} differ" + (f" ({shown})" if differing else "")
-    if live:
-        nearest = min(pauses[key] for key in live)
-        why += f"; {len(live)} still live or just computed, the next is due in {nearest:.0f} s"
-    if backing_off:
-        shown = _shown(backing_off, lambda key: f"{key} for {failed[key]:.0f} s")
-        why += f"; could not be computed and back off: {shown}"
-    return Plan(due, waiting, why)
-
-
-def _shown(keys: Sequence[str], words: Callable[[str], str]) -> str:
-    return ", ".join(map(words, keys[:5])) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-
-
-def difference(recorded: int, current: int) -> str:
-    """The difference between two versions of a partition, in words."""
-    if recorded == NOT_SERVED:
-        return "PostgreSQL and the lake have different versions"
-    before, now = rows_of(recorded), rows_of(current)
-    return (
-        f"{before} -> {now} rows" if before != now else f"{now} rows, but its code or other data that it reads changed"
-    )
-
-
-def known(partitions: dg.TimeWindowPartitionsDefinition) -> Callable[[str], bool]:
-    """A function that tells whether Dagster has a partition by now. `has_partition_key` is slow."""
-    first, last = partitions.get_first_partition_window(), partitions.get_last_partition_window()
-    if first is None or last is None:
-        return lambda _key: False
-    return lambda key: first.start <= partitions.time_window_for_partition_key(key).start <= last.start
 
 
 # -- whether a run may be requested ------------------------------------------------------------------------------------
@@ -205,24 +138,11 @@ def build_repair_sensor(mart: Mart) -> dg.SensorDefinition:
         if wait:
             return dg.SensorResult(skip_reason=dg.SkipReason(wait))
         try:
-            current = mart.versions(lake)
+            if wait := mart.waits(lake, instance):
+                return dg.SensorResult(skip_reason=dg.SkipReason(wait))
+            todo = due_now(mart, lake, instance, now)
         except SourceMissing as error:
             return dg.SensorResult(skip_reason=dg.SkipReason(str(error)))
-        in_lake = lake.source_versions(mart.table)
-        served = mart.serve.versions(settings.postgres) if mart.serve else None
-        unseen = current.keys() - in_lake.keys()
-        if served is not None:
-            unseen &= served.keys()  # a partition that is not in PostgreSQL either was not computed
-        in_lake |= computed_empty(instance, mart, unseen)
-        look_back = max(LOOK_BACK_SECONDS, settings.mart_refresh_seconds, settings.mart_repair_seconds)
-        writes = cache(lambda: recent_writes(instance, mart, now - look_back))  # read only if something differs
-        todo = plan(
-            current,
-            in_lake if served is None else agreed(in_lake, served),
-            lambda key: mart.pause(settings, key, writes().get(key, []), now),
-            known(mart.partitions),
-            MartFailures(settings.postgres, mart.name).pauses(),
-        )
         if not todo.partitions:
             return dg.SensorResult(skip_reason=dg.SkipReason(todo.why))
         context.log.info(todo.why)

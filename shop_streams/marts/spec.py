@@ -100,6 +100,7 @@ class Mart:
         rows: (`Source.read`, computation) -> the rows of its partitions, without `source_rows`.
         at_once: so many partitions may be computed by one Spark job and written in one commit. `rows` then gets several keys.
         prepare: called before a computation's partitions are written.
+        waits: why the sensor requests nothing now, in words, or None; see `compare.unsettled`.
         code_version: raise it to compute every partition again.
         run_partitions: the sensor's run computes at most so many partitions, the newest ones; 0 for no limit. With short
             partitions, a live one would otherwise wait for hours, until a long history is computed.
@@ -114,6 +115,7 @@ class Mart:
     rows: Callable[[DataFrame, Computation], DataFrame] = lambda rows, _computation: rows
     at_once: int = 1
     prepare: Callable[[SparkSession, Lake, Computation], None] = lambda _spark, _lake, _computation: None
+    waits: Callable[[Lake, dg.DagsterInstance], str | None] = lambda _lake, _instance: None
     code_version: int = 1
     run_partitions: int = 0
     wait_until_closed: bool = False

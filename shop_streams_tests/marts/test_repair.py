@@ -18,6 +18,7 @@ from shop_streams.defs.sales.marts import MART as SALES_MART
 from shop_streams.defs.sales.partitions import FIRST_DAY
 from shop_streams.lake.asset import asset_key
 from shop_streams.marts import compute
+from shop_streams.marts.compare import known, plan
 from shop_streams.marts.history import computed_empty, recent_writes
 from shop_streams.marts.repair import (
     PROCESS_TAG,
@@ -25,8 +26,6 @@ from shop_streams.marts.repair import (
     RANGE_START,
     MartRun,
     Readiness,
-    known,
-    plan,
     readiness,
     request,
 )

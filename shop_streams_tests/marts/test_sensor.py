@@ -10,7 +10,7 @@ import pytest
 from shop_streams.defs.promotions.marts import MART as REPORT
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
-from shop_streams.marts import repair
+from shop_streams.marts import compare, repair
 from shop_streams.marts.serve import PostgresCopy
 from shop_streams.marts.spec import Mart, Source, SourceMissing
 from shop_streams.settings import Settings
@@ -37,7 +37,7 @@ class Numbers:
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repair, "streams_first_now", lambda *_: None)
-    monkeypatch.setattr(repair, "MartFailures", lambda *_: SimpleNamespace(pauses=dict))
+    monkeypatch.setattr(compare, "MartFailures", lambda *_: SimpleNamespace(pauses=dict))
     monkeypatch.setattr(Lake, "source_versions", lambda *_: {DAY: 5})
 
 
@@ -110,13 +110,13 @@ def test_an_empty_partition_that_is_served_too_is_up_to_date(monkeypatch: pytest
 def test_the_event_log_is_asked_only_about_partitions_that_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A long history that is not computed yet would be thousands of partitions in each tick."""
     instance, asked = dg.DagsterInstance.ephemeral(), list[set[str]]()
-    real = repair.computed_empty
+    real = compare.computed_empty
 
     def spy(log: dg.DagsterInstance, mart: Mart, keys: set[str]) -> dict[str, int]:
         asked.append(set(keys))
         return real(log, mart, keys)
 
-    monkeypatch.setattr(repair, "computed_empty", spy)
+    monkeypatch.setattr(compare, "computed_empty", spy)
     monkeypatch.setattr(PostgresCopy, "versions", lambda *_: {DAY: 5, NEXT: 3})
     new = "2026-01-03"
     (request,) = tick({DAY: 5, NEXT: 3, new: 1}, instance, serve=PostgresCopy("t", ())).run_requests
@@ -125,3 +125,34 @@ def test_the_event_log_is_asked_only_about_partitions_that_may_be_empty(monkeypa
     assert request.tags[repair.RANGE_START] == NEXT, "the log lacks it: its rows in the lake are lost"
     tick({DAY: 5, new: 1}, instance)
     assert asked[1:] == [{new}], "a mart in the lake alone"
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_mart_waits_while_one_that_it_reads_is_still_to_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    instance, pauses = dg.DagsterInstance.ephemeral(), dict[str, float]()
+    monkeypatch.setattr(compare, "MartFailures", lambda *_: SimpleNamespace(pauses=lambda: pauses))
+    found: dict[str, int] = {DAY: 5, NEXT: 1, "2026-01-03": 1}
+    upstream: Mart = replace(REPORT, source=cast(Source, Numbers(found)))
+
+    def tells() -> str:
+        result = tick({DAY: 6}, instance, waits=compare.unsettled(upstream))
+        return str(result.skip_reason.skip_message) if result.skip_reason else "requested"
+
+    path = REPORT.table.path
+    assert tells() == f"waiting: 2 partitions of {path} are still to be computed, {NEXT} first"
+    pauses[NEXT] = 40.0
+    assert tells() == f"waiting: 1 partitions of {path} are still to be computed, 2026-01-03 first"
+    pauses["2026-01-03"] = 40.0
+    assert tells() == "requested", "what backs off holds up no other mart"
+    missing: Mart = replace(REPORT, source=cast(Source, Numbers(None)))
+    assert compare.unsettled(missing)(Lake(Settings()), instance) == "nothing is there yet"
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_partition_that_changes_all_the_time_holds_up_no_other_mart() -> None:
+    instance = dg.DagsterInstance.ephemeral()
+    waits = compare.unsettled(replace(REPORT, source=cast(Source, Numbers({DAY: 6}))))
+    lake = Lake(Settings(mart_repair_seconds=60))
+    assert str(waits(lake, instance)).endswith(f"{DAY} first")
+    computed(instance, DAY, rows=1, version=5)
+    assert waits(lake, instance) is None
