@@ -167,6 +167,26 @@ class Lake:
         uri, column = table.uri(self.settings), table.partition_by[0]
         return _per_partition(uri, column, "max.source_rows", "max", version)
 
+    def largest(self, table: Table, column: str, version: int | None = None) -> dict[str, int]:
+        """Partition -> the largest value of an integer column, from the files' statistics; without partitions that have none."""
+        found = open_table(table.uri(self.settings), version)
+        actions = _actions(found) if found is not None else pa.table({})
+        largest, key = f"max.{column}", f"partition.{table.partition_by[0]}"
+        if actions.num_rows == 0 or largest not in actions.column_names:
+            return {}
+        rows = actions.group_by(key).aggregate([(largest, "max")]).to_pylist()
+        return {str(row[key]): int(row[f"{largest}_max"]) for row in rows if row[f"{largest}_max"] is not None}
+
+    def fingerprints(self, table: Table, version: int | None = None) -> dict[str, int]:
+        """Partition -> checksum of the names of its files, which changes with each write. {} if there is no table."""
+        found = open_table(table.uri(self.settings), version)
+        actions = _actions(found) if found is not None else pa.table({})
+        if actions.num_rows == 0:
+            return {}
+        key = f"partition.{table.partition_by[0]}"
+        files = actions.group_by(key).aggregate([("path", "list")]).to_pylist()
+        return {str(row[key]): zlib.crc32("\n".join(sorted(row["path_list"])).encode()) for row in files}
+
     def modified_at(self, table: Table, version: int | None = None) -> dict[str, int]:
         """Partition -> time of its last write, epoch milliseconds."""
         uri, column = table.uri(self.settings), table.partition_by[0]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
 
@@ -12,7 +12,7 @@ import dagster as dg
 
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.failures import MartFailures
-from shop_streams.marts.history import computed_empty, recent_writes
+from shop_streams.marts.history import Computed, computed_empty, recent_writes
 from shop_streams.marts.spec import LOOK_BACK_SECONDS, NOT_SERVED, Mart, SourceMissing, agreed
 from shop_streams.marts.version import rows_of
 
@@ -24,10 +24,12 @@ class Comparison:
     Attributes:
         current: partition -> source version now.
         recorded: partition -> source version that it was computed from, empty partitions included.
+        depths: partition -> depth that it was computed with, if it reads a window.
     """
 
     current: Mapping[str, int]
     recorded: Mapping[str, int]
+    depths: Mapping[str, int] = field(default_factory=dict)
 
     def differing(self, exists: Callable[[str], bool]) -> list[str]:
         """The partitions that differ, ascending. A missing one has version 0."""
@@ -41,14 +43,30 @@ def compare(mart: Mart, lake: Lake, instance: dg.DagsterInstance, snapshot: int 
     Raises:
         SourceMissing: the source does not exist yet.
     """
-    current = mart.versions(lake, snapshot)
+    depths = mart.depths(lake)
+    current = mart.versions(lake, snapshot, depths)
     in_lake = lake.source_versions(mart.table)
     served = mart.serve.versions(lake.settings.postgres) if mart.serve else None
     unseen = current.keys() - in_lake.keys()
     if served is not None:
         unseen &= served.keys()  # a partition that is not in PostgreSQL either was not computed
-    in_lake |= computed_empty(instance, mart, unseen)
-    return Comparison(current, in_lake if served is None else agreed(in_lake, served))
+    empty = computed_empty(instance, mart, unseen)
+    in_lake |= {key: found.version for key, found in empty.items()}
+    if more := _depths_of(empty):
+        depths |= more
+        if mart.windowed and set(more.values()) != {mart.windowed.depth(lake.settings)}:
+            current = mart.versions(lake, snapshot, depths)
+    return Comparison(current, in_lake if served is None else agreed(in_lake, served), depths)
+
+
+def recorded_depths(mart: Mart, lake: Lake, instance: dg.DagsterInstance, keys: Set[str]) -> dict[str, int]:
+    """Partition -> depth that it was computed with, also of those of `keys` that have no rows."""
+    in_lake = mart.depths(lake)
+    return in_lake | _depths_of(computed_empty(instance, mart, keys - in_lake.keys())) if mart.windowed else {}
+
+
+def _depths_of(empty: Mapping[str, Computed]) -> dict[str, int]:
+    return {key: found.depth for key, found in empty.items() if found.depth is not None}
 
 
 def due_now(mart: Mart, lake: Lake, instance: dg.DagsterInstance, now: float) -> Plan:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import dagster as dg
 import psycopg2
@@ -17,8 +18,9 @@ from shop_streams.lake.write import in_partitions, overwrite_partition
 from shop_streams.marts.failures import MartFailures
 from shop_streams.marts.metadata import VERSION_COLUMN, partition_metadata, read_back
 from shop_streams.marts.repair import FAILED_PARTITIONS_TAG, MART_TAG, PROCESS_TAG
-from shop_streams.marts.spec import Computation, Mart
+from shop_streams.marts.spec import DEPTH_COLUMN, Computation, Mart
 from shop_streams.runs import this_process
+from shop_streams.settings import Settings
 from shop_streams.spark import SparkConnect
 from shop_streams.streaming.query import probe_spark
 
@@ -35,17 +37,24 @@ class Work:
         keys: the partitions, in any order.
         snapshot: the source's state.
         versions: partition -> source version at `snapshot`; without one, the partition gets no rows.
+        depths: partition -> depth of its window; without one, the setting's. It is the one that `versions` were asked for with.
     """
 
     keys: Sequence[str]
     snapshot: int
     versions: Mapping[str, int]
+    depths: Mapping[str, int] = field(default_factory=dict)
 
 
-def groups(mart: Mart, work: Work) -> list[tuple[str, ...]]:
-    """The partitions in ascending order, in groups of at most `Mart.at_once`."""
-    keys = sorted(set(work.keys))
-    return [tuple(keys[at : at + mart.at_once]) for at in range(0, len(keys), mart.at_once)]
+def computations(mart: Mart, work: Work, settings: Settings) -> list[Computation]:
+    """The partitions in ascending order, in groups of at most `Mart.at_once` with the same depth."""
+    default = mart.windowed.depth(settings) if mart.windowed else None
+    done = []
+    for depth, group in groupby(sorted(set(work.keys)), lambda key: work.depths.get(key, default)):
+        keys = tuple(group)
+        for at in range(0, len(keys), mart.at_once):
+            done.append(Computation(keys[at : at + mart.at_once], work.snapshot, settings, depth))
+    return done
 
 
 def compute(
@@ -61,6 +70,8 @@ def compute(
         of_existing = replace(computation, keys=existing)
         rows = mart.rows(mart.source.read(spark, lake, of_existing), of_existing)
         rows = rows.withColumn(VERSION_COLUMN, _version_column(mart, existing, versions))
+        if computation.depth is not None:
+            rows = rows.withColumn(DEPTH_COLUMN, F.lit(computation.depth))
     else:
         rows = _no_rows(mart, spark)
     overwrite_partition(rows, mart.table, lake.settings, in_partitions(mart.table, computation.keys))
@@ -68,7 +79,7 @@ def compute(
         version = versions.get(key, 0)
         if mart.serve is not None:
             mart.serve.replace(lake.settings.postgres, key, version, written.rows.to_pylist())
-        metadata = {**mart.totals(lake, key), **partition_metadata(mart.table, written, version)}
+        metadata = {**mart.totals(lake, key), **partition_metadata(mart.table, written, version, computation.depth)}
         yield dg.AssetMaterialization(asset_key(mart.table), partition=key, metadata=metadata)
 
 
@@ -91,11 +102,10 @@ def compute_all(
     If a group fails, its partitions are computed one by one, so that a failing one fails alone.
     """
     failures, failed = MartFailures(lake.settings.postgres, mart.name), dict[str, Exception]()
-    to_do, written = groups(mart, work), set[str]()
-    count = sum(map(len, to_do))
+    to_do, written = computations(mart, work, lake.settings), set[str]()
+    count = sum(len(group.keys) for group in to_do)
 
-    def attempt(keys: tuple[str, ...]) -> Exception | None:
-        computation = Computation(keys, work.snapshot, lake.settings)
+    def attempt(computation: Computation) -> Exception | None:
         try:
             for done in compute(mart, lake, spark.spark_session, computation, work.versions):
                 context.log_event(done)
@@ -110,20 +120,19 @@ def compute_all(
 
     for group in to_do:
         error = attempt(group)
-        left = [key for key in group if key not in written]
-        if error and len(group) > 1:
-            context.log.warning(
-                f"{mart.table.path}: {group[0]} to {group[-1]} are computed one by one, because: {error}"
-            )
+        left = [key for key in group.keys if key not in written]
+        if error and len(group.keys) > 1:
+            span = f"{group.keys[0]} to {group.keys[-1]}"
+            context.log.warning(f"{mart.table.path}: {span} are computed one by one, because: {error}")
         for key in left:
-            if len(group) > 1:
-                error = attempt((key,))
+            if len(group.keys) > 1:
+                error = attempt(replace(group, keys=(key,)))
             if error:
                 failed[key] = error
                 failures.count(key)
         if len(to_do) > 1:
             context.log.info(
-                f"{mart.table.path}: {len(written)} of {count} partitions are written, the last is {group[-1]}"
+                f"{mart.table.path}: {len(written)} of {count} partitions are written, the last is {group.keys[-1]}"
             )
     if failed:
         context.instance.add_run_tags(context.run.run_id, {FAILED_PARTITIONS_TAG: "yes"})

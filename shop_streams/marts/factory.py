@@ -1,12 +1,15 @@
 """Mart -> its Dagster definitions: one asset, one job, one sensor."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from shop_streams.addresses import depth_days
 from shop_streams.lake.asset import asset_key, column_schema
 from shop_streams.lake.reader import Lake
+from shop_streams.marts.compare import recorded_depths
 from shop_streams.marts.compute import Work, claim, compute_all, partitions_failed
 from shop_streams.marts.repair import build_repair_sensor
 from shop_streams.marts.spec import Mart
@@ -19,12 +22,28 @@ class Also(dg.Config):
     also: list[str] = Field(default=[], description="Keys of more partitions to compute; they need not be contiguous.")
 
 
+class AlsoDepth(Also):
+    """Partitions in addition to the partitions of the run, and the depth of all of them."""
+
+    depth_days: Any = Field(
+        default=None,
+        description="The number of dates that each partition reads, its own included; `full` or 0 for all. By default, a partition "
+        "keeps the number that it was computed with, and a new one takes the setting's.",
+    )
+
+    @field_validator("depth_days")
+    @classmethod
+    def _checked(cls, value: Any) -> Any:
+        return None if value is None else depth_days(value)
+
+
 def build_asset(mart: Mart, owners: Sequence[str]) -> dg.AssetsDefinition:
     """The mart as an asset. All runs (by hand, backfill, repair sensor) compute partitions in the same way."""
+    Choice: Any = AlsoDepth if mart.windowed else Also
 
     @dg.asset(
         key=asset_key(mart.table),
-        deps=list(mart.source.assets),
+        deps=list(mart.source.deps),
         partitions_def=mart.partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         output_required=False,  # each partition logs its materialization as soon as it is written
@@ -36,13 +55,20 @@ def build_asset(mart: Mart, owners: Sequence[str]) -> dg.AssetsDefinition:
         metadata={"dagster/column_schema": column_schema(mart.table)},
     )
     def mart_asset(
-        context: dg.AssetExecutionContext, config: Also, spark: SparkConnect, lake: dg.ResourceParam[Lake]
+        context: dg.AssetExecutionContext,
+        config: Choice,
+        spark: SparkConnect,
+        lake: dg.ResourceParam[Lake],
     ) -> Iterator[None]:
         claim(context.instance, context.run.run_id, mart, lake.settings.postgres)
         keys = [*context.partition_keys, *config.also]
         snapshot = mart.source.snapshot(lake)
-        versions = mart.versions(lake, snapshot)
-        failed = compute_all(context, mart, lake, spark, Work(keys, snapshot, versions))
+        chosen = config.depth_days if isinstance(config, AlsoDepth) else None
+        depths = (
+            recorded_depths(mart, lake, context.instance, set(keys)) if chosen is None else dict.fromkeys(keys, chosen)
+        )
+        versions = mart.versions(lake, snapshot, depths)
+        failed = compute_all(context, mart, lake, spark, Work(keys, snapshot, versions, depths))
         if failed:
             raise partitions_failed(mart, failed)
         yield from ()

@@ -1,24 +1,34 @@
 """Facts about a mart's partitions that only Dagster's event log has."""
 
 from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
+from shop_streams.addresses import depth_days
 from shop_streams.lake.asset import asset_key
 from shop_streams.marts.metadata import ROW_COUNT, VERSION, VERSION_COLUMN
-from shop_streams.marts.spec import Mart
+from shop_streams.marts.spec import DEPTH_COLUMN, Mart
 
 WRITES_LOOKED_AT = 1000
 PARTITIONS_ASKED_FOR = 500
 
 
-def computed_empty(instance: dg.DagsterInstance, mart: Mart, keys: Set[str]) -> dict[str, int]:
-    """Partition -> version, for the `keys` that were computed and have no row (only repeated events, for example).
+@dataclass(frozen=True)
+class Computed:
+    """What a partition was computed from: the source version, and the depth of its window, if it has one."""
+
+    version: int
+    depth: int | None = None
+
+
+def computed_empty(instance: dg.DagsterInstance, mart: Mart, keys: Set[str]) -> dict[str, Computed]:
+    """What those of `keys` were computed from that have no row (only repeated events, for example).
 
     An empty partition has no Delta file, so its version comes from Dagster's event log.
     """
-    found: dict[str, int] = {}
+    found: dict[str, Computed] = {}
     if not keys:
         return found
     unseen = keys & instance.get_materialized_partitions(asset_key(mart.table))
@@ -34,7 +44,8 @@ def computed_empty(instance: dg.DagsterInstance, mart: Mart, keys: Set[str]) -> 
             # Earlier versions of this code recorded the number of rows only.
             version = metadata.get(VERSION) or metadata.get(VERSION_COLUMN)
             if version is not None and metadata[ROW_COUNT].value == 0:
-                found[key] = int(str(version.value))
+                depth = metadata.get(DEPTH_COLUMN)
+                found[key] = Computed(int(str(version.value)), depth_days(depth.value) if depth else None)
         unseen = unseen - (newest.keys() or set(some))
     return found
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from shop_streams.lake.asset import column_schema
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table
-from shop_streams.marts.spec import Mart
+from shop_streams.marts.spec import DEPTH_COLUMN, Mart
 from shop_streams.marts.version import rows_of
 
 PREVIEW_ROWS = 24
@@ -42,7 +42,7 @@ def read_back(lake: Lake, mart: Mart, keys: Collection[str]) -> dict[str, Writte
     return {key: Written(rows.num_rows, rows) for key, rows in parts.items()}
 
 
-def partition_metadata(table: Table, written: Written, version: int) -> dict[str, Any]:
+def partition_metadata(table: Table, written: Written, version: int, depth: int | None = None) -> dict[str, Any]:
     """Row count, version and first rows of a partition. Dagster plots every number over time, so versions are text."""
     shown = [column for column in column_schema(table).columns if column.name != VERSION_COLUMN]
     names = [column.name for column in shown]
@@ -50,7 +50,9 @@ def partition_metadata(table: Table, written: Written, version: int) -> dict[str
         dg.TableRecord({name: _cell(row[name]) for name in names})
         for row in written.rows.slice(0, PREVIEW_ROWS).to_pylist()
     ]
+    window = {} if depth is None else {DEPTH_COLUMN: str(depth) if depth else "full"}
     return {
+        **window,
         ROW_COUNT: written.count,
         VERSION: str(version),
         VERSION_COLUMN: str(rows_of(version)),

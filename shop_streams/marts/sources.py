@@ -19,33 +19,22 @@ from shop_streams.postgres import transaction
 VersionsOf = Callable[[Lake, int], Mapping[str, int]]
 
 
-def newest_commit(table: Table) -> VersionsOf:
-    """Versions of a table whose partitions are rewritten: number of rows and time of the last write.
-
-    A compaction changes the version too.
-    """
-
-    def versions(lake: Lake, snapshot: int) -> Mapping[str, int]:
-        modified = lake.modified_at(table, snapshot)
-        return {key: version_of(rows, modified[key]) for key, rows in lake.row_counts(table, snapshot).items()}
-
-    return versions
-
-
 @dataclass(frozen=True)
 class LakeSource:
     """A lake table. `read` returns all rows at one version of the table.
 
     `versions_of`: (lake, version of the table) -> version of each partition of the mart. By default, a partition's version
     is its number of rows. This is right for a table that only grows and has the same partitions as the mart.
+    `mapping`: the table's partitions that a partition reads, for the lineage; by default those of the same time.
     """
 
     table: Table
     versions_of: VersionsOf | None = None
+    mapping: dg.PartitionMapping | None = None
 
     @property
-    def assets(self) -> tuple[dg.AssetKey, ...]:
-        return (asset_key(self.table),)
+    def deps(self) -> tuple[dg.AssetDep, ...]:
+        return (dg.AssetDep(asset_key(self.table), partition_mapping=self.mapping),)
 
     def snapshot(self, lake: Lake) -> int:
         version = lake.version(self.table)
@@ -72,7 +61,7 @@ class PostgresSource:
         rows_sql: selects `columns` for the partition `%(key)s`.
     """
 
-    assets: tuple[dg.AssetKey, ...]
+    deps: tuple[dg.AssetKey, ...]
     versions_sql: str
     rows_sql: str
     columns: tuple[Column, ...]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
 
 import dagster as dg
 from pyspark.sql import DataFrame, SparkSession
@@ -23,6 +24,7 @@ from shop_streams.settings import Settings
 CLOSING_GRACE_SECONDS = 120.0  # the stream's interval and one batch: then a window's last events are in the table
 REPAIR_LIMIT_SECONDS = 900.0  # the longest pause of a closed partition whose source keeps changing
 LOOK_BACK_SECONDS = 3600.0  # repairs within this time count
+DEPTH_COLUMN = "depth_days"
 NOT_SERVED = -1  # stands for the version of a partition that differs between PostgreSQL and the lake
 
 
@@ -41,7 +43,7 @@ class Computation:
     Attributes:
         keys: the partitions, ascending.
         snapshot: the source's state, as `Source.snapshot` gave it.
-        depth: of a mart with `Mart.depth`: the number of dates that each partition reads, its own included; 0 for all.
+        depth: of a windowed source: the number of dates that each partition reads, its own included; 0 for all.
     """
 
     keys: tuple[str, ...]
@@ -64,8 +66,8 @@ class Source(Protocol):
     """What a mart is computed from."""
 
     @property
-    def assets(self) -> tuple[dg.AssetKey, ...]:
-        """The assets that the mart depends on."""
+    def deps(self) -> Sequence[dg.AssetKey | dg.AssetDep]:
+        """The assets that the mart depends on; an `AssetDep` if it does not read the partitions of the same time."""
         ...
 
     def snapshot(self, lake: Lake) -> int:
@@ -89,6 +91,26 @@ class Source(Protocol):
 
     def read(self, spark: SparkSession, lake: Lake, computation: Computation) -> DataFrame:
         """The input of `Mart.rows`; it may contain rows of other partitions."""
+        ...
+
+
+@runtime_checkable
+class WindowedSource(Source, Protocol):
+    """A source of which each partition reads a window of dates. Runs of the mart then have the configuration `depth_days`.
+
+    The mart's table needs a column `depth_days` (int): 0 for all dates. A partition keeps the depth that it was computed with:
+    a repair, and another setting, don't change it.
+    """
+
+    @property
+    def depth(self) -> Callable[[Settings], int]:
+        """The number of dates that new partitions read, their own included; 0 for all."""
+        ...
+
+    def versions(
+        self, lake: Lake, snapshot: int, depths: Mapping[str, int] = MappingProxyType({})
+    ) -> Mapping[str, int]:
+        """`Source.versions` with the depth of each partition; without one, `depth` counts."""
         ...
 
 
@@ -137,7 +159,18 @@ class Mart:
         """The column that holds the partition's key."""
         return self.table.partition_by[0]
 
-    def versions(self, lake: Lake, snapshot: int | None = None) -> dict[str, int]:
+    @property
+    def windowed(self) -> WindowedSource | None:
+        """The source, if its partitions read windows of dates."""
+        return self.source if isinstance(self.source, WindowedSource) else None
+
+    def depths(self, lake: Lake) -> dict[str, int]:
+        """Partition with rows -> depth that it was computed with; {} for a mart that reads no windows."""
+        return lake.largest(self.table, DEPTH_COLUMN) if self.windowed else {}
+
+    def versions(
+        self, lake: Lake, snapshot: int | None = None, depths: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
         """Partition -> version of the source, at a snapshot or now.
 
         Raises:
@@ -146,7 +179,11 @@ class Mart:
         """
         while True:
             try:
-                found = self.source.versions(lake, self.source.snapshot(lake) if snapshot is None else snapshot)
+                at = self.source.snapshot(lake) if snapshot is None else snapshot
+                if (source := self.windowed) is None:
+                    found = self.source.versions(lake, at)
+                else:
+                    found = source.versions(lake, at, self.depths(lake) if depths is None else depths)
                 break
             except SourceUnfinished:
                 if snapshot is None:

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Column, Table
 from shop_streams.marts import compute
-from shop_streams.marts.compute import Work, compute_all, groups
+from shop_streams.marts.compute import Work, computations, compute_all
 from shop_streams.marts.repair import FAILED_PARTITIONS_TAG
 from shop_streams.marts.serve import PostgresCopy
 from shop_streams.marts.spec import Computation, Mart, Source
@@ -119,7 +119,8 @@ def world(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 )
 def test_groups_are_ascending_and_name_each_partition_once(at_once: int, keys: str, expected: list[str]) -> None:
     mart = Mart(table=TABLE, source=cast(Source, None), partitions=DAYS, at_once=at_once)
-    assert ["".join(group) for group in groups(mart, Work(list(keys), 0, {}))] == expected
+    found = computations(mart, Work(list(keys), 0, {}), Settings())
+    assert [("".join(one.keys), one.depth) for one in found] == [(group, None) for group in expected]
 
 
 def test_a_group_is_one_commit_and_each_partition_has_its_own_version(world: World) -> None:

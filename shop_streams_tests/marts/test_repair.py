@@ -19,7 +19,7 @@ from shop_streams.defs.sales.partitions import FIRST_DAY
 from shop_streams.lake.asset import asset_key
 from shop_streams.marts import compute
 from shop_streams.marts.compare import known, plan
-from shop_streams.marts.history import computed_empty, recent_writes
+from shop_streams.marts.history import Computed, computed_empty, recent_writes
 from shop_streams.marts.repair import (
     PROCESS_TAG,
     RANGE_END,
@@ -197,7 +197,10 @@ def test_a_window_without_a_row_counts_as_computed_and_a_lost_table_does_not() -
         event = dg.AssetMaterialization(asset_key(SALES_MART.table), partition=key, metadata=metadata)
         instance.report_runless_asset_event(event)
     keys = {"2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"}
-    assert computed_empty(instance, SALES_MART, keys) == {"2026-01-01": 3, "2026-01-04": version_of(3, 9)}
+    assert computed_empty(instance, SALES_MART, keys) == {
+        "2026-01-01": Computed(3),
+        "2026-01-04": Computed(version_of(3, 9)),
+    }
     assert computed_empty(cast(dg.DagsterInstance, None), SALES_MART, set()) == {}, "the log is not asked"
     writes = recent_writes(instance, SALES_MART, time.time() - 60)
     assert {key: len(times) for key, times in writes.items()} == dict.fromkeys(days, 1)

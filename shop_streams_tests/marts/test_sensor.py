@@ -11,6 +11,7 @@ from shop_streams.defs.promotions.marts import MART as REPORT
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
 from shop_streams.marts import compare, repair
+from shop_streams.marts.history import Computed
 from shop_streams.marts.serve import PostgresCopy
 from shop_streams.marts.spec import Mart, Source, SourceMissing
 from shop_streams.settings import Settings
@@ -23,7 +24,7 @@ class Numbers:
     """A source of given versions."""
 
     found: dict[str, int] | None
-    assets: tuple[dg.AssetKey, ...] = ()
+    deps: tuple[dg.AssetKey, ...] = ()
 
     def snapshot(self, _lake: Lake) -> int:
         if self.found is None:
@@ -112,7 +113,7 @@ def test_the_event_log_is_asked_only_about_partitions_that_may_be_empty(monkeypa
     instance, asked = dg.DagsterInstance.ephemeral(), list[set[str]]()
     real = compare.computed_empty
 
-    def spy(log: dg.DagsterInstance, mart: Mart, keys: set[str]) -> dict[str, int]:
+    def spy(log: dg.DagsterInstance, mart: Mart, keys: set[str]) -> dict[str, Computed]:
         asked.append(set(keys))
         return real(log, mart, keys)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 
 from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
 from shop_streams.defs.app_events.marts import versions_of
@@ -13,7 +13,7 @@ from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.defs.promotions.marts import MART as REPORT_MART
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Column, Table
-from shop_streams.marts.sources import LakeSource, PostgresSource, newest_commit
+from shop_streams.marts.sources import LakeSource, PostgresSource
 from shop_streams.marts.spec import Mart, SourceMissing
 from shop_streams.marts.version import rows_of, version_of
 from shop_streams.postgres import transaction
@@ -34,19 +34,6 @@ def test_a_streamed_partitions_version_is_its_rows_at_a_snapshot(tmp_path: Path)
     write(lake, TABLE, [{"day": "b", "n": 2}], mode="append")
     assert source.versions(lake, before) == {"a": 2, "b": 1}
     assert source.versions(lake, source.snapshot(lake)) == {"a": 2, "b": 2}
-
-
-def test_a_rewritten_partitions_version_is_its_newest_commit_and_an_empty_one_has_none(tmp_path: Path) -> None:
-    lake, source = Lake(Settings(lake_uri=str(tmp_path))), LakeSource(TABLE, newest_commit(TABLE))
-    write(lake, TABLE, [{"day": day, "n": 1} for day in "abc"])
-    before = source.versions(lake, source.snapshot(lake))
-    write(lake, TABLE, [{"day": "b", "n": 2}], mode="overwrite", predicate="day = 'b'")
-    write(lake, TABLE, [{"day": "c", "n": 2}], mode="overwrite", predicate="day = 'c'")
-    after = source.versions(lake, source.snapshot(lake))
-    assert after["a"] == before["a"] and after["b"] != before["b"] and rows_of(after["b"]) == 1
-    assert source.versions(lake, 0) == before
-    DeltaTable(TABLE.uri(lake.settings)).delete("day = 'c'")
-    assert source.versions(lake, source.snapshot(lake)).keys() == {"a", "b"}
 
 
 def test_a_missing_source_differs_from_an_empty_one(tmp_path: Path) -> None:
@@ -89,11 +76,11 @@ def test_only_days_that_are_not_covered_by_windows_are_read(tmp_path: Path, monk
 
 def test_a_postgresql_source_has_versions_and_names_missing_tables(stack: Stack) -> None:
     lake = Lake(stack.settings)
-    source = PostgresSource(assets=(dg.AssetKey("x"),), versions_sql="select * from no_such", rows_sql="", columns=())
+    source = PostgresSource(deps=(dg.AssetKey("x"),), versions_sql="select * from no_such", rows_sql="", columns=())
     with pytest.raises(SourceMissing, match="no_such"):
         source.versions(lake, 0)
     numbers = "select * from (values ('a', 3, 0), ('b', 3, 2)) t"
-    counted = PostgresSource(assets=(), versions_sql=numbers, rows_sql="", columns=())
+    counted = PostgresSource(deps=(), versions_sql=numbers, rows_sql="", columns=())
     assert counted.versions(lake, 0) == {"a": 3, "b": version_of(3, 2)}
 
 
@@ -115,7 +102,7 @@ def test_a_notification_that_is_deleted_unsent_changes_the_version_of_its_day(st
 
 def test_a_source_of_another_kind_needs_nothing_more_than_the_protocol() -> None:
     class Folder:
-        assets = (dg.AssetKey("folder"),)
+        deps = (dg.AssetKey("folder"),)
 
         def snapshot(self, lake: Lake) -> int:
             return 0

@@ -52,7 +52,7 @@ def day_totals(lake: Lake, key: str) -> dict[str, float]:
 MART = Mart(
     table=REPORT,
     source=PostgresSource(
-        assets=(asset_key(CAMPAIGNS), FEEDBACK),
+        deps=(asset_key(CAMPAIGNS), FEEDBACK),
         versions_sql=VERSIONS,
         rows_sql=REPORT_ROWS,
         columns=REPORT.columns[:-1],  # all but `source_rows`

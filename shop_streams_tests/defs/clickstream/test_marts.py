@@ -17,8 +17,8 @@ from shop_streams.defs.clickstream.schema import CLICKS, ITEM_STATS
 from shop_streams.defs.clickstream.serving import SERVED, end_of
 from shop_streams.lake.reader import Lake
 from shop_streams.marts import repair
-from shop_streams.marts.factory import build_asset
 from shop_streams.marts.compare import known
+from shop_streams.marts.factory import build_asset
 from shop_streams.marts.serve import PostgresCopy
 from shop_streams.marts.spec import Mart
 from shop_streams.postgres import transaction
