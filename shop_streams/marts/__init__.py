@@ -9,6 +9,7 @@ compute.py   how partitions are computed
 factory.py   the asset, the job and all definitions of a mart
 compare.py   which partitions differ from the source, and which of them are due
 repair.py    the sensor: whether a run may be requested, and the request
+initial.py   a job that computes all that differs of several marts
 history.py   facts about partitions from Dagster's event log
 serve.py     a mart's copy in PostgreSQL
 metadata.py  metadata of a materialization

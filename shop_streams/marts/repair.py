@@ -27,6 +27,9 @@ RANGE_END = "dagster/asset_partition_range_end"
 # Dagster's UI hides tags with this prefix. Visible, they made each row of the list of runs four lines high.
 MART_TAG = ".dagster/shop_streams_mart"
 PROCESS_TAG = ".dagster/shop_streams_process"
+INITIAL_LOAD_TAG = (
+    ".dagster/shop_streams_load"  # with the mart's name behind it: on a run of a job that loads this mart
+)
 FAILED_PARTITIONS_TAG = ".dagster/shop_streams_failed_partitions"  # on a run in which only some partitions failed
 
 
@@ -76,7 +79,11 @@ def readiness(runs: Sequence[MartRun], gone: Callable[[str], bool]) -> Readiness
 
 
 def _runs(instance: dg.DagsterInstance, mart: Mart) -> list[MartRun]:
+    """The mart's runs, newest first; before them the unfinished runs of a job that loads it."""
     now = time.time()
+    loads = dg.RunsFilter(tags={f"{INITIAL_LOAD_TAG}_{mart.name}": "yes"}, statuses=UNFINISHED)
+    own = dg.RunsFilter(tags={MART_TAG: mart.name})
+    records = [*instance.get_run_records(loads, limit=5), *instance.get_run_records(own, limit=20)]
     return [
         MartRun(
             record.dagster_run.run_id,
@@ -85,7 +92,7 @@ def _runs(instance: dg.DagsterInstance, mart: Mart) -> list[MartRun]:
             now - record.end_time if record.end_time else None,
             FAILED_PARTITIONS_TAG in record.dagster_run.tags,
         )
-        for record in instance.get_run_records(dg.RunsFilter(tags={MART_TAG: mart.name}), limit=20)
+        for record in {record.dagster_run.run_id: record for record in records}.values()
     ]
 
 
