@@ -3,10 +3,14 @@
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
+from xdist.scheduler import LoadFileScheduling
 
 from shop_streams.local.class_archive import archive_of
 from shop_streams.settings import Settings, get_settings
@@ -43,6 +47,7 @@ def local_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSes
             "spark.driver.extraJavaOptions": COLD_START,
             "spark.sql.session.timeZone": "UTC",
             "spark.sql.shuffle.partitions": "1",
+            "spark.sql.codegen.wholeStage": "false",  # to compile each plan takes longer than a few rows do
             "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
         }
         jars = get_settings().jars / "spark"
@@ -71,6 +76,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         yield broker.settings.model_copy(update={"lake_uri": str(tmp_path_factory.mktemp("lake"))})
 
 
+ROOT = Path(__file__).parents[1]
 SERVERS = {"stack", "kafka", "broker"}  # fixtures that start one
 
 
@@ -86,4 +92,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item for item in items if SERVERS & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("servers")
     ]
     config.hook.pytest_deselected(items=slow)
-    items[:] = [item for item in items if item not in slow]
+    # Spark's tests come first: they are the longest part of one worker's work.
+    fast = [item for item in items if item not in slow]
+    items[:] = sorted(fast, key=lambda item: not with_spark(item.nodeid))
+
+
+@cache
+def _has_spark(file: Path) -> bool:
+    return "spark: SparkSession" in file.read_text()
+
+
+def with_spark(nodeid: str) -> bool:
+    """Whether the test's file has tests that start Spark. Only the file is known to the process that distributes tests."""
+    return _has_spark(ROOT / nodeid.split("::")[0])
+
+
+class OneSpark(LoadFileScheduling):
+    """`--dist loadfile`, and all files with tests of Spark go to one worker, so that only one starts a JVM."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "spark" if with_spark(nodeid) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return OneSpark(config, log) if config.getoption("dist") == "loadfile" else None
