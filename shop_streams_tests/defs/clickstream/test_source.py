@@ -3,18 +3,15 @@
 import random
 import shutil
 import zlib
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import pyarrow as pa
 import pytest
 
-from shop_streams.defs.clickstream import click_files, marts, versions
-from shop_streams.defs.clickstream.click_files import ClickFiles, half_hours_of_files
+from shop_streams.defs.clickstream import marts, versions
 from shop_streams.defs.clickstream.marts import MART, ClickSource
 from shop_streams.defs.clickstream.schema import CLICKS, ITEM_STATS
 from shop_streams.lake.reader import Lake
@@ -25,7 +22,6 @@ from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams_tests.defs.clickstream.shoppers import (
     DAY,
-    HALF_HOUR,
     HOUR,
     MIDNIGHT,
     MINUTE,
@@ -142,50 +138,6 @@ def test_a_state_is_kept_in_postgresql(stack: Stack) -> None:
         cursor.execute("delete from source_states where mart = %s", (states.mart,))
 
 
-MICROSECOND, MILLISECOND = 1, 1000
-
-
-@pytest.mark.parametrize(
-    ("times", "opened"),
-    [
-        ([0, HALF_HOUR - 2 * MILLISECOND], False),
-        ([5 * MINUTE], False),
-        ([0, HALF_HOUR - MICROSECOND], True),  # the log says ....999, which may be a rounded time of the next half hour
-        ([0, HALF_HOUR], True),
-        ([10 * MINUTE, 70 * MINUTE], True),
-    ],
-)
-def test_a_file_within_one_half_hour_is_counted_from_the_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: list[int], opened: bool
-) -> None:
-    lake = Lake(Settings(lake_uri=str(tmp_path)))
-    clicks = [Click(MIDNIGHT + time) for time in times]
-    append(lake, clicks)
-    append(lake, [Click(MIDNIGHT + DAY), Click(MIDNIGHT + DAY + HOUR)])
-    files, read = ClickFiles(lake, CLICKS), list[str]()
-    real = click_files.count_clicks
-
-    def spy(clicks: Any) -> dict[int, int]:
-        read.extend(clicks.files)
-        return real(clicks)
-
-    monkeypatch.setattr(click_files, "count_clicks", spy)
-    assert files.counts(1, [versions.day_of(clicks[0].half)]) == Counter(one.half for one in clicks)
-    assert [versions.day_of(clicks[0].half) in name for name in read] == [True] * opened, (
-        "the other day's file is not opened"
-    )
-
-
-@pytest.mark.parametrize("column", ["num_records", "min.clicked_at", "max.clicked_at"])
-def test_a_file_without_statistics_is_opened(column: str) -> None:
-    at = pa.array([MIDNIGHT], pa.timestamp("us", "UTC"))
-    good = pa.table({"num_records": [1], "min.clicked_at": at, "max.clicked_at": at})
-    assert half_hours_of_files(good).tolist() == [MIDNIGHT // HALF_HOUR]
-    empty = pa.array([None], good[column].type)
-    assert half_hours_of_files(good.set_column(good.column_names.index(column), column, empty)).tolist() == [-1]
-    assert half_hours_of_files(good.drop_columns([column])).tolist() == [-1]
-
-
 def test_a_long_history_is_read_over_several_ticks(
     tmp_path: Path, saved: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,24 +160,16 @@ def test_a_long_history_is_read_over_several_ticks(
     assert len(MART.versions(lake)) == 8, "changes of days that are known are compared at once"
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_files_without_the_wanted_clicks_are_left_out(tmp_path: Path, seed: int) -> None:
-    lake, chance = Lake(Settings(lake_uri=str(tmp_path))), random.Random(seed)
-    clicks = sorted(random_clicks(chance, 60, 100), key=lambda one: one.at)
-    for first in range(0, 60, 6):
-        append(lake, clicks[first : first + 6])
-    files, session = ClickFiles(lake, CLICKS), 24 * HOUR
-    for half in {one.half for one in clicks}:
-        start, end = (half - 20) * HALF_HOUR, (half + 1) * HALF_HOUR
-        threads = versions.own_threads(files, 9, [half])
-        for some, wanted in (
-            (None, versions.between(start, end)),
-            (threads, versions.between(start, end) & threads.may_have),
-        ):
-            opened = files.open(9, start, end, some)
-            everything = files.at(9).to_pyarrow_dataset()
-            names = ["kafka_partition", "kafka_offset", "clicked_on"]
-            rows = [one.to_table(columns=names, filter=wanted).to_pylist() for one in (opened, everything)]
-            assert sorted(map(str, rows[0])) == sorted(map(str, rows[1]))
-            assert some is None or len(opened.files) < len(everything.files)
-    assert versions.advance(versions.State("b"), lake.row_counts(CLICKS, 9), files, 9, session).whole
+def test_each_tick_reads_a_new_day_also_while_clicks_come_in(
+    tmp_path: Path, saved: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To compare the days that are known may take all the time of a tick, each time."""
+    lake = Lake(Settings(lake_uri=str(tmp_path)))
+    clicks = [Click(MIDNIGHT + day * DAY) for day in range(4)]
+    append(lake, clicks)
+    monkeypatch.setattr(marts, "PATIENCE_SECONDS", -1)
+    for done in (1, 2, 3):
+        with pytest.raises(SourceUnfinished, match=f"{done} of 4 days are read"):
+            MART.versions(lake)
+        append(lake, [replace(clicks[0], at=MIDNIGHT + done * HOUR)])
+    assert len(MART.versions(lake)) == 7

@@ -184,6 +184,15 @@ def test_a_comparison_that_stops_between_days_goes_on_at_any_snapshot(seed: int,
     assert table.advance(table.advance(state, count), 30) == whole
 
 
+def test_a_comparison_that_stopped_is_not_continued_at_an_older_snapshot() -> None:
+    """It stopped before the day of a late click, whose visit reaches a half hour that was compared already."""
+    noon = Click(MIDNIGHT + 12 * HOUR, session="0:other:s")
+    table = Table([noon, Click(MIDNIGHT + 5 * MINUTE), Click(MIDNIGHT - 10 * MINUTE)])
+    stopped = next(steps(table.advance(State("b"), 1), table.days(3), table, 3, 24 * HOUR))
+    assert list(stopped.days) == [versions.day_of(noon.half)] and not stopped.whole
+    assert table.advance(stopped, 2) == table.advance(State("b"), 2)
+
+
 def test_scattered_half_hours_of_a_day_are_looked_up_together() -> None:
     clicks = [Click(MIDNIGHT + hour * HOUR, session=f"{hour}:s") for hour in range(24)]
     table = Table([*clicks, *[replace(one, at=one.at + MINUTE) for one in clicks]])
