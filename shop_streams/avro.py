@@ -24,11 +24,11 @@ def avro(schema: Mapping[str, Any]) -> Encoding:
         ValueError: the schema has arrays or maps. The same one can be written in several ways, and a few bytes can mean 2^60
             items without bytes.
     """
-    parsed = fastavro.parse_schema(dict(schema))
+    parsed: Any = fastavro.parse_schema(dict(schema))
     if _has_blocks(parsed):
         raise ValueError("records with arrays or maps can't be read yet")
 
-    encode = encoder(schema)
+    encode = encoder(parsed)
 
     def parse(value: bytes) -> Any:
         source = io.BytesIO(value)
