@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,10 @@ COLUMNS = """
 select attname, format_type(atttypid, atttypmod), attnotnull and not atthasdef and attidentity = ''
   from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped
 """
+KEY = """
+select attname from pg_attribute join pg_index on attrelid = indrelid and attnum = any(indkey)
+ where indrelid = to_regclass(%s) and indisprimary
+"""
 PAGE_ROWS = 5_000
 # A column's type -> PostgreSQL's names of the types that can take its values.
 _TAKEN_BY = {
@@ -43,7 +47,7 @@ Row = Mapping[str, Any]
 
 
 class TableDiffers(ShopStreamsError):
-    """A table in PostgreSQL has the name of a served one and other columns."""
+    """A table in PostgreSQL has the name of a served one, and other columns or another primary key."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,12 @@ class PostgresTable:
             statements.append(f"comment on column {self.name}.{column.name} is '{words}'")
         return "; ".join(statements)
 
-    def check(self, found: Sequence[tuple[str, str, bool]]) -> None:
-        """Compare the columns with the existing table's: (name, type, whether an insert must give it a value).
+    def check(self, found: Sequence[tuple[str, str, bool]], key: Collection[str]) -> None:
+        """Compare the columns with the existing table's, (name, type, whether an insert must give it a value), and its `key`.
 
         Raises:
-            TableDiffers: a column is missing, has a type that can't take our values, or is one that we have no value for.
+            TableDiffers: a column is missing, has a type that can't take our values, or is one that we have no value for; or
+                its primary key is not ours.
         """
         types = {name: kind for name, kind, _ in found}
         problems = []
@@ -93,6 +98,8 @@ class PostgresTable:
                 problems.append(f"its column {column.name} is {kind}, not {wanted}")
         ours = {column.name for column in self.columns}
         problems += [f"its column {name} needs a value" for name, _, needed in found if needed and name not in ours]
+        if self.primary_key and set(key) != set(self.primary_key):
+            problems.append(f"its primary key is not ({', '.join(self.primary_key)}): ALTER TABLE can set it")
         if problems:
             raise TableDiffers(
                 f"PostgreSQL has a table {self.name} that this version can't fill: {'; '.join(problems)}. Rename that table, or "
@@ -122,7 +129,7 @@ class PostgresCopy:
         """Replace the partition `key` with `rows` in all tables; idempotent.
 
         Raises:
-            TableDiffers: a table exists with other columns.
+            TableDiffers: a table exists with other columns, or another primary key.
         """
         self._create(dsn)
         with transaction(dsn) as cursor:
@@ -152,7 +159,8 @@ class PostgresCopy:
             for table in self.tables:
                 cursor.execute(COLUMNS, (table.name,))
                 if found := cursor.fetchall():
-                    table.check(found)
+                    cursor.execute(KEY, (table.name,))
+                    table.check(found, [name for (name,) in cursor.fetchall()])
                 else:
                     cursor.execute("delete from served_versions where name = %s", (self.name,))
                     cursor.execute(table.ddl())

@@ -87,12 +87,14 @@ def test_a_lost_table_is_served_again(stack: Stack, copy: PostgresCopy) -> None:
 @pytest.mark.parametrize(
     ("columns", "problem"),
     [
-        ("dd bigint, n int, note text", None),
-        ("dd int not null, n int, note text not null default ''", None),
-        ("dd int", r"it has no column n \(int\)"),
-        ("dd int, n text", "its column n is text, not int"),
-        ("dd int, n numeric(1)", r"its column n is numeric\(1,0\), not int"),
-        ("dd int, n int, note text not null", "its column note needs a value"),
+        ("dd bigint, n int, note text, primary key (dd, n)", None),
+        ("dd int, n int, note text not null default '', primary key (n, dd)", None),
+        ("dd int primary key", r"it has no column n \(int\); its primary key .*"),
+        ("dd int, n text, primary key (dd, n)", "its column n is text, not int"),
+        ("dd int, n numeric(1), primary key (dd, n)", r"its column n is numeric\(1,0\), not int"),
+        ("dd int, n int, note text not null, primary key (dd, n)", "its column note needs a value"),
+        ("dd int, n int", r"its primary key is not \(dd, n\): ALTER TABLE can set it"),
+        ("dd int primary key, n int unique", r"its primary key is not \(dd, n\): ALTER TABLE can set it"),
     ],
 )
 def test_a_table_that_the_user_has_already(stack: Stack, copy: PostgresCopy, columns: str, problem: str | None) -> None:
