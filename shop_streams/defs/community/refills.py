@@ -58,7 +58,7 @@ def mark_refills(lake: Lake, dsn: str, dates: Collection[str], folders: Collecti
         return set()
     recorded = [day for day in lake.row_counts(EVENTS) if day > min(users) and day not in dates]
     taker = pc.field("position_source").is_null() | (pc.field("position_source") != "own")
-    marked = affected_dates(_batches(lake, EVENTS, recorded, _TAKER, taker), users) - set(dates)
+    marked = affected_dates(_batches(lake, EVENTS, recorded, _TAKER, taker), users)
     if marked:
         run_ddl(dsn, "community_refills", DDL)
         with transaction(dsn) as cursor:

@@ -108,6 +108,7 @@ MARKED: list[tuple[str, list[Event], list[Event], dict[int, set[int]]]] = [
     ("another type", HIS, [Event(9, at(3), kind="reaction", place=B)], {3: set()}),
     ("without valid coordinates", HIS, [Event(9, at(3), place=(91.0, 0.0))], {3: set()}),
     ("a larger message_id at the same time", HIS, [Event(9, at(1), place=B, message_id=1)], {1: {2, 4}}),
+    ("a message_id, where the other one has none", HIS, [Event(9, at(1), place=B, message_id=-1)], {1: {2, 4}}),
     ("two late ones: the nearer one counts for each date", HIS, [Event(9, at(1, 13), place=B), Event(8, at(3), place=B)], {1: {2, 4}, 3: {4}}),
     ("unlocated events", [Event(1, at(2)), Event(2, at(3), user=2)], [Event(9, at(1), place=A)], {1: {2}}),
     ("events that took a later message", [Event(1, at(2, 1)), Event(2, at(2, 2), place=B)], [Event(9, at(1), place=A)], {1: {2}}),
@@ -147,16 +148,17 @@ def _marks_are_numbers(lake: Lake, dsn: str) -> None:
     days = [day.isoformat() for day in DAYS]
     late = Event(9, at(1, 13), place=B)
     delivered = as_delivered([*HIS, late])
-    nowhere = as_delivered([replace(late, number=10, at=at(1, 14), place=(91.0, 0.0))])
-    write(lake, STG_EVENTS, [*delivered, *nowhere])
+    # Neither of the two is a located message, although both are later.
+    others = [replace(late, number=10, at=at(1, 14), place=(91.0, 0.0)), replace(late, number=11, kind="reaction")]
+    write(lake, STG_EVENTS, [*delivered, *as_delivered(others)])
     assert refills(dsn) == {}
     assert mark_refills(lake, dsn, days[:2], days, 0) == set(), (
         "without the table of events, there is nothing to repair"
     )
     dds = Dds()
-    dds.compute(HIS, DAYS)
+    dds.compute([*HIS, *others], DAYS)
     write(lake, EVENTS, [row for rows in dds.rows.values() for row in rows])
-    write(lake, STG_EVENTS, as_delivered(HIS))
+    write(lake, STG_EVENTS, as_delivered([*HIS, *others]))
     snapshot = lake.version(STG_EVENTS)
     assert snapshot == 1
     assert mark_refills(lake, dsn, days, days, snapshot) == set() and refills(dsn) == {}, "nothing has changed"
