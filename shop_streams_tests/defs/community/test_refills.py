@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -146,24 +145,22 @@ def test_marks_are_numbers_in_postgresql() -> None:
 
 def _marks_are_numbers(lake: Lake, dsn: str) -> None:
     days = [day.isoformat() for day in DAYS]
-    late = Event(9, at(1, 13), place=B)
-    delivered = as_delivered([*HIS, late])
-    # Neither of the two is a located message, although both are later.
-    others = [replace(late, number=10, at=at(1, 14), place=(91.0, 0.0)), replace(late, number=11, kind="reaction")]
-    write(lake, STG_EVENTS, [*delivered, *as_delivered(others)])
+    late = [Event(9, at(1, 13), place=B), Event(8, at(1), user=2, place=A)]
+    # The first one is unlocated until user 2 has a message. The others are no located messages, although they are the last.
+    others = [Event(10, at(3), user=2), Event(11, at(1, 14), place=(91.0, 0.0)), Event(12, at(1, 15), 1, "reaction", B)]
+    before = [*HIS, *others]
+    write(lake, STG_EVENTS, as_delivered([*before, *late]))
     assert refills(dsn) == {}
-    assert mark_refills(lake, dsn, days[:2], days, 0) == set(), (
-        "without the table of events, there is nothing to repair"
-    )
+    assert mark_refills(lake, dsn, days[:2], days, 0) == set(), "without the table of events, there is nothing to repair"
     dds = Dds()
-    dds.compute([*HIS, *others], DAYS)
+    dds.compute(before, DAYS)
     write(lake, EVENTS, [row for rows in dds.rows.values() for row in rows])
-    write(lake, STG_EVENTS, as_delivered([*HIS, *others]))
+    write(lake, STG_EVENTS, as_delivered(before))
     snapshot = lake.version(STG_EVENTS)
     assert snapshot == 1
-    assert mark_refills(lake, dsn, days, days, snapshot) == set() and refills(dsn) == {}, "nothing has changed"
-    assert mark_refills(lake, dsn, [days[1]], [days[1]], 0) == {days[2], days[4]}, "STG at another snapshot"
-    assert refills(dsn) == {days[2]: 1, days[4]: 1}
-    assert mark_refills(lake, dsn, days[1:3], days[1:3], 0) == {days[4]}
-    assert refills(dsn) == {days[2]: 1, days[4]: 2}, "marked again, because it may not have been written"
+    assert mark_refills(lake, dsn, [days[1]], days, snapshot) == set() and refills(dsn) == {}, "nothing has changed"
+    assert mark_refills(lake, dsn, [days[1]], [days[1]], 0) == {days[2], days[3], days[4]}, "STG at another snapshot"
+    assert refills(dsn) == {days[2]: 1, days[3]: 1, days[4]: 1}
+    assert mark_refills(lake, dsn, days[1:3], days[1:3], 0) == {days[3], days[4]}
+    assert refills(dsn) == {days[2]: 1, days[3]: 2, days[4]: 2}, "marked again, because it may not have been written"
     assert mark_refills(lake, dsn, [days[1]], [], snapshot) == {days[2], days[4]}, "a date that has lost its rows"
