@@ -47,6 +47,7 @@ def list_dead_letters(
 ) -> None:
     """Print the open dead letters: origin, reason, and the beginning of the value.
 
+    The origin of a record is topic:partition:offset, that of a file's row file:line.
     `came from` is the dead letter whose replay made this record.
     """
     from shop_streams.cli.letters import as_text, readable
@@ -80,7 +81,7 @@ def list_dead_letters(
 
 @dead_letters_app.command("show")
 def show_dead_letter(
-    origin: Annotated[str, typer.Argument(help="topic:partition:offset, as `list` prints it")],
+    origin: Annotated[str, typer.Argument(help="topic:partition:offset or file:line, as `list` prints it")],
     as_bytes: Annotated[bool, typer.Option("--raw", help="print the value's bytes, also of Avro")] = False,
 ) -> None:
     """Print one dead letter: its value on standard output; reason, key, headers and where it came from on standard error.
@@ -148,7 +149,7 @@ def replay_dead_letters(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
-    """Fix dead letters and send them to their topics again, each once.
+    """Fix dead letters and send them to their topics again, each once. A file's row is mended in its file instead.
 
     The domain's rules validate each value first: values that they refuse are not sent. Exit status 1 if a letter stays
     open.
@@ -158,16 +159,18 @@ def replay_dead_letters(
     """
     from shop_streams.defs.domains import ENCODINGS, LAKE_STREAMS
     from shop_streams.spark import open_session
+    from shop_streams.streaming.dead_letters import to_replay
     from shop_streams.streaming.drafts import State, make_drafts, validate_with
     from shop_streams.streaming.replay import Choice, Result, find_chosen, replay, summary
 
     settings = get_settings()
     mend = _fix(fix, named_fix, fix_seconds)
     found = find_chosen(settings, Choice(domain, reason, tuple(origins or ())), [spec.domain for spec in LAKE_STREAMS])
+    letters = to_replay(found.open, named=bool(domain or origins))
     validate = validate_with(LAKE_STREAMS, settings, lambda: open_session(settings))
     firsts = found.firsts if from_origin else None
-    making = make_drafts(found.open, mend, validate, firsts, [spec.name for spec in LAKE_STREAMS], ENCODINGS)
-    drafts: list[Draft] = list(_tracked(making, "fixing and validating", len(found.open)))
+    making = make_drafts(letters, mend, validate, firsts, [spec.name for spec in LAKE_STREAMS], ENCODINGS)
+    drafts: list[Draft] = list(_tracked(making, "fixing and validating", len(letters)))
     again = [State.ALREADY] * len(found.replayed)
     for origin, record in found.records.items():
         console.print(f"{origin} was replayed before: its record is {record}.", markup=False, highlight=False)

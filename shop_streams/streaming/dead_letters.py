@@ -1,8 +1,9 @@
-"""The table of dead letters: records that a stream refused, with the reason."""
+"""The table of dead letters: records that a stream refused, and rows of delivered files, with the reason."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -11,24 +12,34 @@ from pyspark.sql import functions as F
 from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
 from shop_streams.streaming.records import RECORD_TYPES
 
+FILE_COLUMNS = (
+    Column("file", "string", "the row's file, below its landing folder; null of a record"),
+    Column(
+        "line", "bigint", "the row's number in the file, from 1; null of a record, and of a file that can't be read"
+    ),
+)
 DEAD_LETTERS = Table(
     path="dead_letters",
     columns=(
-        Column("domain", "string", "the domain whose stream refused the record"),
-        Column("topic", "string", "the record's topic"),
+        Column("domain", "string", "the domain that refused the record or the row"),
+        Column("topic", "string", "the record's topic; null of a file's row, as its partition and offset"),
         *ORIGIN_COLUMNS,
-        Column("raw", "binary", "the record's value, byte by byte; null when it had none"),
+        Column(
+            "raw", "binary", "the record's value, byte by byte; null when it had none. Of a file's row, its beginning"
+        ),
         Column("reason", "string", "every rule that the record breaks, with the field"),
-        Column("at", "timestamp", "the broker's time of the record"),
+        Column("at", "timestamp", "the broker's time of the record; of a file's row, when it was read"),
         Column("key", "binary", "the record's key; null when it had none, or its stream does not read keys"),
         Column(
             "headers",
             RECORD_TYPES["headers"],
             "the record's headers, in order; null when its stream does not read them",
         ),
+        *FILE_COLUMNS,
     ),
     partition_by=("domain",),
-    rows_are="One row is one Kafka record that a stream refused, with the reason. It can be fixed and replayed.",
+    rows_are="One row is one Kafka record that a stream refused, with the reason. It can be fixed and replayed. Or it is one row of "
+    "a delivered file; it is mended there.",
 )
 
 HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))  # the column `headers` for Arrow
@@ -47,6 +58,16 @@ def poisoned_elsewhere(reason: str, streams: Sequence[str]) -> str | None:
         return None
     stream = reason.removeprefix(POISONED).split(":")[0]
     return None if stream in streams else stream
+
+
+def is_of_file(letter: Mapping[str, Any]) -> bool:
+    """Whether the letter is of a delivered file, and not of a topic."""
+    return letter.get("file") is not None
+
+
+def to_replay(letters: Iterable[dict[str, Any]], named: bool) -> list[dict[str, Any]]:
+    """The letters that a replay looks at: those of files only if a person `named` them, because they can't be sent."""
+    return [letter for letter in letters if named or not is_of_file(letter)]
 
 
 def as_dead_letters(refused: DataFrame, domain: str) -> DataFrame:
@@ -68,4 +89,5 @@ def as_dead_letters(refused: DataFrame, domain: str) -> DataFrame:
             F.col(name) if name in there else F.lit(None).cast(RECORD_TYPES[name]).alias(name)
             for name in ("key", "headers")
         ],
+        *[F.lit(None).cast(column.type).alias(column.name) for column in FILE_COLUMNS],
     )

@@ -18,7 +18,7 @@ from pyspark.errors import PySparkException
 from shop_streams.encoding import JSON, Encoding
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings
-from shop_streams.streaming.dead_letters import HEADERS, poisoned_elsewhere
+from shop_streams.streaming.dead_letters import HEADERS, is_of_file, poisoned_elsewhere
 from shop_streams.streaming.query import SparkGone, probe_spark
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import REPLAY_OF, VIA_COLLECTOR
@@ -59,6 +59,7 @@ class State(StrEnum):
     REFUSED = "would be refused"
     FIX_FAILED = "fix failed"
     ALREADY = "already replayed"
+    IN_FILE = "to be mended in their files"
     NOT_TAKEN = "not taken by Kafka"
 
 
@@ -66,7 +67,9 @@ DONE = (State.READY, State.SENT, State.ALREADY)
 
 
 def origin_of(letter: Letter) -> str:
-    """The origin of a letter: topic:partition:offset."""
+    """The origin of a letter: topic:partition:offset, of a file's row file:line, of a file that can't be read its name."""
+    if is_of_file(letter):
+        return letter["file"] if letter["line"] is None else f"{letter['file']}:{letter['line']}"
     return f"{letter['topic']}:{letter['kafka_partition']}:{letter['kafka_offset']}"
 
 
@@ -102,6 +105,8 @@ class Draft:
 
     def state(self, send_refused: bool = False) -> State:
         """What a replay would do with the letter."""
+        if is_of_file(self.letter):
+            return State.IN_FILE
         if self.failed is not None:
             return State.FIX_FAILED
         return State.REFUSED if self.refused is not None and not send_refused else State.READY
@@ -109,6 +114,8 @@ class Draft:
     @property
     def verdict(self) -> str:
         """The verdict in words."""
+        if is_of_file(self.letter):
+            return f"mend it in {self.letter['file']}: the files of its date are then loaded again"
         if self.failed is not None:
             return f"fix failed: {self.failed}"
         return f"refused: {self.refused}" if self.refused is not None else "good"
@@ -122,15 +129,16 @@ def make_drafts(
     lake_streams: Sequence[str] = (),
     encodings: Mapping[str, Encoding] = MappingProxyType({}),
 ) -> Iterator[Draft]:
-    """Fix and validate each letter. A fix that fails does not stop the others.
+    """Fix and validate each letter. A fix that fails does not stop the others. A file's row is not fixed here.
 
     `firsts` maps origins to the values to fix, instead of the letters' own values. `lake_streams` are the streams that fill a
     table: a record that only another stream failed on is already a row there. `encodings` are those of the topics, by name.
     """
     for chunk in chunks(letters, lambda letter: len(letter["raw"] or b"")):
         drafts = [_fixed(letter, fix, firsts, encodings.get(letter["topic"], JSON)) for letter in chunk]
-        for domain in {draft.letter["domain"] for draft in drafts if draft.failed is None}:
-            asked = [i for i, draft in enumerate(drafts) if draft.failed is None and draft.letter["domain"] == domain]
+        sound = [i for i, draft in enumerate(drafts) if draft.failed is None and not is_of_file(draft.letter)]
+        for domain in {drafts[i].letter["domain"] for i in sound}:
+            asked = [i for i in sound if drafts[i].letter["domain"] == domain]
             reasons = validate(domain, [_attempt(drafts[i]) for i in asked])
             for i, reason in zip(asked, reasons, strict=True):
                 drafts[i] = replace(drafts[i], refused=reason or _row_already(drafts[i].letter, lake_streams))
@@ -151,6 +159,8 @@ def _row_already(letter: Letter, lake_streams: Sequence[str]) -> str | None:
 
 def _fixed(letter: Letter, fix: Fix, firsts: Mapping[str, bytes | None] | None, encoding: Encoding) -> Draft:
     origin, before = origin_of(letter), letter["raw"]
+    if is_of_file(letter):
+        return Draft(letter, before)
     if firsts is not None:
         if origin not in firsts:
             why = "the first letter of this record no longer exists; use the letter's own value"

@@ -195,5 +195,7 @@ def _write_letters(spec: StreamSpec, settings: Settings, found: Sequence[tuple[i
             "at": pa.array([min(max(record.timestamp()[1] * 1000, 0), LAST_MOMENT)], pa.timestamp("us", "UTC")),
             "key": pa.array([record.key()], pa.binary()),
             "headers": pa.array([headers], HEADERS),
+            "file": pa.nulls(1, pa.string()),
+            "line": pa.nulls(1, pa.int64()),
         }
         append_small_batch(pa.table(letter), uri, f"poisoned:{spec.name}:{identity}:{partition}:{offset}", 0)

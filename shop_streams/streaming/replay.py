@@ -116,7 +116,7 @@ def choose(letters: Sequence[Letter], choice: Choice, domains: Sequence[str]) ->
         if missing := [origin for origin in choice.origins if origin not in here]:
             within = f" in domain {choice.domain}" if choice.domain else ""
             raise ShopStreamsError(
-                f"There is no dead letter at {', '.join(map(repr, missing))}{within}. An origin is topic:partition:offset; "
+                f"There is no dead letter at {', '.join(map(repr, missing))}{within}. An origin is topic:partition:offset, or file:line; "
                 "`shop-streams dead-letters list --all` prints them."
             )
         found = [letter for letter in found if origin_of(letter) in choice.origins]

@@ -12,7 +12,7 @@ from shop_streams.lake.asset import asset_key, column_schema
 from shop_streams.plain import plain, plain_pair
 from shop_streams.settings import Settings
 from shop_streams.spark import SparkConnect
-from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.dead_letters import DEAD_LETTERS, to_replay
 from shop_streams.streaming.drafts import DONE, State, make_drafts, validate_with
 from shop_streams.streaming.replay import Choice, Result, find_chosen, replay, summary
 
@@ -67,7 +67,8 @@ def replay_open_dead_letters(
     found = find_chosen(settings, choice, [spec.domain for spec in LAKE_STREAMS])
     firsts = found.firsts if config.from_origin else None
     streams = [spec.name for spec in LAKE_STREAMS]
-    drafts = list(make_drafts(found.open, FIXES[config.fix], validate, firsts, streams, ENCODINGS))
+    letters = to_replay(found.open, named=bool(domain or config.origins))
+    drafts = list(make_drafts(letters, FIXES[config.fix], validate, firsts, streams, ENCODINGS))
     if config.dry_run:
         results = [Result(draft, draft.state(config.send_refused), draft.verdict) for draft in drafts]
     else:

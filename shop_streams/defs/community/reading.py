@@ -1,0 +1,78 @@
+"""Delivered files -> Arrow batches, in one pass and without a whole file in memory. It runs in Spark's workers."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from shop_streams.defs.community.json_files import json_rows
+from shop_streams.defs.community.output import File, Output
+from shop_streams.defs.community.parquet_files import Unreadable, parquet_rows
+from shop_streams.defs.community.rows import validate
+from shop_streams.errors import ShopStreamsError
+from shop_streams.rules import Refused, Times
+
+FILES = "path binary, file string, folder_date date, size bigint, modified bigint"  # the fields of `File`
+
+
+class FileChanged(ShopStreamsError):
+    """A file is being written while it is read."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads files in Spark's workers. It is pickled: plain values. `root` is the landing folder without links."""
+
+    root: str
+    times: Times
+
+    def batches(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Batches with the columns of `FILES` -> batches with those of `RESULT` (output.py).
+
+        Raises:
+            FileChanged: a file is not, or no longer, what the listing saw.
+        """
+        output = Output()
+        for batch in batches:
+            for one in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                yield from self.read(File(*one), output)
+        yield from output.end()
+
+    def read(self, one: File, output: Output) -> Iterator[pa.RecordBatch]:
+        """Read a file into `output`; yields what is full."""
+        self._require_unchanged(one)
+        output.begin(one)
+        try:
+            with open(one.path, "rb") as file:  # noqa: PTH123 (a name of a file may be no UTF-8)
+                rows: Iterator[Any] = (parquet_rows if one.path.lower().endswith(b".parquet") else json_rows)(file)
+                for line, raw, problems, source in rows:
+                    try:
+                        output.add(line, validate(raw, self.times, problems))
+                    except Refused as refused:
+                        output.refuse(line, str(refused), source)
+                    if output.full:
+                        yield from output.flush()
+        except (Unreadable, OSError) as error:
+            self._require_unchanged(one)
+            output.unreadable(str(error) if isinstance(error, Unreadable) else f"{error.strerror}")
+        output.finish()
+        self._require_unchanged(one)
+
+    def _require_unchanged(self, one: File) -> None:
+        try:
+            real = os.fsdecode(os.path.realpath(one.path))
+            now = Path(real).stat()
+        except OSError as error:
+            raise FileChanged(f"{one.file} was there when its folder was listed, and is not now: {error}.") from error
+        same = stat.S_ISREG(now.st_mode) and (now.st_size, now.st_mtime_ns) == (one.size, one.modified)
+        if not same or not real.startswith(f"{self.root}/"):
+            raise FileChanged(
+                f"{one.file} has changed since its folder was listed. Its date is loaded once it rests. Write files under a name "
+                "that begins with _ or ., and rename them."
+            )

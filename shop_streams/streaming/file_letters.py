@@ -1,0 +1,70 @@
+"""Dead letters of delivered files: those of a folder are replaced as a whole when the folder is loaded again.
+
+So the table has what is wrong now. There is nothing to replay: a person mends the row in its file, and the file is loaded
+again.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable, PostCommitHookProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
+
+from shop_streams.lake import reader
+from shop_streams.settings import Settings
+from shop_streams.streaming.dead_letters import DEAD_LETTERS, HEADERS
+
+# Spark writes the checkpoints of the Delta log, with its streams' transaction ids.
+_COMMIT_ONLY = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+
+
+def replace_letters(settings: Settings, domain: str, folder: str, letters: pa.Table) -> None:
+    """Replace the letters of the files below `folder` in one commit; a repeated call changes nothing.
+
+    Args:
+        folder: a name without quotes, such as `date=2026-01-31`.
+        letters: columns `file` (it begins with the folder and a slash), `line`, `raw`, `reason`.
+    """
+    below = (pc.field("file") >= f"{folder}/") & (pc.field("file") < _end(folder))
+    uri = DEAD_LETTERS.uri(settings)
+    of_domain = [("domain", "in", [domain])]
+    if letters.num_rows == 0 and reader.scan(uri, ["file"], below, prune=of_domain).num_rows == 0:
+        return
+    _replace(uri, f"domain = '{domain}' and file >= '{folder}/' and file < '{_end(folder)}'", _rows(letters, domain))
+
+
+def _end(folder: str) -> str:
+    """The first text behind those that begin with the folder and a slash; the log's statistics answer such comparisons."""
+    return f"{folder}{chr(ord('/') + 1)}"
+
+
+@retry(
+    retry=retry_if_exception_type(CommitFailedError),  # streams append, and the maintenance merges files
+    stop=stop_after_attempt(6),
+    wait=wait_random(0.1, 1),
+    reraise=True,
+)
+def _replace(uri: str, where: str, rows: pa.Table) -> None:
+    write_deltalake(DeltaTable(uri), rows, mode="overwrite", predicate=where, post_commithook_properties=_COMMIT_ONLY)
+
+
+def _rows(letters: pa.Table, domain: str) -> pa.Table:
+    count = letters.num_rows
+    columns = {
+        "domain": pa.array([domain] * count, pa.string()),
+        "topic": pa.nulls(count, pa.string()),
+        "kafka_partition": pa.nulls(count, pa.int32()),
+        "kafka_offset": pa.nulls(count, pa.int64()),
+        "raw": letters["raw"].cast(pa.binary()),
+        "reason": letters["reason"].cast(pa.string()),
+        "at": pa.array([datetime.now(UTC)] * count, pa.timestamp("us", "UTC")),
+        "key": pa.nulls(count, pa.binary()),
+        "headers": pa.nulls(count, HEADERS),
+        "file": letters["file"].cast(pa.string()),
+        "line": letters["line"].cast(pa.int64()),
+    }
+    return pa.table({column.name: columns[column.name] for column in DEAD_LETTERS.columns})
