@@ -33,7 +33,13 @@ LAYERS = (
 )
 ENGINES = ("lake", "streaming", "marts")
 RULES_AND_SCHEMA_ALONE = ("collector", "simulate")  # of a domain
-WORKER_FILES = ("schema", "transforms", "rules", "sink")  # of a domain: Spark's workers load them, within 10 s
+WORKER_FILES = (
+    "schema",
+    "transforms",
+    "rules",
+    "sink",
+    "reading",
+)  # of a domain: Spark's workers load them, within 10 s
 CLIENTS = {
     "AdminClient": "kafka", "Producer": "kafka", "Consumer": "kafka", "psycopg2.connect": "postgres",
     "LazyPySparkResource": "spark", "SparkSession.builder": "defs.sales.aggregate",  # plain spark-submit runs it too

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 from pyspark.sql import SparkSession
 
 from shop_streams.defs.sales.streams import INGEST
@@ -23,13 +23,11 @@ from shop_streams.streaming.narrowing import _write_letters
 from shop_streams.streaming.records import RECORD_TYPES
 from shop_streams.streaming.replay import find
 from shop_streams_tests.harness import Stack
+from shop_streams_tests.streaming.letter_table import create_letters
 
 HEADERS = [{"key": "event_id", "value": b"e1"}, {"key": "event_id", "value": None}]
 NEW = ("key", "headers")
-KINDS = {name: pa.string() for name in ("domain", "topic", "reason")} | {
-    "kafka_partition": pa.int32(), "kafka_offset": pa.int64(), "at": pa.timestamp("us", "UTC"), "raw": pa.binary(),
-    "key": pa.binary(), "headers": pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())])),
-}  # fmt: skip
+OF_FILES = ("file", "line")
 
 
 def test_a_refused_record_keeps_what_its_stream_has_read(spark: SparkSession) -> None:
@@ -49,18 +47,18 @@ def test_a_refused_record_keeps_what_its_stream_has_read(spark: SparkSession) ->
         (with_all.drop(*NEW), None, None),
     ):
         letters = as_dead_letters(records, "clickstream")
-        assert letters.columns[-2:] == list(NEW) and dict(letters.dtypes)["headers"] == RECORD_TYPES["headers"].replace(
-            ": ", ":"
-        ).replace(", ", ",")
+        assert letters.columns[-4:] == [*NEW, *OF_FILES] and dict(letters.dtypes)["headers"] == RECORD_TYPES[
+            "headers"
+        ].replace(": ", ":").replace(", ", ",")
         (found,) = letters.collect()
         assert (found.domain, found.kafka_offset, bytes(found.raw), found.reason) == ("clickstream", 7, b"v", "bad")
         assert (found.key, found.headers) == (key, headers)
+        assert (found.file, found.line) == (None, None)
 
 
 def test_the_second_start_finds_the_types_of_its_own_table(tmp_path: Path) -> None:
     settings, nothing_to_do = Settings(home=tmp_path), cast(SparkSession, None)
-    schema = pa.schema([(column.name, KINDS[column.name]) for column in DEAD_LETTERS.columns])
-    DeltaTable.create(DEAD_LETTERS.uri(settings), schema, partition_by=["domain"])
+    create_letters(settings)
     DEAD_LETTERS.create(nothing_to_do, settings)
     other = Table(DEAD_LETTERS.path, (Column("headers", "array<string>"),), ("domain",), "")
     with pytest.raises(SchemaMismatch, match=r"headers of dead_letters is array<struct<key: string, value: binary>>"):
@@ -75,8 +73,7 @@ def test_a_poisoned_record_keeps_key_and_headers(
     record = SimpleNamespace(value=lambda: b"v", key=lambda: key, headers=lambda: headers, timestamp=lambda: (2, 1000))
     monkeypatch.setattr(narrowing, "record_at", lambda *_: record)
     monkeypatch.setattr(narrowing, "topic_identity", lambda *_: "cluster/topic")
-    schema = pa.schema([(column.name, KINDS[column.name]) for column in DEAD_LETTERS.columns])
-    DeltaTable.create(DEAD_LETTERS.uri(settings), schema, partition_by=["domain"])
+    create_letters(settings)
     for _ in range(2):  # a crash in between repeats it
         _write_letters(INGEST, settings, [(0, 5, "it fails")])
     [letter] = find(settings, "sales")
@@ -86,7 +83,7 @@ def test_a_poisoned_record_keeps_key_and_headers(
 
 def test_a_table_of_an_earlier_version_gets_both_and_every_reader_goes_on(stack: Stack) -> None:
     settings, spark = stack.settings, open_session(stack.settings)
-    old = tuple(column for column in DEAD_LETTERS.columns if column.name not in NEW)
+    old = tuple(column for column in DEAD_LETTERS.columns if column.name not in (*NEW, *OF_FILES))
     path = f"tests/{uuid.uuid4().hex}"
     before, now = Table(path, old, ("domain",), ""), Table(path, DEAD_LETTERS.columns, ("domain",), "")
     uri = now.uri(settings)
@@ -96,7 +93,7 @@ def test_a_table_of_an_earlier_version_gets_both_and_every_reader_goes_on(stack:
     now.create(spark, settings)
     now.create(spark, settings)  # the second start finds its own types
     struct = "array(named_struct('key', 'event_id', 'value', cast('e1' as binary)))"
-    spark.sql(f"insert into delta.`{uri}` values ({values.format(2)}, cast('party' as binary), {struct})")
+    spark.sql(f"insert into delta.`{uri}` values ({values.format(2)}, cast('party' as binary), {struct}, null, null)")
     letter = pa.Table.from_pylist(
         [{"domain": "sales", "topic": "t", "kafka_partition": 0, "kafka_offset": 3, "raw": b"v", "reason": "r",
           "at": datetime(2026, 1, 1, tzinfo=UTC), "key": None, "headers": HEADERS}],

@@ -129,6 +129,10 @@ class Landing:
                 folder._states.append(f"{self._name(path)}\0closed")
             except FileNotFoundError:
                 continue
+            except OSError as error:  # of the disk or the network: the files are not gone
+                raise SourceMissing(
+                    f"{self._name(path)} in the landing folder can't be read: {error.strerror}."
+                ) from error
         folder.files.sort()
         return folder
 

@@ -81,7 +81,7 @@ def rows_of(batch: pa.RecordBatch, first: int) -> Iterator[Read]:
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
     count = batch.num_rows
     fields = _fields(columns.get("event"), "event", problems)
-    values = []
+    values: list[list[Any]] = []
     for name in Event.__struct_fields__:
         column, title = fields.get(name), f"event.{name}"
         if column is None:
@@ -167,7 +167,11 @@ def _leaves(column: Any, kind: Kind, title: str, problems: dict[int, Problems]) 
         values = column.to_pylist()
     except UnicodeDecodeError:
         is_text, values = False, column.cast(pa.large_binary()).to_pylist()
-    as_declared = {id_of: kinds.is_signed_integer, number_of: kinds.is_float64, text_of: lambda _kind: is_text}
+    as_declared: dict[Kind, Any] = {
+        id_of: kinds.is_signed_integer,
+        number_of: kinds.is_float64,
+        text_of: lambda _kind: is_text,
+    }
     if as_declared[kind](column.type):
         return values
     for row, value in enumerate(values):

@@ -128,13 +128,13 @@ def test_coordinates_never_refuse_a_row(lat: Any, kept: float | None) -> None:
     assert isinstance(found, Row) and repr(found.raw.lat) == repr(kept)
 
 
-SAME = [
+SAME: list[dict[str, Any]] = [
     {},
     {"lat": 55}, {"lat": 55.0}, {"extra": 1},
     {"event": {"message_id": "1"}}, {"event": {"message_id": 1.0}}, {"event": {"message_id": "01"}}, {"event": {"extra": []}},
     {"event": {"message": None}},
 ]  # fmt: skip
-OTHER = [
+OTHER: list[dict[str, Any]] = [
     {"lat": 0.0}, {"lat": None}, {"lon": 55.0},
     *[{"event": {name: value}} for name, value in [
         ("message", ""), ("message", "a"), ("message", "0"), ("tags", []), ("tags", [None]), ("tags", [""]), ("tags", ["a", "b"]),
