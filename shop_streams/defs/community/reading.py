@@ -59,10 +59,9 @@ class Reader:
                     if output.full:
                         yield from output.flush()
         except (Unreadable, OSError) as error:
-            self._require_unchanged(one)
             output.unreadable(str(error) if isinstance(error, Unreadable) else f"{error.strerror}")
         output.finish()
-        self._require_unchanged(one)
+        self._require_unchanged(one)  # what looks broken may be half of a file
 
     def _require_unchanged(self, one: File) -> None:
         try:
