@@ -3,4 +3,4 @@
 import warnings
 
 # Dagster warns at each import about parameters in beta. Its version is pinned, and the tests use it.
-warnings.filterwarnings("ignore", message=r"Parameter `(backfill_policy|owners)`")
+warnings.filterwarnings("ignore", message=r"Parameter `(backfill_policy|owners|allow_nonexistent_upstream_partitions)`")

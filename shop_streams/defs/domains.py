@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from shop_streams.defs.app_events.domain import DOMAIN as APP_EVENTS
 from shop_streams.defs.clickstream.domain import DOMAIN as CLICKSTREAM
+from shop_streams.defs.community.domain import DOMAIN as COMMUNITY
 from shop_streams.defs.promotions.domain import DOMAIN as PROMOTIONS
 from shop_streams.defs.sales.domain import DOMAIN as SALES
 
-DOMAINS = (APP_EVENTS, SALES, PROMOTIONS, CLICKSTREAM)
+DOMAINS = (APP_EVENTS, SALES, PROMOTIONS, CLICKSTREAM, COMMUNITY)
 
 STREAMS = tuple(stream for domain in DOMAINS for stream in domain.streams)
 LAKE_STREAMS = tuple(stream for domain in DOMAINS for stream in domain.lake_streams)

@@ -6,7 +6,10 @@ again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,19 +25,23 @@ from shop_streams.streaming.dead_letters import DEAD_LETTERS, HEADERS
 _COMMIT_ONLY = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
-def replace_letters(settings: Settings, domain: str, folder: str, letters: pa.Table) -> None:
-    """Replace the letters of the files below `folder` in one commit; a repeated call changes nothing.
+def replace_letters(settings: Settings, domain: str, folders: Sequence[str], letters: pa.Table) -> None:
+    """Replace the letters of the files below `folders` in one commit; a repeated call changes nothing.
 
     Args:
-        folder: a name without quotes, such as `date=2026-01-31`.
-        letters: columns `file` (it begins with the folder and a slash), `line`, `raw`, `reason`.
+        folders: names without quotes, such as `date=2026-01-31`.
+        letters: columns `file` (it begins with one of the folders and a slash), `line`, `raw`, `reason`.
     """
-    below = (pc.field("file") >= f"{folder}/") & (pc.field("file") < _end(folder))
+    if not folders:
+        return
+    file = pc.field("file")
+    below = reduce(or_, [(file >= f"{folder}/") & (file < _end(folder)) for folder in folders])
     uri = DEAD_LETTERS.uri(settings)
     of_domain = [("domain", "in", [domain])]
     if letters.num_rows == 0 and reader.scan(uri, ["file"], below, prune=of_domain).num_rows == 0:
         return
-    _replace(uri, f"domain = '{domain}' and file >= '{folder}/' and file < '{_end(folder)}'", _rows(letters, domain))
+    where = " or ".join(f"(file >= '{folder}/' and file < '{_end(folder)}')" for folder in folders)
+    _replace(uri, f"domain = '{domain}' and ({where})", _rows(letters, domain))
 
 
 def _end(folder: str) -> str:

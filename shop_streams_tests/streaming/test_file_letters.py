@@ -57,8 +57,8 @@ def test_the_letters_of_a_folder_are_replaced_and_no_others(settings: Settings) 
     append_record(settings, 2, domain="community")
     others = [f"{FOLDER}0/a.json", "date=2026-01-01/a.json", "date=2026-01-03/a.json", f"x/{FOLDER}/a.json"]
     for other in others:
-        replace_letters(settings, "community", other.rpartition("/")[0], rows((other, 1)))
-    replace_letters(settings, "elsewhere", FOLDER, rows((f"{FOLDER}/a.json", 1)))
+        replace_letters(settings, "community", [other.rpartition("/")[0]], rows((other, 1)))
+    replace_letters(settings, "elsewhere", [FOLDER], rows((f"{FOLDER}/a.json", 1)))
     kept = origins(settings)
     assert len(kept) == 7
 
@@ -71,15 +71,15 @@ def test_the_letters_of_a_folder_are_replaced_and_no_others(settings: Settings) 
     assert origins(settings) == sorted(
         [*kept, f"{FOLDER}/a.json:1", f"{FOLDER}/x/\u00fc '.json:2", f"{FOLDER}/b.parquet"]
     )
-    replace_letters(settings, "community", FOLDER, rows((f"{FOLDER}/a.json", 7)))
+    replace_letters(settings, "community", [FOLDER], rows((f"{FOLDER}/a.json", 7)))
     assert origins(settings) == sorted([*kept, f"{FOLDER}/a.json:7"])
-    replace_letters(settings, "community", FOLDER, rows())
+    replace_letters(settings, "community", [FOLDER], rows())
     assert origins(settings) == kept
 
 
 def test_nothing_wrong_before_and_now_is_no_commit(settings: Settings) -> None:
     before = DeltaTable(DEAD_LETTERS.uri(settings)).version()
-    replace_letters(settings, "community", FOLDER, rows())
+    replace_letters(settings, "community", [FOLDER], rows())
     assert DeltaTable(DEAD_LETTERS.uri(settings)).version() == before
 
 
@@ -108,7 +108,7 @@ def test_streams_append_meanwhile_and_nothing_is_lost(settings: Settings) -> Non
 
 def test_they_are_in_no_account_and_do_not_expire(settings: Settings) -> None:
     append_record(settings, 5)
-    replace_letters(settings, "community", FOLDER, rows((f"{FOLDER}/a.json", 5)))
+    replace_letters(settings, "community", [FOLDER], rows((f"{FOLDER}/a.json", 5)))
     inside = (pc.field("kafka_partition") == 0) & (pc.field("kafka_offset") >= 0) & (pc.field("topic") == "topic_sales")
     found = list(reader.batches(DEAD_LETTERS.uri(settings), ["kafka_partition", "kafka_offset"], inside))
     assert sum(batch.num_rows for batch in found) == 1

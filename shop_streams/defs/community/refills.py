@@ -28,6 +28,7 @@ on conflict (event_date) do update set number = community_refills.number + 1
 _KEY = ("event_date", "user_id")
 _ORDER = ("event_time", "message_id", "lat", "lon")
 _MESSAGE = [*_KEY, *_ORDER]
+_DELIVERED = {name: pc.field(name) for name in _MESSAGE} | {"message_id": pc.field("event", "message_id")}
 _TAKER = ["event_date", "user_id", "position_source", "position_date"]
 
 
@@ -52,7 +53,7 @@ def mark_refills(lake: Lake, dsn: str, dates: Collection[str], folders: Collecti
     with_own = (pc.field("event_type") == "message") & (pc.field("position_source") == "own")
     old = last_messages(_batches(lake, EVENTS, dates, _MESSAGE, with_own))
     delivered = (pc.field("event_type") == "message") & pc.field("event_date").isin(_days(dates)) & _in_range()
-    new = last_messages(_batches(lake, STG_EVENTS, folders, _MESSAGE, delivered, snapshot))
+    new = last_messages(_batches(lake, STG_EVENTS, folders, _DELIVERED, delivered, snapshot))
     users = changed_users(old, new)
     if not users:
         return set()
@@ -153,7 +154,7 @@ def _batches(
     lake: Lake,
     table: Table,
     keys: Collection[str],
-    columns: list[str],
+    columns: list[str] | dict[str, pc.Expression],
     where: pc.Expression,
     version: int | None = None,
 ) -> Iterator[pa.RecordBatch]:

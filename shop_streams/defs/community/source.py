@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from heapq import heapreplace
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -59,7 +60,7 @@ class LandingSource:
     loads: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
-    def assets(self) -> tuple[dg.AssetKey, ...]:
+    def deps(self) -> tuple[dg.AssetKey, ...]:
         return (dg.AssetKey([DOMAIN, "raw"]),)
 
     def snapshot(self, lake: Lake) -> int:
@@ -103,10 +104,11 @@ class LandingSource:
         sums = counts.agg(*[F.sum(name).alias(name) for name in ("files", "rows", "refused")]).collect()
         counted = {row["folder_date"].isoformat(): row.asDict() for row in sums}
         DEAD_LETTERS.create(spark, lake.settings)
+        letters = letters_of(result, folders.values())
+        replace_letters(lake.settings, DOMAIN, [f"date={key}" for key in folders], letters.drop_columns("folder_date"))
         for key, folder in folders.items():
-            letters = letters_of(result, folder)
-            replace_letters(lake.settings, DOMAIN, f"date={key}", letters)
-            self.loads[key] = load_metadata(folder, counted.get(key, {}), letters)
+            mine = letters.filter(pc.equal(letters["folder_date"], pa.scalar(folder.folder_date)))
+            self.loads[key] = load_metadata(folder, counted.get(key, {}), mine)
         columns = [column.name for column in STG_EVENTS.columns if column != SOURCE_VERSION]
         return result.where("event_id is not null").select(*columns)
 
@@ -141,21 +143,21 @@ def tasks(sizes: Sequence[int]) -> list[int]:
     return found
 
 
-def letters_of(result: DataFrame, folder: Folder) -> pa.Table:
-    """The letters of a date: file, line, raw, reason."""
-    columns = ("file", "line", "raw", "reason")
-    where = (F.col("folder_date") == F.lit(folder.folder_date)) & F.col("reason").isNotNull()
-    found = result.where(where).select(*columns).orderBy("file", "line").toArrow()
-    closed = [(name, None, None, f"{UNREADABLE}{why}") for name, why in folder.closed]
-    more = (
-        [
-            pa.array(column, found.schema.field(name).type)
-            for name, column in zip(columns, zip(*closed, strict=True), strict=True)
-        ]
-        if closed
-        else []
+def letters_of(result: DataFrame, folders: Iterable[Folder]) -> pa.Table:
+    """The letters of these dates: folder_date, file, line, raw, reason. Each task gives a limited number of them."""
+    columns = ["folder_date", "file", "line", "raw", "reason"]
+    found = (
+        result.where("reason is not null")
+        .select(*columns)
+        .toArrow()
+        .sort_by([("file", "ascending"), ("line", "ascending")])
     )
-    return pa.concat_tables([found, pa.table(more, schema=found.schema)]) if closed else found
+    closed = [
+        dict(zip(columns, (one.folder_date, name, None, None, f"{UNREADABLE}{why}"), strict=True))
+        for one in folders
+        for name, why in one.closed
+    ]
+    return pa.concat_tables([found, pa.Table.from_pylist(closed, schema=found.schema)])
 
 
 def load_metadata(folder: Folder, counts: Mapping[str, Any], letters: pa.Table) -> dict[str, Any]:

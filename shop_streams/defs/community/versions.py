@@ -9,7 +9,6 @@ read again: those with the same files. It keeps for each folder what it contribu
 
 from __future__ import annotations
 
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ import pyarrow.compute as pc
 
 from shop_streams.defs.community.schema import STG_EVENTS
 from shop_streams.lake.reader import Lake, open_table, prune_to
-from shop_streams.lake.table import Table
 from shop_streams.marts.version import version_of
 
 CHUNK_ROWS = 5_000_000  # ids that are compared at once: bounds the memory to about 100 MB
@@ -136,19 +134,6 @@ def _content(hashes: np.ndarray) -> Content:
 def event_versions(dates: Mapping[str, Content], cities: int, refills: Mapping[str, int]) -> dict[str, int]:
     """Event date -> version: its events, the cities (`Cities.digest`), and how often it was marked (see refills.py)."""
     return {day: version_of(count, total, cities, refills.get(day, 0)) for day, (count, total) in dates.items()}
-
-
-def fingerprints(lake: Lake, table: Table, version: int | None = None) -> dict[str, int]:
-    """Partition -> checksum of the paths of its files; {} if there is no table."""
-    found = open_table(table.uri(lake.settings), version)
-    actions = pa.table(found.get_add_actions(flatten=True)) if found is not None else pa.table({})
-    paths = defaultdict(list)
-    if actions.num_rows:
-        for key, path in zip(
-            actions[f"partition.{table.partition_by[0]}"].to_pylist(), actions["path"].to_pylist(), strict=True
-        ):
-            paths[str(key)].append(path)
-    return {key: zlib.crc32("\n".join(sorted(names)).encode()) for key, names in paths.items()}
 
 
 def stg_reader(lake: Lake, snapshot: int) -> Reader:

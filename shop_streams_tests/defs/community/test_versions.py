@@ -18,7 +18,6 @@ from shop_streams.defs.community.versions import (
     State,
     advance,
     event_versions,
-    fingerprints,
     stg_reader,
 )
 from shop_streams.lake.reader import Lake
@@ -167,7 +166,7 @@ def test_a_state_of_another_form_is_none(found: object) -> None:
 
 def test_stg_is_read_from_delta_at_a_snapshot(tmp_path: Path) -> None:
     lake = Lake(Settings(home=tmp_path))
-    assert fingerprints(lake, STG_EVENTS) == {} and list(stg_reader(lake, 0)(["2026-01-01"], None)) == []
+    assert lake.fingerprints(STG_EVENTS) == {} and list(stg_reader(lake, 0)(["2026-01-01"], None)) == []
 
     def write(folder: str, rows: list[tuple[str, str]]) -> None:
         days = [date.fromisoformat(day) for day, _ in rows]
@@ -183,7 +182,7 @@ def test_stg_is_read_from_delta_at_a_snapshot(tmp_path: Path) -> None:
         write_deltalake(STG_EVENTS.uri(lake.settings), table, partition_by=["folder_date"], **more)  # type: ignore[call-overload]
 
     def advanced(state: State, snapshot: int) -> State:
-        return advance(state, fingerprints(lake, STG_EVENTS, snapshot), stg_reader(lake, snapshot))
+        return advance(state, lake.fingerprints(STG_EVENTS, snapshot), stg_reader(lake, snapshot))
 
     write(DAYS[0], [(DAYS[0], "a"), (DAYS[1], "b")])
     write(DAYS[1], [(DAYS[1], "b"), (DAYS[1], "c"), (DAYS[1], "c")])

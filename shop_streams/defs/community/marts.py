@@ -1,0 +1,222 @@
+"""The tables of community: raw files become STG, STG becomes the events, and these the months' facts and three marts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import dagster as dg
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from shop_streams.defs.community import facts
+from shop_streams.defs.community.cities import load_cities
+from shop_streams.defs.community.friends import friends_rows
+from shop_streams.defs.community.landing import Landing
+from shop_streams.defs.community.partitions import days, months
+from shop_streams.defs.community.refills import mark_refills, refills
+from shop_streams.defs.community.schema import (
+    EVENTS,
+    FRIEND_RECOMMENDATIONS,
+    STG_EVENTS,
+    USER_FACTS,
+    USERS_MART,
+    ZONES_MART,
+)
+from shop_streams.defs.community.source import LandingSource
+from shop_streams.defs.community.transforms import events_of
+from shop_streams.defs.community.users import users_rows
+from shop_streams.defs.community.versions import State, advance, event_versions, stg_reader
+from shop_streams.defs.community.window import for_dates
+from shop_streams.defs.community.zones import zones_rows, zones_since
+from shop_streams.lake.reader import Lake
+from shop_streams.marts.compare import unsettled
+from shop_streams.marts.initial import initial_load
+from shop_streams.marts.sources import LakeSource
+from shop_streams.marts.spec import Computation, Mart
+from shop_streams.marts.states import SourceStates
+from shop_streams.marts.window import WindowSource, first_read
+from shop_streams.settings import Settings
+
+INITIAL_LOAD = "community_initial_load"
+DATES_AT_ONCE = 31  # of a plain step from rows to rows
+
+
+# -- STG: the files of the landing folder --------------------------------------------------------------------------------
+
+
+def first_load_is_by_hand(lake: Lake, _instance: dg.DagsterInstance) -> str | None:
+    """Why the sensor of STG waits: nobody has loaded the history yet."""
+    if lake.version(STG_EVENTS) is not None:
+        return None
+    return f"No date is loaded yet. Run the job {INITIAL_LOAD} once: it loads all that the landing folder has."
+
+
+LANDING = LandingSource()
+STG = Mart(
+    table=STG_EVENTS,
+    source=LANDING,
+    partitions=days,
+    at_once=DATES_AT_ONCE,
+    waits=first_load_is_by_hand,
+    totals=LANDING.totals,
+)
+
+
+# -- DDS: each event once, with a zone -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StgSource(LakeSource):
+    """STG. A date of the events reads its rows from all folders, the cities, and positions of earlier dates."""
+
+    def versions(self, lake: Lake, snapshot: int) -> Mapping[str, int]:
+        cities, dsn = load_cities(lake.settings.community_geo), lake.settings.postgres
+        return event_versions(self.state(lake, snapshot).dates, cities.digest, refills(dsn))
+
+    def state(self, lake: Lake, snapshot: int) -> State:
+        """What STG holds at the snapshot; only folders that have changed since the last call are read."""
+        states = SourceStates(lake.settings.postgres, EVENTS.path)
+        old = State.from_json(states.load())
+        new = advance(old, lake.fingerprints(self.table, snapshot), stg_reader(lake, snapshot))
+        if new is not old:
+            states.save(new.to_json())
+        return new
+
+    def read(self, spark: SparkSession, lake: Lake, computation: Computation) -> DataFrame:
+        folders = self.state(lake, computation.snapshot).folders_of(computation.keys)
+        return (
+            super()
+            .read(spark, lake, computation)
+            .where(
+                F.col("folder_date").isin(*dates_of(folders)) & F.col("event_date").isin(*dates_of(computation.keys))
+            )
+        )
+
+
+def dates_of(keys: tuple[str, ...] | list[str]) -> list[date]:
+    """Partition keys as dates."""
+    return [date.fromisoformat(key) for key in keys]
+
+
+def event_rows(stg: DataFrame, computation: Computation) -> DataFrame:
+    """The events of some dates."""
+    settings = computation.settings
+    known = facts.positions(stg.sparkSession, Lake(settings), dates_of(computation.keys))
+    return events_of(stg, known, load_cities(settings.community_geo))
+
+
+def mark_later_dates(_spark: SparkSession, lake: Lake, computation: Computation) -> None:
+    """Later dates that took positions from these dates are computed again, if these positions change."""
+    folders = FROM_STG.state(lake, computation.snapshot).folders_of(computation.keys)
+    mark_refills(lake, lake.settings.postgres, computation.keys, folders, computation.snapshot)
+
+
+FROM_STG = StgSource(STG_EVENTS, mapping=dg.AllPartitionMapping())
+DDS = Mart(
+    table=EVENTS,
+    source=FROM_STG,
+    partitions=days,
+    rows=event_rows,
+    at_once=DATES_AT_ONCE,
+    prepare=mark_later_dates,
+    waits=unsettled(STG),
+)
+
+
+# -- the months' facts ---------------------------------------------------------------------------------------------------
+
+
+def month_versions(lake: Lake, snapshot: int) -> dict[str, int]:
+    """The version of each month, from those of its dates."""
+    return facts.month_versions(lake.source_versions(EVENTS, snapshot))
+
+
+def month_rows(events: DataFrame, computation: Computation) -> DataFrame:
+    """The facts of one month."""
+    month = F.lit(date.fromisoformat(computation.key))
+    return facts.facts(events.where(F.trunc("event_date", "month") == month)).withColumn("month", month)
+
+
+FACTS = Mart(
+    table=USER_FACTS,
+    source=LakeSource(EVENTS, month_versions, mapping=dg.TimeWindowPartitionMapping()),
+    partitions=months,
+    rows=month_rows,
+    wait_until_closed=True,
+    waits=unsettled(DDS),
+    code_version=facts.CODE_VERSION,
+)
+
+
+# -- the marts by calculation date ---------------------------------------------------------------------------------------
+
+
+def calculation_dates(lake: Lake) -> set[str]:
+    """Each date that has or had a folder."""
+    return set(Landing.of(lake.settings).dates()) | lake.source_versions(STG_EVENTS).keys()
+
+
+def depth_of(settings: Settings) -> int:
+    return settings.community_depth_days
+
+
+def city_rows(spark: SparkSession, settings: Settings) -> DataFrame:
+    """zone_id, city and timezone of each city."""
+    cities = load_cities(settings.community_geo)
+    rows = [*zip(cities.ids.tolist(), cities.names, cities.timezones, strict=True)]
+    return spark.createDataFrame(rows, "zone_id bigint, city string, timezone string")
+
+
+def reading(
+    events: DataFrame, computation: Computation, since: Callable[[date, int], date | None] = first_read
+) -> tuple[DataFrame, DataFrame, dict[date, date | None]]:
+    """What some calculation dates read: their events (see `for_dates`), the facts of all earlier dates, and their windows."""
+    depth, keys = computation.depth or 0, dates_of(computation.keys)
+    first = since(keys[0], depth)
+    starts = {day: first_read(day, depth) for day in keys}
+    before = facts.history(events.sparkSession, Lake(computation.settings), first or date.min)
+    return for_dates(events, starts, first), before, starts
+
+
+def users_of(events: DataFrame, computation: Computation) -> DataFrame:
+    """The users' rows of some calculation dates."""
+    read, _, _ = reading(events, computation)
+    return users_rows(read.where("in_window"), city_rows(events.sparkSession, computation.settings))
+
+
+def zones_of(events: DataFrame, computation: Computation) -> DataFrame:
+    """The zones' rows of some calculation dates."""
+    read, before, starts = reading(events, computation, zones_since)
+    return zones_rows(read, before, city_rows(events.sparkSession, computation.settings), starts)
+
+
+def friends_of(events: DataFrame, computation: Computation) -> DataFrame:
+    """The recommendations of some calculation dates."""
+    read, before, _ = reading(events, computation)
+    cities = city_rows(events.sparkSession, computation.settings)
+    return friends_rows(read, before, cities, datetime.now(UTC))
+
+
+WINDOW = WindowSource(upstream=DDS, dates=calculation_dates, depth=depth_of)
+USERS = Mart(table=USERS_MART, source=WINDOW, partitions=days, rows=users_of, at_once=10, waits=unsettled(DDS))
+ZONES = Mart(
+    table=ZONES_MART,
+    source=WindowSource(upstream=DDS, dates=calculation_dates, depth=depth_of, since=zones_since),
+    partitions=days,
+    rows=zones_of,
+    at_once=10,
+    waits=unsettled(DDS),
+)
+FRIENDS = Mart(
+    table=FRIEND_RECOMMENDATIONS, source=WINDOW, partitions=days, rows=friends_of, at_once=10, waits=unsettled(DDS)
+)
+
+MARTS = (STG, DDS, FACTS, USERS, ZONES, FRIENDS)
+LOAD = initial_load(
+    INITIAL_LOAD,
+    MARTS,
+    "Loads every date that the landing folder has, and computes all marts. Run it once, by hand; then the sensors load new and "
+    "changed files. Run again, it goes on where it stopped.",
+)
