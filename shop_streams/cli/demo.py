@@ -6,7 +6,7 @@ The tests compare every hour, user and campaign with expectations that they comp
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
@@ -14,15 +14,13 @@ from typing import Any
 import dagster as dg
 from dagster_graphql import DagsterGraphQLClient
 from rich.console import Console
-from rich.table import Table as RichTable
 
 from shop_streams import kafka
-from shop_streams.cli import demo_clicks
+from shop_streams.cli import demo_clicks, demo_community, demo_sales
 from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
 from shop_streams.defs.app_events.schema import ENRICHED
 from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC, REPORT
-from shop_streams.defs.sales.checks import last_records
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS_TOPIC
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import read_topic
@@ -65,16 +63,17 @@ def run_demo(settings: Settings, console: Console, stop_afterwards: bool) -> boo
 def _play(settings: Settings, console: Console) -> bool:
     seed = int(time.time())  # new events each time: a second demo in the same home adds to the first
     day = sales.yesterday()
-    console.rule("2. Traffic: product events and clicks over HTTP, shop events over HTTP and Kafka, campaigns")
-    before = _totals(_topic_rows(settings, day))
+    console.rule("2. Traffic: product events and clicks over HTTP, shop events over HTTP and Kafka, campaigns, files")
+    before = demo_sales.totals(demo_sales.topic_rows(settings, day))
     tracked = list(app_events.events(APP_EVENTS, seed, day))
     post(settings, app_events.ENDPOINT, tracked, len(tracked))
     shop = list(sales.events(SALES_OVER_HTTP + SALES_OVER_KAFKA, seed, day))
     post(settings, sales.ENDPOINT, shop[::4], len(shop[::4]))
     _produce(settings, [event for number, event in enumerate(shop) if number % 4])
-    expected = before + _totals_of_events(shop)
+    expected = before + demo_sales.totals_of_events(shop)
     clicks = demo_clicks.together(demo_clicks.served(settings), demo_clicks.send_clicks(settings, seed))
 
+    demo_community.deliver(settings, seed)
     now = datetime.now(UTC)
     promotions.send(settings, CAMPAIGNS, seed, now)
     live = {
@@ -95,15 +94,16 @@ def _play(settings: Settings, console: Console) -> bool:
         _materialize(settings, console, ENRICHED, window)
     _materialize(settings, console, HOURLY, f"{day:%Y-%m-%d}")
     _materialize(settings, console, REPORT, f"{now:%Y-%m-%d}")
+    _run(settings, console, demo_community.JOB, None, {})
     topic = "the topic hourly_metrics has the same totals"
-    _wait(console, topic, lambda: _totals(_topic_rows(settings, day)) == expected)
+    _wait(console, topic, lambda: demo_sales.totals(demo_sales.topic_rows(settings, day)) == expected)
     _wait(console, "the half hours of the clicks", lambda: demo_clicks.same(demo_clicks.served(settings), clicks))
     checks = _checks(settings, _run(settings, console, "all_checks", None, {}))
     failed = [name for name, passed in checks if not passed]
 
     console.rule("5. Results")
     enriched = Counter(reader.scan(ENRICHED.uri(settings), ["event_id"])["event_id"].to_pylist())
-    hours = _mart_rows(settings, day)
+    hours = demo_sales.mart_rows(settings, day)
     notified = _notified(settings, live)
     right = {
         f"all {APP_EVENTS:,} tracked events are in the enriched table, each once": all(
@@ -113,32 +113,35 @@ def _play(settings: Settings, console: Console) -> bool:
             topic_account(spec, settings).exact for spec in LAKE_STREAMS
         ),
         "the day's revenue, visitors and purchases in the topic equal what was sent": (
-            _totals(_topic_rows(settings, day)) == expected
+            demo_sales.totals(demo_sales.topic_rows(settings, day)) == expected
         ),
-        "the mart has the same totals": _totals(hours) == expected,
+        "the mart has the same totals": demo_sales.totals(hours) == expected,
         "views, orders and money of each item in PostgreSQL equal the clicks": (
             demo_clicks.same(demo_clicks.served(settings), clicks)
         ),
         f"{wanted:,} subscribers of live campaigns were notified, each once": (
             len(notified) == len(set(notified)) == wanted
         ),
+        **demo_community.results(settings, seed),
         f"{len(checks)} checks of Dagster passed{': all but ' + ', '.join(failed) if failed else ''}": (
             bool(checks) and not failed
         ),
     }
-    _print_hours(console, day, hours)
+    demo_sales.print_hours(console, day, hours)
     for name, is_right in right.items():
         console.print(f"  {'[green]✓[/]' if is_right else '[red]✗ WRONG:[/]'} {name}", highlight=False)
     url = settings.dagster_url
-    console.print(
-        f"\nLook at the lineage: {url}/asset-groups\nA stream's plots:    {url}/assets/streams/shop_events_ingest_stream?view=overview\n"
-        f"Its switch:          {url}/automation\nThe campaigns:       {url}/assets/promotions/notifications?view=overview\n"
-        "A table:             .venv/bin/shop-streams show promotions/campaign_report",
-        highlight=False,
-    )
-    console.print(f"Items of the shops:  {settings.api_url}/", highlight=False)
-    if settings.demo_shop:
-        console.print(f"A shop with the tag: {settings.demo_shop_url}", highlight=False)
+    for what, where in {
+        "Look at the lineage:": f"{url}/asset-groups",
+        "A stream's plots:": f"{url}/assets/streams/shop_events_ingest_stream?view=overview",
+        "Its switch:": f"{url}/automation",
+        "The campaigns:": f"{url}/assets/promotions/notifications?view=overview",
+        "A map of the zones:": f"{url}/assets/community/zones_mart?view=partitions",
+        "A table:": ".venv/bin/shop-streams show promotions/campaign_report",
+        "Items of the shops:": f"{settings.api_url}/",
+        **({"A shop with the tag:": settings.demo_shop_url} if settings.demo_shop else {}),
+    }.items():
+        console.print(f"{what:20} {where}", highlight=False)
     return all(right.values())
 
 
@@ -208,43 +211,3 @@ def _notified(settings: Settings, campaigns: Container[str]) -> list[tuple[str, 
     """(campaign, client) of each notification of these campaigns in the topic."""
     values = [json.loads(record.value) for record in read_topic(settings.kafka, NOTIFICATIONS_TOPIC.name)]
     return [(one["adv_campaign_id"], one["client_id"]) for one in values if one["adv_campaign_id"] in campaigns]
-
-
-def _totals_of_events(events: list[dict[str, Any]]) -> Counter[str]:
-    prices = [event["item_price"] for event in events if event["event_type"] == "buy"]
-    visitors = sum(event["uid"] is not None for event in events)
-    return Counter(revenue=sum(prices), visitors=visitors, purchases=len(prices))
-
-
-def _totals(hours: list[dict[str, Any]]) -> Counter[str]:
-    """The totals of hours of the topic or the mart, repeats included."""
-    names = ("revenue", "visitors", "purchases")
-    return Counter(
-        {name: sum(int(hour[name]) + int(hour.get(f"repeats_{name}") or 0) for hour in hours) for name in names}
-    )
-
-
-def _of_day(hours: Iterable[dict[str, Any]], day: datetime) -> list[dict[str, Any]]:
-    start = day.timestamp()
-    return sorted((row for row in hours if start <= row["start_ts"] < start + 86_400), key=lambda row: row["start_ts"])
-
-
-def _topic_rows(settings: Settings, day: datetime) -> list[dict[str, Any]]:
-    return _of_day(last_records(settings).values(), day)
-
-
-def _mart_rows(settings: Settings, day: datetime) -> list[dict[str, Any]]:
-    return _of_day(reader.scan(HOURLY.uri(settings), [column.name for column in HOURLY.columns]).to_pylist(), day)
-
-
-def _print_hours(console: Console, day: datetime, rows: list[dict[str, Any]]) -> None:
-    most = max((row["revenue"] for row in rows), default=0) or 1
-    title = f"The shop on {day:%Y-%m-%d} (UTC)"
-    grid = RichTable("hour", "revenue", "", "visitors", "unique", "purchases", "aov", title=title)
-    for row in rows:
-        hour = time.strftime("%H:%M", time.gmtime(row["start_ts"]))
-        aov = "" if row["aov"] is None else f"{row['aov']:,.2f}"
-        bar = "█" * round(15 * row["revenue"] / most)
-        counts = (str(row[name]) for name in ("visitors", "unique_visitors", "purchases"))
-        grid.add_row(hour, f"{row['revenue']:,}", f"[cyan]{bar}[/]", *counts, aov)
-    console.print(grid)

@@ -35,11 +35,15 @@ class SchemaMismatch(ShopStreamsError):
 
 @dataclass(frozen=True)
 class Column:
-    """A column: name, Spark SQL type, and a comment for what the name does not say."""
+    """A column: name, Spark SQL type, and a comment for what the name does not say.
+
+    A personal one is not shown in previews: Dagster keeps them, and everybody who sees its UI sees them.
+    """
 
     name: str
     type: str
     comment: str = ""
+    personal: bool = False
 
 
 ORIGIN_COLUMNS = (

@@ -19,10 +19,13 @@ from shop_streams.marts.failures import MartFailures
 from shop_streams.marts.metadata import VERSION_COLUMN, partition_metadata, read_back
 from shop_streams.marts.repair import FAILED_PARTITIONS_TAG, MART_TAG, PROCESS_TAG
 from shop_streams.marts.spec import DEPTH_COLUMN, Computation, Mart
+from shop_streams.marts.version import rows_of
 from shop_streams.runs import this_process
 from shop_streams.settings import Settings
 from shop_streams.spark import SparkConnect
 from shop_streams.streaming.query import probe_spark
+
+ROWS_AT_ONCE = 3_000_000  # that the partitions of one Spark job read, each by itself: bounds the memory
 
 
 class PartitionsFailed(dg.Failure):
@@ -47,13 +50,19 @@ class Work:
 
 
 def computations(mart: Mart, work: Work, settings: Settings) -> list[Computation]:
-    """The partitions in ascending order, in groups of at most `Mart.at_once` with the same depth."""
+    """The partitions in ascending order, in groups with the same depth: at most `Mart.at_once`, and `ROWS_AT_ONCE` rows."""
     default = mart.windowed.depth(settings) if mart.windowed else None
-    done = []
+    done = list[Computation]()
     for depth, group in groupby(sorted(set(work.keys)), lambda key: work.depths.get(key, default)):
-        keys = tuple(group)
-        for at in range(0, len(keys), mart.at_once):
-            done.append(Computation(keys[at : at + mart.at_once], work.snapshot, settings, depth))
+        keys, rows = list[str](), 0
+        for key in group:
+            more = rows_of(work.versions.get(key, 0))
+            if keys and (len(keys) == mart.at_once or rows + more > ROWS_AT_ONCE):
+                done.append(Computation(tuple(keys), work.snapshot, settings, depth))
+                keys, rows = [], 0
+            keys.append(key)
+            rows += more
+        done.append(Computation(tuple(keys), work.snapshot, settings, depth))
     return done
 
 

@@ -44,7 +44,8 @@ def read_back(lake: Lake, mart: Mart, keys: Collection[str]) -> dict[str, Writte
 
 def partition_metadata(table: Table, written: Written, version: int, depth: int | None = None) -> dict[str, Any]:
     """Row count, version and first rows of a partition. Dagster plots every number over time, so versions are text."""
-    shown = [column for column in column_schema(table).columns if column.name != VERSION_COLUMN]
+    hidden = {VERSION_COLUMN, *[column.name for column in table.columns if column.personal]}
+    shown = [column for column in column_schema(table).columns if column.name not in hidden]
     names = [column.name for column in shown]
     preview = [
         dg.TableRecord({name: _cell(row[name]) for name in names})

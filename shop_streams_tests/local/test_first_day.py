@@ -1,4 +1,4 @@
-"""A home that the demo makes begins a month ago, and goes on so."""
+"""A home that the demo makes begins some months ago, and goes on so."""
 
 import os
 from datetime import UTC, date, datetime
@@ -21,16 +21,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def month_before() -> date:
+def month_before_last() -> date:
     today = datetime.now(UTC)
-    return date(today.year - (today.month == 1), (today.month - 2) % 12 + 1, 1)
+    return date(today.year - (today.month <= 2), (today.month - 3) % 12 + 1, 1)
 
 
-def test_a_new_home_begins_on_the_first_day_of_the_month_before_and_remembers_it(home: Path) -> None:
+def test_a_new_home_begins_on_the_first_day_of_the_month_before_last_and_remembers_it(home: Path) -> None:
     assert get_settings().first_day == DEFAULT
-    assert remember_first_day(get_settings()).first_day == month_before()
+    assert remember_first_day(get_settings()).first_day == month_before_last()
     (home / "lake").mkdir()  # the demo has run
-    assert get_settings().first_day == month_before(), "so does `status`, `up`, and everybody else"
+    assert get_settings().first_day == month_before_last(), "so does `status`, `up`, and everybody else"
     (home / "home.env").write_text("SHOP_STREAMS_FIRST_DAY=2026-02-01\n")  # a demo of months ago
     assert remember_first_day(get_settings()).first_day == date(2026, 2, 1)
 

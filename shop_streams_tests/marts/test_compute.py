@@ -123,6 +123,13 @@ def test_groups_are_ascending_and_name_each_partition_once(at_once: int, keys: s
     assert [("".join(one.keys), one.depth) for one in found] == [(group, None) for group in expected]
 
 
+def test_a_group_does_not_read_too_many_rows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "ROWS_AT_ONCE", 10)
+    versions = {key: version_of(rows, 7) for key, rows in zip(KEYS, (11, 4, 6, 1, 9), strict=True)}
+    found = computations(world.mart(at_once=5), Work(KEYS, 0, versions), Settings())
+    assert [[key[-1] for key in one.keys] for one in found] == [["1"], ["2", "3"], ["4", "5"]]
+
+
 def test_a_group_is_one_commit_and_each_partition_has_its_own_version(world: World) -> None:
     assert world.compute(world.mart(), dict.fromkeys(KEYS, 1)) == {}
     assert world.asked == [tuple(KEYS[:3]), tuple(KEYS[3:])]

@@ -8,8 +8,8 @@ from shop_streams.defs.community.marts import LOAD, MARTS
 from shop_streams.domain import Domain
 
 RAW = dg.AssetSpec(
-    ["community", "raw"],
-    description="One entry is one delivered file below the landing folder: JSON lines or Parquet, in a folder of its date.",
+    ["community", "raw_files"],
+    description="One row is one row of a delivered file below the landing folder: JSON lines or Parquet, in a folder of its date.",
     group_name="community",
     kinds={"file"},
     owners=["team:community"],

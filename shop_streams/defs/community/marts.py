@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Any
 
 import dagster as dg
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from shop_streams.defs.community import facts
+from shop_streams.defs.community.charts import newest_totals, zones_picture
 from shop_streams.defs.community.cities import load_cities
 from shop_streams.defs.community.friends import friends_rows
 from shop_streams.defs.community.landing import Landing
@@ -113,6 +115,12 @@ def mark_later_dates(_spark: SparkSession, lake: Lake, computation: Computation)
     mark_refills(lake, lake.settings.postgres, computation.keys, folders, computation.snapshot)
 
 
+def event_totals(lake: Lake, key: str) -> dict[str, int]:
+    """The date's numbers that the UI plots over the dates."""
+    events = lake.scan(EVENTS, ["zone_id"], keys=[key])
+    return {"unlocated": events["zone_id"].null_count if events.num_columns else 0}
+
+
 FROM_STG = StgSource(STG_EVENTS, mapping=dg.AllPartitionMapping())
 DDS = Mart(
     table=EVENTS,
@@ -122,6 +130,7 @@ DDS = Mart(
     at_once=DATES_AT_ONCE,
     prepare=mark_later_dates,
     waits=unsettled(STG),
+    totals=event_totals,
 )
 
 
@@ -199,6 +208,19 @@ def friends_of(events: DataFrame, computation: Computation) -> DataFrame:
     return friends_rows(read, before, cities, datetime.now(UTC))
 
 
+def zone_totals(lake: Lake, key: str) -> dict[str, Any]:
+    """Pictures of the newest week's messages and of the month's new users, by city."""
+    cities = load_cities(lake.settings.community_geo)
+    columns = (cities.ids.tolist(), cities.names, cities.lats.tolist(), cities.lngs.tolist())
+    places = {zone: (name, lat, lng) for zone, name, lat, lng in zip(*columns, strict=True)}
+    rows = lake.scan(ZONES_MART, ["month", "week", "zone_id", "week_message", "month_user"], keys=[key])
+    shown = {"week_message": "Messages of the week", "month_user": "New users of the month"}
+    return {
+        f"map_of_{column}": zones_picture(newest_totals(rows, places, column), f"{words}, up to {key}")
+        for column, words in shown.items()
+    }
+
+
 WINDOW = WindowSource(upstream=DDS, dates=calculation_dates, depth=depth_of)
 USERS = Mart(table=USERS_MART, source=WINDOW, partitions=days, rows=users_of, at_once=10, waits=unsettled(DDS))
 ZONES = Mart(
@@ -208,6 +230,7 @@ ZONES = Mart(
     rows=zones_of,
     at_once=10,
     waits=unsettled(DDS),
+    totals=zone_totals,
 )
 FRIENDS = Mart(
     table=FRIEND_RECOMMENDATIONS, source=WINDOW, partitions=days, rows=friends_of, at_once=10, waits=unsettled(DDS)

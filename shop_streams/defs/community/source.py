@@ -61,7 +61,7 @@ class LandingSource:
 
     @property
     def deps(self) -> tuple[dg.AssetKey, ...]:
-        return (dg.AssetKey([DOMAIN, "raw"]),)
+        return (dg.AssetKey([DOMAIN, "raw_files"]),)
 
     def snapshot(self, lake: Lake) -> int:
         """0: files have no earlier states.
