@@ -11,6 +11,7 @@ from shop_streams.lake.table import Table
 from shop_streams.marts.factory import build_mart
 from shop_streams.marts.spec import Mart
 from shop_streams.streaming.factory import build_stream, topic_asset
+from shop_streams.streaming.persons import NOBODY, Persons
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import Topic
 
@@ -24,6 +25,7 @@ class Domain:
         owners: as Dagster shows them, `team:…` or a mail address.
         more_topics: topics that no stream of the domain reads or fills.
         more_assets: further assets for the lineage, beside topics, streams, tables and marts.
+        persons: where it has rows of people, for `forget-user`.
         create_shop_tables: creates the shop's own tables behind a DSN, for a PostgreSQL that no shop uses yet.
     """
 
@@ -33,6 +35,7 @@ class Domain:
     marts: tuple[Mart, ...] = ()
     more_topics: tuple[Topic, ...] = ()
     more_assets: tuple[dg.AssetSpec, ...] = ()
+    persons: Persons = NOBODY
     create_shop_tables: Callable[[str], None] = lambda _dsn: None
 
     @property

@@ -17,6 +17,7 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 
 from shop_streams.cli.dead_letters import dead_letters_app
+from shop_streams.cli.forget import forget_user
 from shop_streams.cli.show import show
 from shop_streams.cli.simulate import simulate
 from shop_streams.errors import ShopStreamsError
@@ -176,6 +177,7 @@ def aggregate(
 
 
 app.command()(show)
+app.command()(forget_user)
 
 
 def main() -> None:

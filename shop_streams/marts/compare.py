@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import dagster as dg
 
+from shop_streams.lake.forget import STALE
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.failures import MartFailures
 from shop_streams.marts.history import Computed, computed_empty, recent_writes
@@ -158,6 +159,8 @@ def difference(recorded: int, current: int) -> str:
     """The difference between two versions of a partition, in words."""
     if recorded == NOT_SERVED:
         return "PostgreSQL and the lake have different versions"
+    if recorded == STALE:
+        return f"a person's rows were removed, {rows_of(current)} rows are left"
     before, now = rows_of(recorded), rows_of(current)
     return (
         f"{before} -> {now} rows" if before != now else f"{now} rows, but its code or other data that it reads changed"

@@ -1,4 +1,4 @@
-"""The accounting of a topic: each record is exactly one row or one dead letter, or it is in flight.
+"""The accounting of a topic: each record is exactly one row or one dead letter, or it is forgotten, or in flight.
 
 Offsets are compared first, without reading the topic: if every offset arrived, every record arrived. For offsets that did
 not arrive, the topic is read, because some offsets hold no record: transaction markers, aborted and compacted records.
@@ -22,6 +22,7 @@ from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
 from shop_streams.streaming.checkpoint import committed_offsets, metadata_without_spark
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, POISONED, poisoned_in
+from shop_streams.streaming.forgotten import FORGOTTEN, of_topic
 from shop_streams.streaming.identity import TOPIC_IDENTITY, require_same
 from shop_streams.streaming.spec import StreamSpec
 
@@ -39,7 +40,8 @@ class PartitionAccount:
     """The account of one Kafka partition's offsets [low, high).
 
     `distinct`: offsets in the lake. `missing`: records not in the lake although the stream has read past them. `in_flight`:
-    records that the stream has not read yet (offsets, if they are many or in an open transaction).
+    records that the stream has not read yet (offsets, if they are many or in an open transaction). `forgotten`: records that
+    were removed from the lake with a person's rows.
     """
 
     partition: int
@@ -50,6 +52,7 @@ class PartitionAccount:
     distinct: int
     missing: int
     in_flight: int
+    forgotten: int = 0
 
     @property
     def exact(self) -> bool:
@@ -59,7 +62,7 @@ class PartitionAccount:
     @property
     def records(self) -> int:
         """Records in these offsets."""
-        return self.distinct + self.missing + self.in_flight
+        return self.distinct + self.forgotten + self.missing + self.in_flight
 
 
 @dataclass(frozen=True)
@@ -75,25 +78,30 @@ class TopicAccount:
 
     @property
     def sums(self) -> dict[str, int]:
-        """The sums. records = rows + dead_letters + in_flight + missing, unless a record arrived twice."""
-        names = ("records", "rows", "dead_letters", "in_flight", "missing")
+        """The sums. records = rows + dead_letters + forgotten + in_flight + missing, unless a record arrived twice."""
+        names = ("records", "rows", "dead_letters", "forgotten", "in_flight", "missing")
         return {name: sum(getattr(one, name) for one in self.partitions) for name in names}
 
 
 @dataclass(frozen=True)
 class Arrivals:
-    """How often each offset of [low, high) is a row or a dead letter; `reached` is the first offset not read by the stream."""
+    """How often each offset of [low, high) is a row, a dead letter, or forgotten; the stream has not read `reached` and later."""
 
     low: int
     high: int
     rows: np.ndarray
     letters: np.ndarray
     reached: int
+    forgotten: np.ndarray | int = 0
+
+    @property
+    def _arrived(self) -> np.ndarray:
+        return (self.rows > 0) | (self.letters > 0)
 
     @property
     def gaps(self) -> list[tuple[int, int]]:
         """Offset ranges [first, end) to search for missing records; without the offsets in flight if they are many."""
-        empty = np.flatnonzero((self.rows == 0) & (self.letters == 0)) + self.low
+        empty = np.flatnonzero(~self._arrived & (self.forgotten == 0)) + self.low
         if np.count_nonzero(empty >= self.reached) > COUNTED_IN_FLIGHT:
             empty = empty[empty < self.reached]
         return merged(empty)
@@ -101,9 +109,12 @@ class Arrivals:
     def account(self, partition: int, held: Iterable[int], stable: int) -> PartitionAccount:
         """The account. `held`: offsets in the gaps that hold a record. From `stable` on, transactions are open."""
         offsets = np.fromiter(held, np.int64)
-        arrived = (self.rows > 0) | (self.letters > 0)
-        absent = offsets[~arrived[offsets - self.low]]
-        empty = np.flatnonzero(~arrived) + self.low
+        arrived = self._arrived
+        # A stream that reads its topic again brings a forgotten record back: then it is a row.
+        forgotten = ~arrived & (self.forgotten > 0)
+        known = arrived | forgotten
+        absent = offsets[~known[offsets - self.low]]
+        empty = np.flatnonzero(~known) + self.low
         waiting = np.count_nonzero(empty >= self.reached)
         if waiting <= COUNTED_IN_FLIGHT:
             undecided = np.count_nonzero(empty >= max(self.reached, stable))
@@ -112,6 +123,7 @@ class Arrivals:
             partition, self.low, self.high,
             rows=int(self.rows.sum()), dead_letters=int(self.letters.sum()), distinct=int(np.count_nonzero(arrived)),
             missing=int(np.count_nonzero(absent < self.reached)), in_flight=int(waiting),
+            forgotten=int(np.count_nonzero(forgotten)),
         )  # fmt: skip
 
 
@@ -152,14 +164,17 @@ def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None)
         number: max(0, end - max(first, committed.get(number, first)) - most) for number, (first, end) in ranges.items()
     }
     ranges = {number: (first, end - ahead[number]) for number, (first, end) in ranges.items()}
-    inside = _inside(ranges)
+    inside = inside_of(ranges)
     rows = _arrivals(table, settings, ranges, inside)
     # A record that another stream of the topic left out may be a row here.
     reason = pc.field("reason")
     of_this_stream = ~pc.starts_with(reason, POISONED) | pc.starts_with(reason, poisoned_in(spec.name))
     letters = _arrivals(DEAD_LETTERS, settings, ranges, inside & (pc.field("topic") == topic) & of_this_stream)
+    forgotten = _arrivals(FORGOTTEN, settings, ranges, inside & of_topic(topic, known))
     arrived = {
-        number: arrivals(low, high, rows[number], letters[number], committed.get(number))
+        number: replace(
+            arrivals(low, high, rows[number], letters[number], committed.get(number)), forgotten=forgotten[number]
+        )
         for number, (low, high) in sorted(ranges.items())
     }
     stable = {number: topic_ranges.get(number, (0, 0))[1] for number in arrived}
@@ -225,26 +240,8 @@ def _arrivals(table: Table, settings: Settings, ranges: Ranges, where: pc.Expres
     return counts
 
 
-def duplicates(table: Table, settings: Settings, ranges: Ranges) -> int:
-    """The number of rows in `ranges` that repeat an event of an earlier offset, up to `REPEAT_HORIZON` before its day."""
-    known_table = reader.open_table(table.uri(settings))
-    if not table.identity or known_table is None or table.identity not in dict(reader.schema(known_table)):
-        return 0  # a table of an earlier version gets its `identity` column at the stream's next start
-    columns, day = ["kafka_partition", "kafka_offset", table.identity], table.partition_by[0]
-    has_id = pc.is_valid(pc.field(table.identity))
-    inside = reader.scan(table.uri(settings), [*columns, day], _inside(ranges) & has_id)
-    if inside.num_rows == 0:
-        return 0
-    days = pc.unique(inside[day]).to_pylist()
-    week = sorted({one - timedelta(days=number) for one in days for number in range(REPEAT_HORIZON.days + 1)})
-    before = {number: (0, low) for number, (low, _) in ranges.items()}
-    earlier = reader.scan(table.uri(settings), columns, _inside(before) & has_id & pc.field(day).isin(week))
-    known = pc.is_in(inside[table.identity], value_set=pc.unique(earlier[table.identity]))
-    new = inside.filter(pc.invert(known))
-    return int(inside.num_rows - pc.count_distinct(new[table.identity]).as_py())
-
-
-def _inside(ranges: Ranges) -> pc.Expression:
+def inside_of(ranges: Ranges) -> pc.Expression:
+    """The rows with an offset in the ranges."""
     partition, offset = pc.field("kafka_partition"), pc.field("kafka_offset")
     parts = [(partition == number) & (offset >= low) & (offset < high) for number, (low, high) in ranges.items()]
     return functools.reduce(operator.or_, parts)

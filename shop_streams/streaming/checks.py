@@ -120,9 +120,9 @@ def retention(look: Look) -> dg.AssetCheckResult:
 
 
 def accounting(look: Look) -> dg.AssetCheckResult:
-    """Records read = rows + dead letters, for each partition of the topic."""
+    """Records read = rows + dead letters + forgotten records, for each partition of the topic."""
     account = recent_account(look.spec, look.settings)
-    fields = ("partition", "low", "high", "rows", "dead_letters", "missing", "in_flight", "exact")
+    fields = ("partition", "low", "high", "rows", "dead_letters", "forgotten", "missing", "in_flight", "exact")
     table = [dg.TableRecord({name: getattr(one, name) for name in fields}) for one in account.partitions]
     return dg.AssetCheckResult(
         passed=account.exact, metadata={**account.sums, "partitions": dg.MetadataValue.table(table)}
@@ -190,7 +190,7 @@ def stream_checks(spec: StreamSpec) -> list[StreamCheck]:
         ),
         StreamCheck(
             dg.AssetCheckKey(output, "accounting"),
-            f"Records read = rows + dead letters, for each partition of the topic, of the last {RECENT_HOURS} hours: none "
+            f"Records read = rows + dead letters + forgotten, for each partition of the topic, of the last {RECENT_HOURS} hours: none "
             "missing, none twice. The topic's account has the earlier hours.",
             accounting,
             SELDOM_SECONDS,

@@ -17,10 +17,11 @@ from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import (
     NEAR,
     PartitionAccount,
+    TopicAccount,
     arrivals,
-    duplicates,
     merged,
 )
+from shop_streams.streaming.repeats import duplicates
 
 
 def counted(low: int, high: int, offsets: list[int]) -> np.ndarray:
@@ -35,10 +36,12 @@ def account(
     committed: int | None = None,
     empty: tuple[int, ...] = (),
     stable: int | None = None,
+    forgotten: tuple[int, ...] = (),
 ) -> PartitionAccount:
     """The account of a partition whose offsets all hold a record, but for `empty`."""
     stable = high if stable is None else stable
     arrived = arrivals(low, high, counted(low, high, rows), counted(low, high, letters), committed)
+    arrived = replace(arrived, forgotten=counted(low, high, list(forgotten)))
     held = [one for first, end in arrived.gaps for one in range(first, min(end, stable)) if one not in empty]
     return arrived.account(0, held, stable)
 
@@ -62,6 +65,11 @@ CASES = {
     "a mark beside a record that is missing": (account(0, 10, TEN[:4] + TEN[6:], [], 10, (4,)), False, 0),
     "only marks are left to come": (account(0, 10, TEN[:8], [], 8, (8, 9)), True, 0),
     "the last three are of an open transaction": (account(0, 10, TEN[:7], [], stable=7), True, 3),
+    "three rows were removed with a person's": (account(0, 10, TEN[3:], [], 10, forgotten=(0, 1, 2)), True, 0),
+    "a removal was interrupted: recorded, and not deleted yet": (account(0, 10, TEN, [], 10, forgotten=(4, 5)), True, 0),
+    "one was removed, another one is missing": (account(0, 10, TEN[2:], [], 10, forgotten=(0,)), False, 0),
+    "a removed one came back, and is there twice": (account(0, 10, [*TEN, 3], [], 10, forgotten=(3,)), False, 0),
+    "a removed letter beside what is in flight": (account(0, 10, TEN[:5], [], 6, forgotten=(5,)), True, 4),
     "many are in flight": (account(0, 500_000, TEN, []), True, 499_990),
 }  # fmt: skip
 
@@ -70,6 +78,14 @@ CASES = {
 def test_account(case: str) -> None:
     found, exact, in_flight = CASES[case]
     assert (found.exact, found.in_flight) == (exact, in_flight)
+
+
+def test_forgotten_records_are_records_and_no_gap_is_read_for_them() -> None:
+    found = account(0, 10, TEN[3:8], [8], 10, forgotten=(0, 1, 2, 9))
+    assert (found.records, found.rows, found.dead_letters, found.forgotten, found.missing) == (10, 5, 1, 4, 0)
+    assert TopicAccount([found]).sums["forgotten"] == 4 and TopicAccount([found]).exact
+    arrived = arrivals(0, 10, counted(0, 10, TEN[3:]), counted(0, 10, []), 10)
+    assert replace(arrived, forgotten=counted(0, 10, [0, 1, 2])).gaps == [] and arrived.gaps == [(0, 3)]
 
 
 @given(st.integers(0, 30), st.data())

@@ -12,9 +12,10 @@ from shop_streams.kafka import count_with_header, offsets_at
 from shop_streams.lake.asset import asset_key
 from shop_streams.marts.repair import RANGE_END, RANGE_START
 from shop_streams.settings import Settings, get_settings
-from shop_streams.streaming.accounting import Ranges, duplicates, topic_account
+from shop_streams.streaming.accounting import Ranges, topic_account
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.priority import streams_first_now
+from shop_streams.streaming.repeats import duplicates
 from shop_streams.streaming.spec import StreamSpec, accounting_key
 from shop_streams.topics import VIA_COLLECTOR
 
@@ -60,10 +61,12 @@ def build_accounting(spec: StreamSpec) -> dg.AssetsDefinition:
         group_name="operations",
         kinds={"kafka", "deltalake"},
         owners=["team:data-platform"],
-        description=f"One row of the plots is one hour of the topic {spec.topic.name}: records = rows + dead letters + in flight. "
+        description=f"One row of the plots is one hour of the topic {spec.topic.name}: records = rows + dead letters + forgotten + in flight. "
         "Duplicates are rows whose event_id had arrived before; marts count them once.",
         check_specs=[
-            dg.AssetCheckSpec("sum_is_exact", asset=key, description="records = rows + dead letters + in flight")
+            dg.AssetCheckSpec(
+                "sum_is_exact", asset=key, description="records = rows + dead letters + forgotten + in flight"
+            )
         ],
     )
     def account(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:

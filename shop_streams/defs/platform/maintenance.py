@@ -12,6 +12,7 @@ from shop_streams.lake import maintenance, reader
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.forgotten import FORGOTTEN
 
 READERS_HOURS = 168  # a week: no reader needs an older version of a table
 RUNS_AT_ONCE = 1000
@@ -19,12 +20,13 @@ MANY_FILES = 100  # of one day. A stream with a trigger each 10 s writes 17,000 
 
 
 def closed_partitions(table: Table, settings: Settings) -> list[str]:
-    """The partitions to compact: days of a streamed table that ended at least a day ago, and all of the dead letters.
+    """The partitions to compact: days of a streamed table that ended at least a day ago, and all of the tables that
+    have no days.
 
     None of a mart: each of its partitions is written as a whole.
     """
     uri, column = table.uri(settings), table.partition_by[0]
-    if table == DEAD_LETTERS:
+    if table in (DEAD_LETTERS, FORGOTTEN):
         return list(reader.file_counts(uri, column))
     if table not in [spec.sink.table for spec in LAKE_STREAMS]:
         return []
@@ -63,7 +65,7 @@ def maintain_tables(context: dg.OpExecutionContext, settings: dg.ResourceParam[S
         DEAD_LETTERS.uri(settings), "at", settings.dead_letter_days, forgotten_by_kafka(settings)
     )
     rows = []
-    for table in (*TABLES, DEAD_LETTERS):
+    for table in (*TABLES, DEAD_LETTERS, FORGOTTEN):
         closed = closed_partitions(table, settings)
         done = maintenance.maintain(table.uri(settings), table.partition_by[0], closed, READERS_HOURS)
         rows.append(dg.TableRecord({"table": table.path, **asdict(done)}))

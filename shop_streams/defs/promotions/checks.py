@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
+from shop_streams.defs.promotions.persons import forgotten_notifications
 from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC
 from shop_streams.defs.promotions.streams import FEEDBACK
 from shop_streams.kafka import offsets_at, read_topic
@@ -28,7 +29,7 @@ Notification = Mapping[str, Any]
     asset=FEEDBACK,
     name="both_sinks_agree",
     description="In the last hour, each notification that PostgreSQL calls published is in the topic once, with the same values, "
-    "and the topic holds no other notification.",
+    "and the topic holds no other notification, except of clients whose rows were removed (`forget-user`).",
 )
 def both_sinks_agree(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     since = time.time() - RECENT_SECONDS
@@ -39,11 +40,17 @@ def both_sinks_agree(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResul
     sent = [json.loads(record.value) for record in read_topic(settings.kafka, NOTIFICATIONS_TOPIC.name, first)]
     unknown = [key(one) for one in sent if key(one) not in wanted]
     older = _rows(settings, "(adv_campaign_id, client_id) in %s", tuple(unknown)) if unknown else {}
-    problems = disagreements(wanted, wanted | older, sent)
+    removed = forgotten_notifications(settings.postgres, set(unknown) - older.keys())
+    problems = disagreements(wanted, wanted | older, [one for one in sent if key(one) not in removed])
     return dg.AssetCheckResult(
         passed=not problems,
         description="; ".join(problems[:5]) or None,
-        metadata={"in_postgres": len(wanted), "in_topic": len(sent), "disagreements": len(problems)},
+        metadata={
+            "in_postgres": len(wanted),
+            "in_topic": len(sent),
+            "disagreements": len(problems),
+            "of_forgotten_clients": len(removed),
+        },
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from shop_streams.defs.promotions.marts import MART
+from shop_streams.defs.promotions.persons import PERSONS
 from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC, outbox_of
 from shop_streams.defs.promotions.streams import FEEDBACK, NOTIFICATIONS, STREAM, SUBSCRIBERS
 from shop_streams.defs.promotions.tables import create_subscribers
@@ -27,6 +28,7 @@ DOMAIN = Domain(
     owners=OWNERS,
     streams=(STREAM,),
     marts=(MART,),
+    persons=PERSONS,
     create_shop_tables=create_subscribers,
     more_topics=(NOTIFICATIONS_TOPIC, outbox_of(NOTIFICATIONS_TOPIC)),
     more_assets=(

@@ -56,6 +56,9 @@ select {", ".join(f"c.{name}" for name in CAMPAIGN_COLUMNS)}, s.client_id, c.dat
    and octet_length(s.client_id) <= {CLIENT_BYTES}
    and not exists (select from subscribers_feedback f
                     where f.adv_campaign_id = c.adv_campaign_id and f.client_id = s.client_id)
+   and not exists (select from promotion_forgotten g
+                    where g.adv_campaign_id = c.adv_campaign_id
+                      and g.client = sha256((select secret from forgotten_key) || convert_to(s.client_id, 'UTF8')))
 on conflict (adv_campaign_id, client_id) do nothing
 """
 

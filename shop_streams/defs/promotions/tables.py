@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.postgres import transaction
+from shop_streams.streaming import forgotten
 
 TABLES = Path(__file__).with_name("tables.sql")
 SUBSCRIBERS = Path(__file__).with_name("subscribers.sql")
@@ -22,11 +23,12 @@ class SubscribersMissing(ShopStreamsError):
 
 
 def create_tables(dsn: str) -> None:
-    """Create this domain's tables where they are missing.
+    """Create this domain's tables where they are missing, and those of forgotten people, which notifications look at.
 
     Raises:
         SubscribersMissing: the shop's table does not exist; with the statement that creates it.
     """
+    forgotten.create(dsn)
     _run(dsn, TABLES)
     with transaction(dsn) as cursor:
         cursor.execute("select to_regclass('subscribers_restaurants')")

@@ -58,13 +58,19 @@ update promotion_campaigns set restaurant_id = lower(restaurant_id) where restau
 create table if not exists promotion_days (
     day        date primary key,  -- UTC
     notified   int8 not null,
-    taken_back int8 not null default 0  -- notifications that expired and were deleted before they were sent
+    taken_back int8 not null default 0  -- deleted notifications: expired before they were sent, or of a forgotten client
 );
 do $$ begin  -- a table of an earlier version
     if not exists (select from pg_attribute where attrelid = 'promotion_days'::regclass and attname = 'taken_back') then
         alter table promotion_days add column taken_back int8 not null default 0;
     end if;
 end $$;
+
+create table if not exists promotion_forgotten (  -- who was notified, of notifications that were removed with a client's rows
+    adv_campaign_id varchar not null,
+    client          bytea not null,  -- sha256(secret of forgotten_key || client_id): the client is not notified again
+    primary key (adv_campaign_id, client)
+);
 
 create table if not exists promotion_outbox (
     id   int primary key check (id = 1),

@@ -34,6 +34,16 @@ def test_parity_waits_for_hours_that_are_open_and_for_what_one_stream_has_not_re
     assert len(parity(wrong, two, CURRENT, {7200}, 20_000).differences) == 1, "another hour's late event hides nothing"
 
 
+def test_parity_leaves_out_exactly_the_hours_from_which_events_were_removed() -> None:
+    wrong = {str(start): ROW | {"start_ts": start, "revenue": 6} for start in (3600, 7200, 10_800)}
+    mart = [ROW | {"start_ts": start} for start in (3600, 7200, 10_800)]
+    found = parity(wrong, mart, CURRENT, set(), 20_000, {7200})
+    assert (found.compared, found.forgotten, len(found.differences)) == (2, 1, 2)
+    found = parity(wrong, mart, CURRENT, set(), 20_000, {7800})  # of windows that began ten minutes after the hour
+    assert (found.compared, found.forgotten) == (1, 2)
+    assert parity(wrong, mart, CURRENT, {7200}, 20_000, {7200}).pending == 1, "not read yet is said first"
+
+
 def test_what_both_streams_have_read_ends_where_the_slower_one_is() -> None:
     assert read_by_both({0: 10, 1: 5}, {0: 7, 1: 9}) == {0: 7, 1: 5}
     assert read_by_both({0: 10, 1: 5}, {0: 12}) == {0: 10, 1: 0}, "a partition that one has never read"
