@@ -129,7 +129,7 @@ def remember(dsn: str, domains: Collection[str], person: str) -> datetime:
                 " on conflict (domain, person) do update set until = excluded.until",
                 (domain, keyed_hash(bytes(secret), person), now),
             )
-    return now  # type: ignore[no-any-return]
+    return now
 
 
 @dataclass(frozen=True)

@@ -346,6 +346,28 @@ def test_a_forgotten_client_is_not_notified_again_of_the_same_campaign_and_the_t
     assert forgotten_notifications(home.postgres, set()) == set()
 
 
+def test_each_table_with_a_column_of_persons_is_declared() -> None:
+    names = {"user_id", "uid", "party_id", "client_id", "user_left", "user_right"}
+    persons = [(domain.tables, domain.persons) for domain in DOMAINS]
+    persons.append(
+        (
+            (
+                community.STG_EVENTS,
+                community.EVENTS,
+                community.USER_FACTS,
+                community.USERS_MART,
+                community.ZONES_MART,
+                community.FRIEND_RECOMMENDATIONS,
+            ),
+            COMMUNITY_PERSONS,
+        )
+    )
+    for tables, found in persons:
+        declared = {one.table.path: set(one.columns) for one in found.lake}
+        for table in tables:
+            assert declared.get(table.path, set()) == names & {column.name for column in table.columns}, table.path
+
+
 def test_nothing_is_a_place_to_look_in_for_nobody(home: Settings) -> None:
     assert survey(Request(home, DOMAINS, "17")) == [] and removed(run(home, "17")) == {}
     told = {one.what: one.until for one in copies_of(Request(home, DOMAINS, "17"), [])}
