@@ -84,6 +84,8 @@ def test_forgotten_records_are_records_and_no_gap_is_read_for_them() -> None:
     found = account(0, 10, TEN[3:8], [8], 10, forgotten=(0, 1, 2, 9))
     assert (found.records, found.rows, found.dead_letters, found.forgotten, found.missing) == (10, 5, 1, 4, 0)
     assert TopicAccount([found]).sums["forgotten"] == 4 and TopicAccount([found]).exact
+    between = account(0, 10, [0, 1, 2, *TEN[6:]], [], 10, forgotten=(4,))  # offsets 3 to 5 are read as one range
+    assert (between.missing, between.forgotten, between.records) == (2, 1, 10)
     arrived = arrivals(0, 10, counted(0, 10, TEN[3:]), counted(0, 10, []), 10)
     assert replace(arrived, forgotten=counted(0, 10, [0, 1, 2])).gaps == [] and arrived.gaps == [(0, 3)]
 
