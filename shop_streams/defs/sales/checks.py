@@ -78,9 +78,8 @@ def parity(
         if start + HOUR > now or start in unread or not up_to_date.get(day, False):
             pending += 1
             continue
-        if any(
-            start - HOUR < hour < start + HOUR for hour in forgotten
-        ):  # windows may have begun at another minute then
+        # Windows may have begun at another minute when the events were removed.
+        if any(start - HOUR < hour < start + HOUR for hour in forgotten):
             left_out += 1
             continue
         compared += 1

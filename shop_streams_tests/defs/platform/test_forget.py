@@ -1,14 +1,11 @@
 """`forget-user` over all domains, on a real PostgreSQL and small tables of the lake. Kafka is away: nothing is read from it."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, write_deltalake
 
 from shop_streams.defs.app_events.domain import DOMAIN as APP_EVENTS
 from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
@@ -17,20 +14,15 @@ from shop_streams.defs.clickstream.domain import DOMAIN as CLICKSTREAM
 from shop_streams.defs.community import schema as community
 from shop_streams.defs.community.persons import PERSONS as COMMUNITY_PERSONS
 from shop_streams.defs.domains import DOMAINS
-from shop_streams.defs.platform import copies, forget_waits
+from shop_streams.defs.platform import forget_waits
 from shop_streams.defs.platform.copies import copies_of
-from shop_streams.defs.platform.forget import Outcome, Request, remove, survey
+from shop_streams.defs.platform.forget import Request, remove, survey
 from shop_streams.defs.platform.forget_waits import wait_for_runs
-from shop_streams.defs.promotions import notifications
-from shop_streams.defs.promotions.domain import DOMAIN as PROMOTIONS
-from shop_streams.defs.promotions.persons import forgotten_notifications
-from shop_streams.defs.promotions.tables import create_subscribers, create_tables
 from shop_streams.defs.sales.domain import DOMAIN as SALES
 from shop_streams.defs.sales.marts import MART as HOURLY_MART
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
 from shop_streams.domain import Domain
 from shop_streams.lake import forget as lake_forget
-from shop_streams.lake import reader
 from shop_streams.lake.forget import STALE
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table
@@ -38,72 +30,9 @@ from shop_streams.marts.repair import difference
 from shop_streams.settings import Settings
 from shop_streams.streaming import forget as streaming_forget
 from shop_streams.streaming.forgotten import FORGOTTEN, forgotten, unfinished_removals
-from shop_streams_tests.defs.promotions.campaigns import clients_of, message, rows, subscribe
-from shop_streams_tests.defs.promotions.outboxes import as_taken
-from shop_streams_tests.local.test_database import execute, machine, server
+from shop_streams_tests.defs.platform.forgetting import DAY, NOON, content, event, removed, run, sale, write
 
 pytestmark = pytest.mark.servers
-
-NOON = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
-DAY = timedelta(days=1)
-KINDS = {
-    "int": pa.int32(), "bigint": pa.int64(), "double": pa.float64(), "date": pa.date32(), "boolean": pa.bool_(),
-    "timestamp": pa.timestamp("us", "UTC"), "decimal(38,0)": pa.decimal128(38, 0), "decimal(27,9)": pa.decimal128(27, 9),
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[Settings]:
-    with machine("UTC") as settings, server(settings):
-        yield settings
-
-
-@pytest.fixture
-def home(database: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A lake of its own; the database without tables; a Kafka that has nothing to read."""
-    execute(database.postgres, "drop schema public cascade; create schema public")
-    monkeypatch.setattr(forget_waits, "offset_ranges", lambda _servers, _topic: {0: (0, 0)})
-    monkeypatch.setattr(copies, "retention_seconds", lambda _servers, _topic: 3 * 86_400.0)
-    return database.model_copy(update={"lake_uri": str(tmp_path), "kafka_bootstrap_servers": "127.0.0.1:1"})
-
-
-def write(settings: Settings, table: Table, *rows: dict[str, Any]) -> None:
-    """Append rows; columns that they lack are null."""
-    schema = pa.schema([(one.name, KINDS.get(one.type, pa.string())) for one in table.columns if "<" not in one.type])
-    data = pa.Table.from_pylist([dict.fromkeys(schema.names) | row for row in rows], schema=schema)
-    write_deltalake(table.uri(settings), data, mode="append", partition_by=list(table.partition_by))
-
-
-def content(settings: Settings, *tables: Table) -> list[dict[str, Any]]:
-    found = [
-        row
-        for table in tables
-        if reader.open_table(table.uri(settings)) is not None
-        for row in DeltaTable(table.uri(settings)).to_pyarrow_table().to_pylist()
-    ]
-    return sorted(found, key=str)
-
-
-def event(user: int, offset: int, at: datetime = NOON) -> dict[str, Any]:
-    return {
-        "event_id": f"e{offset}", "user_id": user, "app_name": "a", "event_time": at, "event_date": at.date(),
-        "kafka_partition": 0, "kafka_offset": offset,
-    }  # fmt: skip
-
-
-def sale(uid: str | None, offset: int, at: datetime = NOON, event_id: str | None = None) -> dict[str, Any]:
-    return {
-        "event_type": "buy", "uid": uid, "item_price": 5, "event_time": at, "event_date": at.date(),
-        "kafka_partition": 0, "kafka_offset": offset, "event_id": event_id,
-    }  # fmt: skip
-
-
-def run(settings: Settings, person: str, *domains: Domain, **more: Any) -> Outcome:
-    return remove(Request(settings, domains or DOMAINS, person, **more), lambda _domains: set(), stream_seconds=0)
-
-
-def removed(outcome: Outcome) -> dict[str, int]:
-    return {one.where: one.rows for one in outcome.removed}
 
 
 def windows(settings: Settings) -> None:
@@ -287,63 +216,6 @@ def test_a_user_of_community_goes_from_each_layer_and_others_who_name_the_user_s
     assert sum(removed(run(home, "17", domain)).values()) == 6
     people = ("user_id", "user_left", "user_right")
     assert content(home, *tables) == [row for row in before if 17 not in [row.get(name) for name in people]]
-
-
-CLIENT, OTHER = "023e4567-e89b-12d3-a456-426614174000", "123e4567-e89b-12d3-a456-426614174000"
-
-
-def promote(settings: Settings) -> None:
-    """Two clients were notified of one campaign."""
-    create_subscribers(settings.postgres)
-    create_tables(settings.postgres)
-    for client in (CLIENT, OTHER):
-        execute(
-            settings.postgres,
-            f"insert into subscribers_restaurants (client_id, restaurant_id) values ('{client}', 'r')",
-        )
-        execute(
-            settings.postgres,
-            f"insert into subscribers_feedback values ('r', 'c', '', '', '', 0, 1, '{client}', 0, 86400, 'good')",
-        )
-    execute(settings.postgres, "insert into promotion_days values ('1970-01-02', 2, 0)")
-
-
-def test_a_clients_notifications_go_with_their_numbers_and_the_shops_table_only_on_demand(home: Settings) -> None:
-    promote(home)
-    dsn = home.postgres
-    request = Request(home, [PROMOTIONS], CLIENT)
-    assert any("1 rows of the shop's own table" in one.what for one in copies_of(request, []))
-    assert removed(run(home, CLIENT)) == {"PostgreSQL subscribers_feedback": 1}
-    assert execute(dsn, "select client_id from subscribers_feedback") == [(OTHER,)]
-    assert execute(dsn, "select notified, taken_back from promotion_days") == [(1, 1)]
-    assert execute(dsn, "select count(*) from subscribers_restaurants") == [(2,)]
-    assert CLIENT not in str(execute(dsn, "select * from promotion_forgotten"))
-    assert removed(run(home, CLIENT)) == {}
-    assert execute(dsn, "select notified, taken_back from promotion_days") == [(1, 1)]
-
-    assert not any("shop's own" in one.what for one in copies_of(replace(request, shop_tables=True), []))
-    assert removed(run(home, CLIENT, shop_tables=True)) == {"PostgreSQL subscribers_restaurants": 1}
-    assert execute(dsn, "select client_id from subscribers_restaurants") == [(OTHER,)]
-
-
-def test_a_forgotten_client_is_not_notified_again_of_the_same_campaign_and_the_topics_copy_is_no_disagreement(
-    home: Settings,
-) -> None:
-    create_subscribers(home.postgres)
-    create_tables(home.postgres)
-    first, second = message(), message()
-    subscribe(home.postgres, first["restaurant_id"], CLIENT, OTHER)
-    subscribe(home.postgres, second["restaurant_id"], CLIENT)
-    assert notifications.write_campaigns(home.postgres, [as_taken(first)]) == 2
-    run(home, CLIENT)
-    assert notifications.sweep(home.postgres, 0) == 0, "the client is in the shop's table still"
-    assert clients_of(rows(home.postgres, first["adv_campaign_id"])) == [OTHER]
-    assert notifications.write_campaigns(home.postgres, [as_taken(second)]) == 1, (
-        "a campaign that the client has not had"
-    )
-    keys = {(one["adv_campaign_id"], client) for one in (first, second) for client in (CLIENT, OTHER)}
-    assert forgotten_notifications(home.postgres, keys) == {(first["adv_campaign_id"], CLIENT)}
-    assert forgotten_notifications(home.postgres, set()) == set()
 
 
 def test_each_table_with_a_column_of_persons_is_declared() -> None:
