@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from shop_streams.defs.community.marts import LOAD, MARTS
+from shop_streams.defs.community.persons import PERSONS
 from shop_streams.domain import Domain
 
 RAW = dg.AssetSpec(
@@ -15,6 +16,6 @@ RAW = dg.AssetSpec(
     owners=["team:community"],
 )
 
-DOMAIN = Domain("community", owners=("team:community",), streams=(), marts=MARTS, more_assets=(RAW,))
+DOMAIN = Domain("community", owners=("team:community",), streams=(), marts=MARTS, more_assets=(RAW,), persons=PERSONS)
 
 definitions = dg.Definitions.merge(DOMAIN.definitions(), dg.Definitions(jobs=[LOAD]))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pyarrow as pa
 from shop_streams.defs.community.json_files import json_rows
 from shop_streams.defs.community.output import File, Output
 from shop_streams.defs.community.parquet_files import Unreadable, parquet_rows
-from shop_streams.defs.community.rows import validate
+from shop_streams.defs.community.rows import Row, validate
 from shop_streams.errors import ShopStreamsError
-from shop_streams.rules import Refused, Times
+from shop_streams.rules import EPOCH, Refused, Times
+from shop_streams.streaming.forgotten import ForgottenPersons
 
 FILES = "path binary, file string, folder_date date, size bigint, modified bigint"  # the fields of `File`
 
@@ -27,10 +29,15 @@ class FileChanged(ShopStreamsError):
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads files in Spark's workers. It is pickled: plain values. `root` is the landing folder without links."""
+    """Reads files in Spark's workers. It is pickled: plain values.
+
+    `root` is the landing folder without links. Rows of `forgotten` users up to their removal are left out: a date that is
+    loaded again must not bring them back.
+    """
 
     root: str
     times: Times
+    forgotten: ForgottenPersons = field(default_factory=ForgottenPersons)
 
     def batches(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Batches with the columns of `FILES` -> batches with those of `RESULT` (output.py).
@@ -53,7 +60,9 @@ class Reader:
                 rows: Iterator[Any] = (parquet_rows if one.path.lower().endswith(b".parquet") else json_rows)(file)
                 for line, raw, problems, source in rows:
                     try:
-                        output.add(line, validate(raw, self.times, problems))
+                        row = validate(raw, self.times, problems)
+                        if not self._is_forgotten(row):
+                            output.add(line, row)
                     except Refused as refused:
                         output.refuse(line, str(refused), source)
                     if output.full:
@@ -62,6 +71,11 @@ class Reader:
             output.unreadable(str(error) if isinstance(error, Unreadable) else f"{error.strerror}")
         output.finish()
         self._require_unchanged(one)  # what looks broken may be half of a file
+
+    def _is_forgotten(self, row: Row) -> bool:
+        return bool(self.forgotten) and self.forgotten.leaves_out(
+            row.user_id, EPOCH + timedelta(microseconds=row.event_time)
+        )
 
     def _require_unchanged(self, one: File) -> None:
         try:

@@ -25,6 +25,7 @@ from shop_streams.marts.version import stamped
 from shop_streams.rules import times_at
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.file_letters import replace_letters
+from shop_streams.streaming.forgotten import forgotten
 
 if TYPE_CHECKING:
     from shop_streams.marts.spec import Computation
@@ -98,7 +99,9 @@ class LandingSource:
         folders = {key: folder for key, folder in found.items() if folder is not None}
         times = times_at(lake.settings.first_day, datetime.now(UTC))
         result = load(
-            spark, [file for folder in folders.values() for file in folder.files], Reader(landing.root, times)
+            spark,
+            [file for folder in folders.values() for file in folder.files],
+            Reader(landing.root, times, forgotten(lake.settings.postgres, DOMAIN)),
         )
         counts = result.where("files is not null").groupBy("folder_date")
         sums = counts.agg(*[F.sum(name).alias(name) for name in ("files", "rows", "refused")]).collect()

@@ -5,12 +5,14 @@ After each step, events and marts are what the oracle computes from all files th
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json
 import pyarrow.parquet
 import pytest
@@ -41,15 +43,15 @@ def comparable(rows: list[dict[str, Any]], columns: list[str]) -> list[tuple[str
 
 
 class Oracle:
-    """What the tables must have, from all files that are in the landing folder now."""
+    """What the tables must have, from all files that are in the landing folder now, without a forgotten user."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, forgotten: int | None = None) -> None:
         settings = stack.settings
         raw = oracle_rows.raw_rows(Path(settings.community_raw))
         valid, refused = oracle_rows.verdicts(raw, datetime.now(UTC), settings.first_day)
         self.cities = oracle.read_cities(Path(settings.community_geo).read_bytes())
         self.valid, self.refused = len(valid), len(refused)
-        self.events = oracle.dds(valid, self.cities)
+        self.events = oracle.dds([row for row in valid if row.user_id != forgotten], self.cities)
 
     def differences(self, lake: Lake, dates: list[date], depth: int) -> list[str]:
         """The tables that differ, and where."""
@@ -86,9 +88,9 @@ def changed(before: dict[str, int], after: dict[str, int]) -> list[str]:
     return sorted(key for key, at in after.items() if before.get(key) != at)
 
 
-def settled(stack: Stack, lake: Lake, dates: list[date]) -> Oracle:
+def settled(stack: Stack, lake: Lake, dates: list[date], forgotten: int | None = None) -> Oracle:
     """The oracle, once the tables are what it says."""
-    truth = Oracle(stack)
+    truth = Oracle(stack, forgotten)
     wait_for(
         "the tables of community",
         lambda: not truth.differences(lake, dates, 30),
@@ -136,3 +138,16 @@ def test_files_are_loaded_once_by_hand_and_then_without_a_hand(stack: Stack) -> 
     settled(stack, lake, [*dates, new])
     for table in (EVENTS, *MARTS):
         assert changed(before[table], written(lake, table)) == [], table.path
+
+    # A user is forgotten: nothing else changes, and a folder that is loaded again does not bring the rows back.
+    user = Counter(row["user_id"] for row in truth.events).most_common(1)[0][0]
+    stack.cli("forget-user", str(user), "--domain", "community", "--yes")
+    for table, column in {STG_EVENTS: "user_id", EVENTS: "user_id", USERS_MART: "user_id"}.items():
+        assert lake.scan(table, [column], pc.field(column) == user).num_rows == 0, table.path
+    settled(stack, lake, [*dates, new], forgotten=user)
+    before = {table: written(lake, table) for table in (STG_EVENTS, EVENTS)}
+    again.with_name("again.jsonl").rename(again.with_name("more.jsonl"))
+    wait_for("the folder", lambda: changed(before[STG_EVENTS], written(lake, STG_EVENTS)), seconds=180)
+    settled(stack, lake, [*dates, new], forgotten=user)
+    assert changed(before[EVENTS], written(lake, EVENTS)) == []
+    assert lake.scan(STG_EVENTS, ["user_id"], pc.field("user_id") == user).num_rows == 0

@@ -12,6 +12,7 @@ from deltalake import write_deltalake
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
+from shop_streams.defs.community import source as module
 from shop_streams.defs.community.landing import Landing
 from shop_streams.defs.community.output import RESULT, SCHEMA
 from shop_streams.defs.community.schema import SOURCE_VERSION, STG_EVENTS
@@ -22,6 +23,7 @@ from shop_streams.marts.spec import SourceMissing
 from shop_streams.marts.version import stamped
 from shop_streams.settings import Settings
 from shop_streams.streaming.drafts import origin_of
+from shop_streams.streaming.forgotten import ForgottenPersons
 from shop_streams.streaming.replay import find
 from shop_streams_tests.defs.community.delivered import message, write_lines, write_parquet
 from shop_streams_tests.streaming.letter_table import create_letters
@@ -33,6 +35,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
     (tmp_path / "raw").mkdir()
     create_letters(settings)
     monkeypatch.setattr(Table, "create", lambda *_args: None)  # this Spark has no Delta
+    monkeypatch.setattr(module, "forgotten", lambda *_args: ForgottenPersons())  # there is no PostgreSQL
     yield Lake(settings)
 
 
