@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,8 @@ def test_files_are_loaded_once_by_hand_and_then_without_a_hand(stack: Stack) -> 
     settled(stack, lake, [*dates, new])
     repaired = [day.isoformat() for day in [*dates[4:], new]]
     for table in MARTS:
-        assert changed(before[table], written(lake, table)) == repaired, table.path
+        dates_of = partial(changed, before[table])
+        wait_for(f"exactly the dates of {table.path}", lambda t=table, d=dates_of: d(written(lake, t)) == repaired)
     assert set(changed(before[EVENTS], written(lake, EVENTS))) >= {dates[4].isoformat(), new.isoformat()}
 
     # The same rows in another format and another folder: only STG has them twice.

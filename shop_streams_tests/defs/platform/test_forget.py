@@ -26,7 +26,7 @@ from shop_streams.lake import forget as lake_forget
 from shop_streams.lake.forget import STALE
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table
-from shop_streams.marts.repair import difference
+from shop_streams.marts.compare import difference
 from shop_streams.settings import Settings
 from shop_streams.streaming import forget as streaming_forget
 from shop_streams.streaming.forgotten import FORGOTTEN, forgotten, unfinished_removals
