@@ -141,7 +141,7 @@ def _play(settings: Settings, console: Console) -> bool:
         "Items of the shops:": f"{settings.api_url}/",
         **({"A shop with the tag:": settings.demo_shop_url} if settings.demo_shop else {}),
     }.items():
-        console.print(f"{what:20} {where}", highlight=False)
+        console.print(f"{what:20} {where}", highlight=False, soft_wrap=True)
     return all(right.values())
 
 
