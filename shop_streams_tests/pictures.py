@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,6 +20,7 @@ from rich.console import Console
 
 from shop_streams.cli.demo import run_demo
 from shop_streams.definitions import defs
+from shop_streams.defs.community.schema import ZONES_MART
 from shop_streams.defs.sales.schema import HOURLY
 from shop_streams.defs.sales.streams import INGEST
 from shop_streams.lake.asset import asset_key
@@ -65,10 +66,10 @@ def is_quiet(stack: Stack) -> bool:
 @contextmanager
 def demo() -> Iterator[Stack]:
     """A demo after some minutes of traffic: a week of days, late events that marts were repaired for, and many reports."""
-    last_month = datetime.now(UTC).replace(day=1) - timedelta(days=1)
+    two_months = datetime.now(UTC) - timedelta(days=62)  # the files of community begin 40 days ago
     times = {"INGEST_INTERVAL_SECONDS": "10", "REPORT_SECONDS": "15", "MART_REPAIR_SECONDS": "30"}
     shop = {"DEMO_SHOP": "true", "DEMO_SHOP_PORT": str(free_ports(1)[0]), "CLICK_EVENT_TIME": "client"}
-    with running_stack(FIRST_DAY=f"{last_month:%Y-%m}-01", **times, **shop, **as_shipped()) as stack:
+    with running_stack(FIRST_DAY=f"{two_months:%Y-%m}-01", **times, **shop, **as_shipped()) as stack:
         if not run_demo(stack.settings, Console(stderr=True), stop_afterwards=False):
             raise SystemExit("The demo found a wrong number: no pictures are made of it.")
         for days in range(1, PAST_DAYS + 1):
@@ -93,10 +94,10 @@ def visit(page: Page, path: str, width: int, height: int) -> None:
     settle(page)
 
 
-def lineage(page: Page) -> Clip:
+def lineage(page: Page, groups: Sequence[str] = GROUPS) -> Clip:
     """The graph of some groups, without what surrounds it."""
-    selection = " or ".join(f'group:"{group}"' for group in GROUPS)
-    expanded = ",".join(f"global@global:{group}" for group in GROUPS)
+    selection = " or ".join(f'group:"{group}"' for group in groups)
+    expanded = ",".join(f"global@global:{group}" for group in groups)
     visit(page, f"/asset-groups~{quote(selection)}/?expanded={quote(expanded)}", 1500, 900)
     boxes = [box for one in page.locator("foreignObject").all() if (box := one.bounding_box())]
     left, top = (min(box[side] for box in boxes) - 12 for side in ("x", "y"))
@@ -141,6 +142,18 @@ def mart(page: Page) -> None:
     plots(page)
 
 
+def zones(page: Page) -> Clip:
+    """The map of a date's messages."""
+    visit(page, f"/assets/{ZONES_MART.path}?view=partitions&partition={yesterday():%Y-%m-%d}", 1000, 1000)
+    page.get_by_text("[Show Markdown]").first.click()
+    shown = page.get_by_role("dialog").locator("img")
+    shown.wait_for()
+    settle(page)
+    box = shown.bounding_box()
+    assert box is not None
+    return box
+
+
 def items(page: Page, api: str) -> None:
     """What shoppers looked at and ordered: the API's page."""
     visit(page, f"{api}/?hours=6", 1000, 860)
@@ -167,7 +180,7 @@ def take(url: str, api: str, shop: str) -> None:
         page = context.new_page()
         pictures: dict[str, Callable[[Page], Clip | None]] = {
             "lineage": lineage, "stream": stream, "automation": automation, "partitions": partitions, "mart": mart,
-            "items": partial(items, api=api), "item": partial(item, shop=shop),
+            "community": partial(lineage, groups=["community"]), "zones": zones, "items": partial(items, api=api), "item": partial(item, shop=shop),
         }  # fmt: skip
         for name, picture in pictures.items():
             clip = picture(page)
