@@ -51,11 +51,11 @@ def list_dead_letters(
     `came from` is the dead letter whose replay made this record.
     """
     from shop_streams.cli.letters import as_text, readable
-    from shop_streams.defs.domains import LAKE_STREAMS
+    from shop_streams.defs.domains import DOMAINS
     from shop_streams.streaming.drafts import origin_of
     from shop_streams.streaming.replay import Choice, find_chosen
 
-    domains = [spec.domain for spec in LAKE_STREAMS]
+    domains = [one.name for one in DOMAINS]
     found = find_chosen(get_settings(), Choice(domain, reason), domains, everything)
     if as_json:
         rows = [
@@ -157,7 +157,7 @@ def replay_dead_letters(
     Fixes for --named-fix: as_is, trim (white space, NULs), texts_to_numbers (prices, times, user_id), numbers_to_texts
     (category, item_id, uid), seconds_to_milliseconds (sales), milliseconds_to_seconds (promotions), unwrap_array.
     """
-    from shop_streams.defs.domains import ENCODINGS, LAKE_STREAMS
+    from shop_streams.defs.domains import DOMAINS, ENCODINGS, LAKE_STREAMS
     from shop_streams.spark import open_session
     from shop_streams.streaming.dead_letters import to_replay
     from shop_streams.streaming.drafts import State, make_drafts, validate_with
@@ -165,7 +165,7 @@ def replay_dead_letters(
 
     settings = get_settings()
     mend = _fix(fix, named_fix, fix_seconds)
-    found = find_chosen(settings, Choice(domain, reason, tuple(origins or ())), [spec.domain for spec in LAKE_STREAMS])
+    found = find_chosen(settings, Choice(domain, reason, tuple(origins or ())), [one.name for one in DOMAINS])
     letters = to_replay(found.open, named=bool(domain or origins))
     validate = validate_with(LAKE_STREAMS, settings, lambda: open_session(settings))
     firsts = found.firsts if from_origin else None

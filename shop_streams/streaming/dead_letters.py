@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from shop_streams.lake import reader
 from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
 from shop_streams.streaming.records import RECORD_TYPES
+
+if TYPE_CHECKING:
+    from shop_streams.settings import Settings
 
 FILE_COLUMNS = (
     Column("file", "string", "the row's file, below its landing folder; null of a record"),
@@ -68,6 +72,13 @@ def is_of_file(letter: Mapping[str, Any]) -> bool:
 def to_replay(letters: Iterable[dict[str, Any]], named: bool) -> list[dict[str, Any]]:
     """The letters that a replay looks at: those of files only if a person `named` them, because they can't be sent."""
     return [letter for letter in letters if named or not is_of_file(letter)]
+
+
+def stored_columns(settings: Settings) -> list[str]:
+    """The columns that the table on disk has; [] if there is none. One of an earlier version gets new ones with its next letter."""
+    found = reader.open_table(DEAD_LETTERS.uri(settings))
+    there = dict(reader.schema(found)) if found is not None else {}
+    return [column.name for column in DEAD_LETTERS.columns if column.name in there]
 
 
 def as_dead_letters(refused: DataFrame, domain: str) -> DataFrame:

@@ -18,7 +18,7 @@ from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import offset_ranges, producer, read_topic
 from shop_streams.lake import reader
 from shop_streams.settings import Settings
-from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.dead_letters import DEAD_LETTERS, stored_columns
 from shop_streams.streaming.drafts import Draft, Letter, State, chunks, origin_of
 from shop_streams.streaming.replay_ledger import Ledger, open_ledger, origin_chain
 from shop_streams.topics import REPLAY_OF
@@ -73,12 +73,9 @@ class Result:
 
 def find(settings: Settings, domain: str | None = None) -> list[Letter]:
     """The dead letters of one domain or of all domains, oldest first."""
-    known = reader.open_table(DEAD_LETTERS.uri(settings))
-    if known is None:
+    if not (there := stored_columns(settings)):
         return []
     names = [column.name for column in DEAD_LETTERS.columns]
-    # A table of an earlier version gets its new columns at the next start of a stream.
-    there = [name for name in names if name in dict(reader.schema(known))]
     table = reader.scan(DEAD_LETTERS.uri(settings), there, pc.field("domain") == domain if domain else None)
     return [dict.fromkeys(names) | letter for letter in table.sort_by("at").to_pylist()]
 

@@ -118,7 +118,7 @@ def test_unknown_table_and_domain(tmp_path: Path) -> None:
     home = str(tmp_path / "home")
     assert "There is no table 'sales/nothing'" in run("show", "sales/nothing", SHOP_STREAMS_HOME=home).stderr
     assert (
-        "choose one of app_events, clickstream, promotions"
+        "choose one of app_events, clickstream, community, promotions"
         in run("simulate", "nothing", "--count", "1", SHOP_STREAMS_HOME=home).stderr
     )
 

@@ -11,7 +11,7 @@ from shop_streams.kafka import offset_ranges
 from shop_streams.lake import maintenance, reader
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
-from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.dead_letters import DEAD_LETTERS, stored_columns
 from shop_streams.streaming.forgotten import FORGOTTEN
 
 READERS_HOURS = 168  # a week: no reader needs an older version of a table
@@ -48,12 +48,16 @@ def compact_crowded(settings: Settings) -> dict[str, list[str]]:
 
 
 def forgotten_by_kafka(settings: Settings) -> str:
-    """SQL condition for dead letters whose records are no longer in their topics: the accounting does not count these letters."""
+    """SQL condition for dead letters that the accounting does not count: their records are no longer in their topics, or they
+    are of a delivered file.
+    """
     conditions = [
         f"(topic = '{spec.topic.name}' and kafka_partition = {number} and kafka_offset < {low})"
         for spec in LAKE_STREAMS
         for number, (low, _) in offset_ranges(settings.kafka, spec.topic.name).items()
     ]
+    if "file" in stored_columns(settings):
+        conditions.append("file is not null")
     return f"({' or '.join(conditions)})"
 
 

@@ -14,7 +14,7 @@ from shop_streams.lake.reader import Lake
 from shop_streams.plain import plain
 from shop_streams.settings import Settings
 from shop_streams.streaming.condition import duration
-from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.dead_letters import DEAD_LETTERS, stored_columns
 from shop_streams.streaming.priority import streams_first_now
 from shop_streams.streaming.replay_ledger import open_ledger
 from shop_streams.streaming.spec import topic_key
@@ -50,11 +50,17 @@ def topic_report(topic: Topic, extent: TopicExtent, now: float) -> dg.AssetMater
 def letters_report(letters: pa.Table, replayed: set[str]) -> dg.AssetMaterialization:
     """The open dead letters: the most frequent reasons, and the newest letters.
 
-    `letters` has the columns of `ORIGIN`, reason and at; `replayed` holds origins, topic:partition:offset. The report
-    has no values, because values expire in the table, and reports do not.
+    `letters` has the columns of `ORIGIN`, reason and at, and file and line; `replayed` holds origins, topic:partition:offset.
+    The report has no values, because values expire in the table, and reports do not.
     """
-    parts = [pc.cast(letters[name], pa.string()) for name in ORIGIN]
-    letters = letters.append_column("origin", pc.binary_join_element_wise(*parts, ":"))
+
+    def joined(*names: str) -> pa.ChunkedArray:
+        return pc.binary_join_element_wise(*[pc.cast(letters[name], pa.string()) for name in names], ":")
+
+    origins = joined(*ORIGIN)
+    if "file" in letters.column_names:  # one of an earlier version lacks it
+        origins = pc.coalesce(origins, joined("file", "line"), letters["file"])
+    letters = letters.append_column("origin", origins)
     sent = pc.is_in(letters["origin"], value_set=pa.array(sorted(replayed), pa.string()))
     waiting = letters.filter(pc.invert(sent))
     reasons = waiting.group_by("reason").aggregate([("at", "count")]).sort_by([("at_count", "descending")])
@@ -100,7 +106,8 @@ def report_operations(
         return _skip(f"the next report is due in {due - now:.0f} s", context.cursor)
     if wait := streams_first_now(context, settings):
         return _skip(wait, context.cursor)
-    letters = lake.scan(DEAD_LETTERS, [*ORIGIN, "reason", "at"])
+    there = set(stored_columns(settings))
+    letters = lake.scan(DEAD_LETTERS, [name for name in (*ORIGIN, "file", "line", "reason", "at") if name in there])
     if not letters.num_columns:
         return _skip("waiting: no stream has created the table of dead letters yet", context.cursor)
     with open_ledger(settings) as ledger:

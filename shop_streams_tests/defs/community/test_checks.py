@@ -10,7 +10,7 @@ from deltalake import write_deltalake
 
 from shop_streams.defs.community import checks
 from shop_streams.defs.community.facts import month_versions
-from shop_streams.defs.community.schema import EVENTS, USER_FACTS
+from shop_streams.defs.community.schema import EVENTS, FRIEND_RECOMMENDATIONS, USER_FACTS
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
@@ -77,24 +77,24 @@ def test_who_wrote_to_whom_is_read_from_the_months_facts_and_later_events(tmp_pa
     """The month's fact counts while it is of the events as they are; then they are read themselves."""
     lake = Lake(Settings(lake_uri=str(tmp_path)))
     events = [("2026-06-03", 1, 2, 5), ("2026-07-02", 4, 3, 6), ("2026-07-03", 3, 9, 7), ("2026-07-09", 5, 4, 8)]
-    write_rows(
-        lake,
-        EVENTS,
-        [
-            {
-                "event_date": date.fromisoformat(day),
-                "event_type": "message",
-                "user_id": one,
-                "message_to": to,
-                "source_rows": version,
-            }
-            for day, one, to, version in events
-        ],
-    )
+    rows: list[dict[str, Any]] = [
+        {
+            "event_date": date.fromisoformat(day),
+            "event_type": "message",
+            "user_id": one,
+            "message_to": to,
+            "source_rows": version,
+        }
+        for day, one, to, version in events
+    ]
+    write_rows(lake, EVENTS, rows)
     june = month_versions(lake.source_versions(EVENTS))["2026-06-01"]
+    write_rows(lake, FRIEND_RECOMMENDATIONS, [{"calculation_date": date(2026, 7, 3), "user_left": 1, "user_right": 4}])
     fact = {"kind": "written_to", "month": JUNE, "user_id": 2, "other": 3}
     write_rows(lake, USER_FACTS, [{**fact, "source_rows": june}])
     users = {1, 2, 3, 4, 5}
     assert checks.written_between(lake, users, "2026-07-03") == {(2, 3), (3, 4)}
     write_rows(lake, USER_FACTS, [{**fact, "source_rows": june + 1}])
     assert checks.written_between(lake, users, "2026-07-03") == {(1, 2), (3, 4)}
+    write_rows(lake, EVENTS, [{**row, "message_to": row["message_to"] + 1} for row in rows])  # late rows
+    assert checks.written_between(lake, users, "2026-07-03") == set(), "the date was computed before they came"

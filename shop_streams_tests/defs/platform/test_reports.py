@@ -62,6 +62,19 @@ def test_a_reason_from_outside_is_short_and_printable() -> None:
         assert row["reason"].isprintable() and len(row["reason"]) == reports.TEXT_WIDTH
 
 
+def test_a_letter_of_a_file_is_told_by_file_and_line() -> None:
+    found = pa.table(
+        {
+            "topic": pa.array(["t", None, None]), "kafka_partition": pa.array([0, None, None], pa.int32()),
+            "kafka_offset": pa.array([7, None, None], pa.int64()), "file": pa.array([None, "a.json", "b.parquet"]),
+            "line": pa.array([None, 3, None], pa.int64()), "reason": pa.array(["r", "r", "r"]),
+            "at": pa.array([datetime(2026, 3, 1, hour, tzinfo=UTC) for hour in (1, 2, 3)], pa.timestamp("us", "UTC")),
+        }
+    )  # fmt: skip
+    report = reports.letters_report(found, {"t:0:7"})
+    assert [row["origin"] for row in rows(report, "newest")] == ["b.parquet", "a.json:3"]
+
+
 def test_without_open_letters_there_is_nothing_to_list() -> None:
     for found in (letters([]), letters(["a"])):
         report = reports.letters_report(found, {"t:0:0"})
