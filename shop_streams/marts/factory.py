@@ -15,6 +15,8 @@ from shop_streams.marts.repair import build_repair_sensor
 from shop_streams.marts.spec import Mart
 from shop_streams.spark import SparkConnect
 
+MANY_PARTITIONS = 100_000  # more than any mart has
+
 
 class Also(dg.Config):
     """Partitions in addition to the partitions of the run."""
@@ -37,6 +39,15 @@ class AlsoDepth(Also):
         return None if value is None else depth_days(value)
 
 
+def backfill_policy(mart: Mart) -> dg.BackfillPolicy:
+    """One run for a backfill of the mart.
+
+    Dagster puts assets with equal policies into one run, where it would skip all but the first level: an asset without an output
+    (see `output_required` below) has no value for the next one. So each level has a policy of its own.
+    """
+    return dg.BackfillPolicy.multi_run(MANY_PARTITIONS + mart.level) if mart.level else dg.BackfillPolicy.single_run()
+
+
 def build_asset(mart: Mart, owners: Sequence[str]) -> dg.AssetsDefinition:
     """The mart as an asset. All runs (by hand, backfill, repair sensor) compute partitions in the same way."""
     Choice: Any = AlsoDepth if mart.windowed else Also
@@ -45,7 +56,7 @@ def build_asset(mart: Mart, owners: Sequence[str]) -> dg.AssetsDefinition:
         key=asset_key(mart.table),
         deps=list(mart.source.deps),
         partitions_def=mart.partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=backfill_policy(mart),
         output_required=False,  # each partition logs its materialization as soon as it is written
         group_name=mart.domain,
         kinds={"spark", "deltalake"},

@@ -20,6 +20,9 @@ class LoadIncomplete(dg.Failure):
 def load(context: dg.OpExecutionContext, mart: Mart, lake: Lake, spark: SparkConnect) -> list[str]:
     """Compute every partition of the mart that differs, ascending; return what can't be computed, in words."""
     claim(context.instance, context.run.run_id, mart, lake.settings.postgres)
+    mart.table.create(
+        spark.spark_session, lake.settings
+    )  # also if there is nothing to compute yet: the next mart reads it
     snapshot = mart.source.snapshot(lake)
     found = compare(mart, lake, context.instance, snapshot)
     keys = found.differing(known(mart.partitions))

@@ -124,6 +124,7 @@ class Mart:
             `rows` then gets several keys.
         prepare: called before a computation's partitions are written.
         waits: why the sensor requests nothing now, in words, or None; see `compare.unsettled`.
+        level: 0, or one more than that of the mart that it reads. A backfill of several levels is a run for each.
         code_version: raise it to compute every partition again.
         run_partitions: the sensor's run computes at most so many partitions, the newest ones; 0 for no limit. With short
             partitions, a live one would otherwise wait for hours, until a long history is computed.
@@ -139,6 +140,7 @@ class Mart:
     at_once: int = 1
     prepare: Callable[[SparkSession, Lake, Computation], None] = lambda _spark, _lake, _computation: None
     waits: Callable[[Lake, dg.DagsterInstance], str | None] = lambda _lake, _instance: None
+    level: int = 0
     code_version: int = 1
     run_partitions: int = 0
     wait_until_closed: bool = False

@@ -39,12 +39,12 @@ class Dates:
         # A sum is free of order, and cheap for thousands of windows of thousands of dates each.
         self._checksums = [0, *accumulate(_checksum(day, versions.get(day, 0)) for day in self._days)]
 
-    def version(self, since: date | None, until: str) -> int:
-        """The version of a window with both ends, never 0: a window without a row has one too."""
+    def version(self, since: date | None, until: str, extra: int = 0) -> int:
+        """The version of a window with both ends, never 0: a window without a row has one too. `extra`: what else is read."""
         first = 0 if since is None else bisect_left(self._days, since.isoformat())
         end = max(first, bisect_right(self._days, until))
         checksum = (self._checksums[end] - self._checksums[first]) % _CHECKSUM
-        return version_of(self._rows[end] - self._rows[first], 1, checksum)
+        return version_of(self._rows[end] - self._rows[first], 1, checksum, extra)
 
 
 def _checksum(day: str, version: int) -> int:
@@ -66,12 +66,14 @@ class WindowSource:
         depth: the number of dates that new partitions read, their own included; 0 for all. Partitions that are computed already
             keep their depth when the setting changes, until somebody computes them with another one.
         since: (calculation date, depth) -> the first date that is read; None for all.
+        extra: a number of what is read besides these dates.
     """
 
     upstream: Mart
     dates: Callable[[Lake], Collection[str]]
     depth: Callable[[Settings], int]
     since: Callable[[date, int], date | None] = first_read
+    extra: Callable[[Lake], int] = lambda _lake: 0
 
     @property
     def deps(self) -> tuple[dg.AssetDep, ...]:
@@ -97,8 +99,9 @@ class WindowSource:
     ) -> Mapping[str, int]:
         table, default = self.upstream.table, self.depth(lake.settings)
         dates = Dates(lake.source_versions(table, snapshot), lake.row_counts(table, snapshot))
+        extra = self.extra(lake)
         return {
-            key: dates.version(self.since(date.fromisoformat(key), depths.get(key, default)), key)
+            key: dates.version(self.since(date.fromisoformat(key), depths.get(key, default)), key, extra)
             for key in self.dates(lake)
         }
 

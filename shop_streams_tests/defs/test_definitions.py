@@ -106,3 +106,13 @@ def test_no_stream_is_ever_retried_by_dagster() -> None:
         assert all(
             isinstance(node.definition, dg.OpDefinition) and node.definition.retry_policy is None for node in job.nodes
         )
+
+
+def test_a_backfill_of_several_levels_is_a_run_for_each() -> None:
+    """Dagster puts assets with equal partitions and policies into one run, and would skip all but the first level in it."""
+    for key in graph().get_all_asset_keys():
+        node = graph().get(key)
+        for parent in node.parent_keys:
+            other = graph().get(parent)
+            if node.partitions_def is not None and node.is_executable and other.is_executable:
+                assert node.partitions_def != other.partitions_def or node.backfill_policy != other.backfill_policy, key

@@ -86,6 +86,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(compute, "MartFailures", lambda *_: failures)
     monkeypatch.setattr(Lake, "source_versions", recorded)
     monkeypatch.setattr(SparkConnect, "spark_session", None)
+    monkeypatch.setattr(Table, "create", lambda *_: None)
     return made
 
 

@@ -227,3 +227,8 @@ def test_the_lineage_shows_the_window_of_the_default_depth() -> None:
     assert mapping == dg.TimeWindowPartitionMapping(start_offset=-29, allow_nonexistent_upstream_partitions=True)
     (dep,) = replace(windows, depth=lambda _settings: 0).deps
     assert dep.partition_mapping == dg.AllPartitionMapping()
+
+
+def test_what_is_read_besides_the_dates_is_part_of_the_version_of_each_window() -> None:
+    found = Dates({}, {})
+    assert len({found.version(None, "2026-01-05", extra) for extra in (0, 1, 2)}) == 3, "also of a window without rows"

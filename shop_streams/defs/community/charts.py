@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from shop_streams.defs.community.cities import load_cities
+from shop_streams.defs.community.schema import ZONES_MART
+from shop_streams.lake.reader import Lake
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,3 +133,16 @@ def _bars(axes: Axes, totals: Sequence[ZoneTotal]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if len(totals) > NAMED:
         axes.set_xlabel(f"the largest {NAMED} zones", fontsize=8)
+
+
+def zone_totals(lake: Lake, key: str) -> dict[str, Any]:
+    """Pictures of the newest week's messages and of the month's new users, by city."""
+    cities = load_cities(lake.settings.community_geo)
+    columns = (cities.ids.tolist(), cities.names, cities.lats.tolist(), cities.lngs.tolist())
+    places = {zone: (name, lat, lng) for zone, name, lat, lng in zip(*columns, strict=True)}
+    rows = lake.scan(ZONES_MART, ["month", "week", "zone_id", "week_message", "month_user"], keys=[key])
+    shown = {"week_message": "Messages of the week", "month_user": "New users of the month"}
+    return {
+        f"map_of_{column}": zones_picture(newest_totals(rows, places, column), f"{words}, up to {key}")
+        for column, words in shown.items()
+    }

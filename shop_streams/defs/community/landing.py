@@ -29,6 +29,7 @@ class Folder:
     """
 
     folder_date: date
+    first_day: date  # rows of earlier days are refused
     files: list[File] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
     closed: list[tuple[str, str]] = field(default_factory=list)
@@ -37,13 +38,14 @@ class Folder:
 
     @property
     def version(self) -> int:
-        """The version of the date: the number of its files, and a checksum of their names, sizes, times and rights.
+        """The version of the date: the number of its files, and a checksum of their names, sizes, times and rights, and of
+        the first day.
 
         The folder of a date without files has one too. It is never 0.
         """
         states = "\n".join(sorted(self._states))
         digest = zlib.crc32(states.encode(errors="surrogateescape"))
-        return version_of(len(self.files), self.folder_date.toordinal(), digest)
+        return version_of(len(self.files), self.folder_date.toordinal(), self.first_day.toordinal(), digest)
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Landing:
         return f"after today, {self.last} in UTC" if day > self.last else None
 
     def _walk(self, key: str, path: str) -> Folder:
-        folder, waiting = Folder(date.fromisoformat(key)), [path]
+        folder, waiting = Folder(date.fromisoformat(key), self.first), [path]
         while waiting:
             path = waiting.pop()
             try:

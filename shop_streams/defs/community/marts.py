@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from shop_streams.defs.community import facts
-from shop_streams.defs.community.charts import newest_totals, zones_picture
+from shop_streams.defs.community.charts import zone_totals
 from shop_streams.defs.community.cities import load_cities
 from shop_streams.defs.community.friends import friends_rows
 from shop_streams.defs.community.landing import Landing
@@ -34,6 +34,8 @@ from shop_streams.defs.community.window import for_dates
 from shop_streams.defs.community.zones import zones_rows, zones_since
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.compare import unsettled
+from shop_streams.marts.failures import MartFailures
+from shop_streams.marts.history import computed_empty
 from shop_streams.marts.initial import initial_load
 from shop_streams.marts.sources import LakeSource
 from shop_streams.marts.spec import Computation, Mart
@@ -130,6 +132,7 @@ DDS = Mart(
     at_once=DATES_AT_ONCE,
     prepare=mark_later_dates,
     waits=unsettled(STG),
+    level=1,
     totals=event_totals,
 )
 
@@ -155,6 +158,7 @@ FACTS = Mart(
     rows=month_rows,
     wait_until_closed=True,
     waits=unsettled(DDS),
+    level=2,
     code_version=facts.CODE_VERSION,
 )
 
@@ -208,33 +212,33 @@ def friends_of(events: DataFrame, computation: Computation) -> DataFrame:
     return friends_rows(read, before, cities, datetime.now(UTC))
 
 
-def zone_totals(lake: Lake, key: str) -> dict[str, Any]:
-    """Pictures of the newest week's messages and of the month's new users, by city."""
-    cities = load_cities(lake.settings.community_geo)
-    columns = (cities.ids.tolist(), cities.names, cities.lats.tolist(), cities.lngs.tolist())
-    places = {zone: (name, lat, lng) for zone, name, lat, lng in zip(*columns, strict=True)}
-    rows = lake.scan(ZONES_MART, ["month", "week", "zone_id", "week_message", "month_user"], keys=[key])
-    shown = {"week_message": "Messages of the week", "month_user": "New users of the month"}
-    return {
-        f"map_of_{column}": zones_picture(newest_totals(rows, places, column), f"{words}, up to {key}")
-        for column, words in shown.items()
-    }
+def not_loaded(lake: Lake, instance: dg.DagsterInstance) -> str | None:
+    """Why the marts wait: the folder of a date is there, and the date is not loaded. They would be computed without its rows."""
+    dates = Landing.of(lake.settings).dates().keys() - lake.source_versions(STG_EVENTS).keys()
+    if dates:
+        dates -= (
+            computed_empty(instance, STG, dates).keys() | MartFailures(lake.settings.postgres, STG.name).pauses().keys()
+        )
+    return f"waiting: {len(dates)} folders are not loaded yet, date={min(dates)} first" if dates else None
+
+
+def mart_waits(lake: Lake, instance: dg.DagsterInstance) -> str | None:
+    """Why the marts wait, or None: everything that they read is up to date."""
+    return not_loaded(lake, instance) or unsettled(DDS)(lake, instance)
 
 
 WINDOW = WindowSource(upstream=DDS, dates=calculation_dates, depth=depth_of)
-USERS = Mart(table=USERS_MART, source=WINDOW, partitions=days, rows=users_of, at_once=10, waits=unsettled(DDS))
-ZONES = Mart(
-    table=ZONES_MART,
-    source=WindowSource(upstream=DDS, dates=calculation_dates, depth=depth_of, since=zones_since),
-    partitions=days,
-    rows=zones_of,
-    at_once=10,
-    waits=unsettled(DDS),
-    totals=zone_totals,
+ZONES_WINDOW = WindowSource(
+    upstream=DDS,
+    dates=calculation_dates,
+    depth=depth_of,
+    since=zones_since,
+    extra=lambda lake: load_cities(lake.settings.community_geo).digest,  # also of a window without events
 )
-FRIENDS = Mart(
-    table=FRIEND_RECOMMENDATIONS, source=WINDOW, partitions=days, rows=friends_of, at_once=10, waits=unsettled(DDS)
-)
+BY_DATE: dict[str, Any] = {"partitions": days, "at_once": 10, "waits": mart_waits, "level": 2}
+USERS = Mart(table=USERS_MART, source=WINDOW, rows=users_of, **BY_DATE)
+ZONES = Mart(table=ZONES_MART, source=ZONES_WINDOW, rows=zones_of, totals=zone_totals, **BY_DATE)
+FRIENDS = Mart(table=FRIEND_RECOMMENDATIONS, source=WINDOW, rows=friends_of, **BY_DATE)
 
 MARTS = (STG, DDS, FACTS, USERS, ZONES, FRIENDS)
 LOAD = initial_load(

@@ -56,7 +56,9 @@ def parquet_rows(file: IO[bytes]) -> Iterator[Read]:
                     yield from rows_of(batch, line)
                     line += batch.num_rows
             first += rows
-    except (pa.ArrowException, OSError, MemoryError, ValueError, TypeError, KeyError, IndexError) as error:
+    except MemoryError:
+        raise  # of this machine, not of the file: the date fails, and is tried again
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError) as error:
         raise Unreadable(f"{type(error).__name__}: {error}"[:300]) from error
     if refused:
         raise Unreadable(f"{len(refused)} row groups are not read. The first: {refused[0]}")

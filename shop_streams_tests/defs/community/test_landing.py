@@ -213,3 +213,10 @@ def test_today_is_a_date_and_tomorrow_is_not_yet(tmp_path: Path) -> None:
     make(tmp_path, f"date={today}/", f"date={today + timedelta(days=2)}/")
     found = Landing.of(Settings(home=tmp_path, community_raw_uri=str(tmp_path)))
     assert list(found.versions()) == [str(today)]
+
+
+def test_another_first_day_loads_each_date_again(tmp_path: Path) -> None:
+    """Rows before the first day are refused, so the same files give other rows."""
+    make(tmp_path, "date=2026-01-01/a.json")
+    later = Landing(os.path.realpath(tmp_path), date(2025, 1, 1), date(2026, 3, 1))
+    assert later.versions()["2026-01-01"] != version(tmp_path)
