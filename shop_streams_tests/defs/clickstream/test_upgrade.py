@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import Producer
@@ -17,6 +17,7 @@ from shop_streams.defs.clickstream.streams import INGEST
 from shop_streams.lake import reader
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.states import SourceStates
+from shop_streams.streaming.sinks import LakeSink
 from shop_streams.topics import create_topics
 from shop_streams_tests.fixtures import upgrade_clicks
 from shop_streams_tests.harness import Stack
@@ -30,7 +31,7 @@ STREAM = replace(
     INGEST,
     name="upgraded_clicks",
     topic=replace(INGEST.topic, name="upgraded_clicks"),
-    sink=replace(INGEST.sink, table=TABLE),
+    sink=replace(cast(LakeSink, INGEST.sink), table=TABLE),
 )
 UPGRADED = replace(MART, table=STATS, source=ClickSource(TABLE, mart=STATS.path), serve=None)
 
@@ -40,7 +41,7 @@ def send(stack: Stack, records: list[upgrade_clicks.Record]) -> None:
     create_topics(stack.settings, (STREAM.topic,))
     producer = Producer({"bootstrap.servers": stack.settings.kafka})
     for key, value, headers in records:
-        producer.produce(STREAM.topic.name, value, key=key, headers=headers, partition=0)
+        producer.produce(STREAM.topic.name, value, key=key, headers=cast(Any, headers), partition=0)
     assert producer.flush(30) == 0
 
 
