@@ -100,6 +100,16 @@ def settled(stack: Stack, lake: Lake, dates: list[date], forgotten: int | None =
     return truth
 
 
+def wait_for_dates(lake: Lake, table: Table, before: dict[str, int], repaired: list[str]) -> None:
+    """Wait until exactly these dates are computed again. One without rows leaves no file that could tell."""
+
+    def left() -> list[str]:
+        now = written(lake, table)
+        return sorted(set(changed(before, now)) ^ {day for day in repaired if day in now})
+
+    wait_for(f"exactly the dates of {table.path}", lambda: not left(), shown=left)
+
+
 @pytest.mark.timeout(1500)
 def test_files_are_loaded_once_by_hand_and_then_without_a_hand(stack: Stack) -> None:
     settings, lake = stack.settings, Lake(stack.settings)
@@ -123,13 +133,7 @@ def test_files_are_loaded_once_by_hand_and_then_without_a_hand(stack: Stack) -> 
     settled(stack, lake, [*dates, new])
     repaired = [day.isoformat() for day in [*dates[4:], new]]
     for table in MARTS:
-
-        def left(table: Table = table) -> list[str]:
-            """The dates that are still to be computed, or should not have been; one without rows leaves no file that could tell."""
-            now = written(lake, table)
-            return sorted(set(changed(before[table], now)) ^ {day for day in repaired if day in now})
-
-        wait_for(f"exactly the dates of {table.path}", lambda left=left: not left(), shown=left)
+        wait_for_dates(lake, table, before[table], repaired)
     assert set(changed(before[EVENTS], written(lake, EVENTS))) >= {dates[4].isoformat(), new.isoformat()}
 
     # The same rows in another format and another folder: only STG has them twice.
