@@ -6,7 +6,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import reduce
 from operator import or_
@@ -49,12 +49,44 @@ def _end(folder: str) -> str:
     return f"{folder}{chr(ord('/') + 1)}"
 
 
-@retry(
+_again = retry(
     retry=retry_if_exception_type(CommitFailedError),  # streams append, and the maintenance merges files
     stop=stop_after_attempt(6),
     wait=wait_random(0.1, 1),
     reraise=True,
 )
+
+
+@_again
+def remove_rows(settings: Settings, domain: str, rows: Collection[tuple[str, int | None]]) -> int:
+    """Delete the letters of these rows, (file, line), and return their number.
+
+    The domain's partition is replaced, because Delta's log would keep the condition of a DELETE, and with it names of files.
+    """
+    table = reader.open_table(DEAD_LETTERS.uri(settings))
+    if table is None or not rows or "file" not in dict(reader.schema(table)):
+        return 0
+    gone, deleted = set(rows), 0
+    scanner = table.to_pyarrow_dataset(file_pruning_predicate=[("domain", "in", [domain])]).scanner(
+        filter=pc.field("domain") == domain
+    )
+
+    def others() -> Iterator[pa.RecordBatch]:
+        nonlocal deleted
+        for batch in scanner.to_batches():
+            places = zip(batch["file"].to_pylist(), batch["line"].to_pylist(), strict=True)
+            kept = batch.filter(pa.array([place not in gone for place in places], pa.bool_()))
+            deleted += batch.num_rows - kept.num_rows
+            yield kept
+
+    content = pa.RecordBatchReader.from_batches(scanner.projected_schema, others())
+    where = f"domain = '{domain}'"
+    # `table` is the version that was read: the commit fails if a newer one has added letters of the domain.
+    write_deltalake(table, content, mode="overwrite", predicate=where, post_commithook_properties=_COMMIT_ONLY)
+    return deleted
+
+
+@_again
 def _replace(uri: str, where: str, rows: pa.Table) -> None:
     write_deltalake(DeltaTable(uri), rows, mode="overwrite", predicate=where, post_commithook_properties=_COMMIT_ONLY)
 

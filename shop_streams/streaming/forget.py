@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -18,6 +18,8 @@ from shop_streams.lake.forget import Rows
 from shop_streams.settings import Settings
 from shop_streams.streaming.checkpoint import metadata_without_spark
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.drafts import origin_of
+from shop_streams.streaming.file_letters import remove_rows
 from shop_streams.streaming.forgotten import begin_removal, record_origins
 from shop_streams.streaming.identity import TOPIC_IDENTITY
 from shop_streams.streaming.persons import EventHour, PersonColumns, names_person
@@ -26,8 +28,18 @@ from shop_streams.streaming.spec import StreamSpec
 HOUR = 3600
 CHUNK = 500  # offsets in one condition
 
-Origin = tuple[str | None, int | None, int | None]
-"""topic, partition, offset; None where the letter has none."""
+
+class Origin(NamedTuple):
+    """Where a letter comes from: a record's place in its topic, or a row's file and line. The others are None."""
+
+    topic: str | None = None
+    kafka_partition: int | None = None
+    kafka_offset: int | None = None
+    file: str | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return origin_of(self._asdict())
 
 
 def identity_of(spec: StreamSpec, settings: Settings) -> str | None:
@@ -84,13 +96,13 @@ def letters_of(
 ) -> Letters:
     """The domain's letters that name the person; `in_letter` as in `Persons`, `encodings` of the topics, by name."""
     known = reader.open_table(DEAD_LETTERS.uri(settings))
-    columns = ["topic", "kafka_partition", "kafka_offset", "raw", "key"]
+    columns = [*Origin._fields, "raw", "key"]
     there = [name for name in columns if known is not None and name in dict(reader.schema(known))]
     contains = re.compile(rb"(?<![\w-])" + re.escape(person.encode()) + rb"(?![\w-])")
     found = Letters()
     for batch in reader.batches(DEAD_LETTERS.uri(settings), there, pc.field("domain") == domain):
         for letter in batch.to_pylist():
-            origin = (letter["topic"], letter["kafka_partition"], letter["kafka_offset"])
+            origin = Origin(*map(letter.get, Origin._fields))
             value = decoded(letter["raw"], encodings.get(letter["topic"], JSON))
             if names_person(in_letter(value, letter.get("key")), person):
                 found.naming.append(origin)
@@ -111,15 +123,17 @@ def remove_letters(settings: Settings, domain: str, origins: Collection[Origin],
     """Delete these letters of the domain, and return their number. Origins in the topics of `specs` are recorded before."""
     identities = {spec.topic.name: identity_of(spec, settings) for spec in specs}
     groups: dict[tuple[str | None, int | None], list[int | None]] = {}
-    for topic, partition, offset in origins:
-        groups.setdefault((topic, partition), []).append(offset)
-    deleted = 0
+    for one in origins:
+        if one.file is None:
+            groups.setdefault((one.topic, one.kafka_partition), []).append(one.kafka_offset)
+    deleted = remove_rows(settings, domain, [(one.file, one.line) for one in origins if one.file is not None])
     for (topic, partition), offsets in groups.items():
         numbers = sorted({offset for offset in offsets if offset is not None})
         if topic in identities and partition is not None:
             places = {"kafka_partition": pa.array([partition] * len(numbers), pa.int32()), "kafka_offset": numbers}
             record_origins(settings, topic, identities[topic], pa.table(places))
-        same = f"domain = {forget.literal(domain)} and {_equals('topic', topic)} and {_equals('kafka_partition', partition)}"
+        of_topic = "topic is null and file is null" if topic is None else f"topic = {forget.literal(topic)}"
+        same = f"domain = {forget.literal(domain)} and {of_topic} and {_equals('kafka_partition', partition)}"
         for first in range(0, len(numbers), CHUNK):
             some = ", ".join(map(str, numbers[first : first + CHUNK]))
             deleted += forget.delete_where(DEAD_LETTERS.uri(settings), f"{same} and kafka_offset in ({some})")
@@ -128,5 +142,5 @@ def remove_letters(settings: Settings, domain: str, origins: Collection[Origin],
     return deleted
 
 
-def _equals(column: str, value: int | str | None) -> str:
-    return f"{column} is null" if value is None else f"{column} = {forget.literal(value)}"
+def _equals(column: str, value: int | None) -> str:
+    return f"{column} is null" if value is None else f"{column} = {value}"

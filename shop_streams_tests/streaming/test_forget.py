@@ -10,13 +10,12 @@ from deltalake import DeltaTable, write_deltalake
 
 from shop_streams.defs.app_events.domain import DOMAIN as APP_EVENTS
 from shop_streams.defs.clickstream.domain import DOMAIN as CLICKSTREAM
-from shop_streams.defs.community.persons import PERSONS as COMMUNITY
 from shop_streams.defs.domains import ENCODINGS
 from shop_streams.defs.sales.domain import DOMAIN as SALES
 from shop_streams.lake import reader
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, HEADERS
-from shop_streams.streaming.forget import hours_of, letters_of, remove_letters
+from shop_streams.streaming.forget import Origin, hours_of, letters_of, remove_letters
 from shop_streams.streaming.forgotten import FORGOTTEN, forgotten_hours, record_origins
 from shop_streams.streaming.persons import names_person
 
@@ -75,17 +74,15 @@ def test_letters_are_decoded_and_compared_in_the_field_of_their_domain(tmp_path:
         letter("clickstream", "online_store", 0, click, PARTY.encode()),
         letter("clickstream", "online_store", 1, b"no avro", PARTY.encode()),
         letter("clickstream", "online_store", 2, click, b"0:other:1"),
-        letter("community", "community/raw", None, b'{"event": {"message_from": 17, "message_to": 5}}'),
-        letter("community", "community/raw", None, b'{"event": {"message_from": 5, "message_to": 17}}'),
-        letter("community", "community/raw", None, b'{"event": 17}'),
     )
     app_events = letters_of(settings, "app_events", "17", APP_EVENTS.persons.in_letter, ENCODINGS)
-    assert sorted(app_events.naming) == [("events", 0, 0), ("events", 0, 1)]
-    assert sorted(app_events.undecided) == [("events", 0, 3), ("events", 0, 6)]
-    assert letters_of(settings, "sales", "17", SALES.persons.in_letter, ENCODINGS).naming == [("shop_events", 0, 0)]
+    assert sorted(map(str, app_events.naming)) == ["events:0:0", "events:0:1"]
+    assert sorted(map(str, app_events.undecided)) == ["events:0:3", "events:0:6"]
+    assert letters_of(settings, "sales", "17", SALES.persons.in_letter, ENCODINGS).naming == [
+        Origin("shop_events", 0, 0)
+    ]
     clicks = letters_of(settings, "clickstream", PARTY, CLICKSTREAM.persons.in_letter, ENCODINGS).naming
-    assert sorted(clicks) == [("online_store", 0, 0), ("online_store", 0, 1)]
-    assert len(letters_of(settings, "community", "17", COMMUNITY.in_letter, ENCODINGS).naming) == 1
+    assert sorted(map(str, clicks)) == ["online_store:0:0", "online_store:0:1"]
 
 
 def test_removed_letters_leave_their_origins_alone(tmp_path: Path) -> None:
@@ -101,14 +98,6 @@ def test_removed_letters_leave_their_origins_alone(tmp_path: Path) -> None:
     assert sorted(one["kafka_offset"] for one in origins) == [1, 3, 5, 7]
     assert {(one["topic"], one["kafka_partition"], one["hour"]) for one in origins} == {("events", 0, None)}
     assert remove_letters(settings, "app_events", [], APP_EVENTS.lake_streams) == 0
-
-
-def test_letters_without_an_offset_are_removed_too_and_have_no_origin(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path)
-    write(settings, letter("community", "community/raw", None, b"x"), letter("community", "other", None, b"y"))
-    assert remove_letters(settings, "community", [("community/raw", None, None)], ()) == 1
-    assert reader.scan(DEAD_LETTERS.uri(settings), ["raw"])["raw"].to_pylist() == [b"y"]
-    assert not Path(FORGOTTEN.uri(settings)).exists()
 
 
 def test_hours_begin_where_the_windows_do() -> None:

@@ -72,7 +72,7 @@ def _of_domain(request: Request, domain: Domain) -> Iterator[Copy]:
                 f"{number} rows of the shop's own table {in_postgres(shop)}; from them, new rows may be made",
                 "the shop deletes them, or this command with --shop-tables",
             )
-    undecided = [":".join(map(str, origin)) for origin in letters(request, domain).undecided]
+    undecided = [str(origin) for origin in letters(request, domain).undecided]
     if undecided:
         more = f" and {len(undecided) - SHOWN} more" if len(undecided) > SHOWN else ""
         yield Copy(

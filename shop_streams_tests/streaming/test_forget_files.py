@@ -1,0 +1,85 @@
+"""Dead letters of delivered files: those that name a person are found and removed, and no others."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from shop_streams.defs.community.persons import PERSONS
+from shop_streams.lake import reader
+from shop_streams.settings import Settings
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.file_letters import replace_letters
+from shop_streams.streaming.forget import Letters, letters_of, remove_letters
+from shop_streams.streaming.forgotten import FORGOTTEN
+
+FOLDER = "date=2026-01-02"
+MINE = b'{"event": {"message_from": 17, "message_to": 5}}'
+OTHERS = b'{"event": {"message_from": 5, "message_to": 17}}'
+
+
+def create(settings: Settings) -> None:
+    kinds = {
+        "kafka_partition": pa.int32(), "kafka_offset": pa.int64(), "raw": pa.binary(), "line": pa.int64(), "key": pa.binary(),
+        "at": pa.timestamp("us", "UTC"), "headers": pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())])),
+    }  # fmt: skip
+    schema = pa.schema([(one.name, kinds.get(one.name, pa.string())) for one in DEAD_LETTERS.columns])
+    write_deltalake(DEAD_LETTERS.uri(settings), schema.empty_table(), partition_by=list(DEAD_LETTERS.partition_by))
+
+
+def deliver(
+    settings: Settings, letters: Mapping[tuple[str, int | None], bytes | None], domain: str = "community"
+) -> None:
+    """Write letters of files as a loader does: (file, line) -> the row's beginning."""
+    rows = [
+        {"file": f"{FOLDER}/{file}", "line": line, "raw": raw, "reason": "wrong"}
+        for (file, line), raw in letters.items()
+    ]
+    kinds = [("file", pa.string()), ("line", pa.int64()), ("raw", pa.binary()), ("reason", pa.string())]
+    replace_letters(settings, domain, [FOLDER], pa.Table.from_pylist(rows, schema=pa.schema(kinds)))
+
+
+def found(settings: Settings, person: str = "17") -> Letters:
+    return letters_of(settings, "community", person, PERSONS.in_letter)
+
+
+def left(settings: Settings) -> list[tuple[str, str, int | None]]:
+    columns = ["domain", "file", "line"]
+    return sorted(
+        tuple(row.values()) for row in reader.scan(DEAD_LETTERS.uri(settings), columns).select(columns).to_pylist()
+    )
+
+
+def test_only_the_letters_that_name_the_person_go_and_the_log_names_no_file(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    create(settings)
+    rows = {("17.json", 1): MINE, ("17.json", 2): OTHERS, ("b.json", 1): OTHERS, ("b.json", 2): MINE, ("c", None): None}
+    deliver(settings, rows)
+    deliver(settings, {("17.json", 1): MINE}, "another")
+    before = DeltaTable(DEAD_LETTERS.uri(settings)).to_pyarrow_table()
+    naming = found(settings).naming
+    assert sorted(map(str, naming)) == [f"{FOLDER}/17.json:1", f"{FOLDER}/b.json:2"]
+    assert remove_letters(settings, "community", naming, ()) == 2
+    assert left(settings) == [
+        ("another", f"{FOLDER}/17.json", 1),
+        ("community", f"{FOLDER}/17.json", 2),
+        ("community", f"{FOLDER}/b.json", 1),
+        ("community", f"{FOLDER}/c", None),
+    ]
+    after = DeltaTable(DEAD_LETTERS.uri(settings)).to_pyarrow_table()
+    assert after.schema == before.schema
+    assert all(row in before.to_pylist() for row in after.to_pylist())
+    assert "17.json" not in str(DeltaTable(DEAD_LETTERS.uri(settings)).history(1))
+    assert not Path(FORGOTTEN.uri(settings)).exists(), "a file's row has no offset to account for"
+    assert remove_letters(settings, "community", found(settings).naming, ()) == 0
+
+
+@pytest.mark.parametrize(("line", "shown"), [(3, f"{FOLDER}/a.json:3"), (None, f"{FOLDER}/a.json")])
+def test_a_letter_that_cannot_be_decoded_is_told_with_its_file(line: int | None, shown: str, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    create(settings)
+    deliver(settings, {("a.json", line): b'{"event": {"message_from": 17, "mess', ("b.json", 1): b'{"event": 117'})
+    assert list(map(str, found(settings).undecided)) == [shown]
+    assert found(settings).naming == []
