@@ -65,7 +65,7 @@ def test_the_letters_of_a_folder_are_replaced_and_no_others(settings: Settings) 
     replace_letters(
         settings,
         "community",
-        FOLDER,
+        [FOLDER],
         rows((f"{FOLDER}/a.json", 1), (f"{FOLDER}/x/\u00fc '.json", 2), (f"{FOLDER}/b.parquet", None)),
     )
     assert origins(settings) == sorted(
@@ -95,7 +95,7 @@ def test_streams_append_meanwhile_and_nothing_is_lost(settings: Settings) -> Non
         replace_letters(
             settings,
             "community",
-            f"date=2026-01-{number % 3 + 1:02}",
+            [f"date=2026-01-{number % 3 + 1:02}"],
             rows((f"date=2026-01-{number % 3 + 1:02}/a.json", number)),
         )
     for thread in threads:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 
 from shop_streams.defs.community.persons import PERSONS
 from shop_streams.lake import reader
@@ -14,19 +14,11 @@ from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.file_letters import replace_letters
 from shop_streams.streaming.forget import Letters, letters_of, remove_letters
 from shop_streams.streaming.forgotten import FORGOTTEN
+from shop_streams_tests.streaming.letter_table import create_letters
 
 FOLDER = "date=2026-01-02"
 MINE = b'{"event": {"message_from": 17, "message_to": 5}}'
 OTHERS = b'{"event": {"message_from": 5, "message_to": 17}}'
-
-
-def create(settings: Settings) -> None:
-    kinds = {
-        "kafka_partition": pa.int32(), "kafka_offset": pa.int64(), "raw": pa.binary(), "line": pa.int64(), "key": pa.binary(),
-        "at": pa.timestamp("us", "UTC"), "headers": pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())])),
-    }  # fmt: skip
-    schema = pa.schema([(one.name, kinds.get(one.name, pa.string())) for one in DEAD_LETTERS.columns])
-    write_deltalake(DEAD_LETTERS.uri(settings), schema.empty_table(), partition_by=list(DEAD_LETTERS.partition_by))
 
 
 def deliver(
@@ -54,7 +46,7 @@ def left(settings: Settings) -> list[tuple[str, str, int | None]]:
 
 def test_only_the_letters_that_name_the_person_go_and_the_log_names_no_file(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    create(settings)
+    create_letters(settings)
     rows = {("17.json", 1): MINE, ("17.json", 2): OTHERS, ("b.json", 1): OTHERS, ("b.json", 2): MINE, ("c", None): None}
     deliver(settings, rows)
     deliver(settings, {("17.json", 1): MINE}, "another")
@@ -79,7 +71,7 @@ def test_only_the_letters_that_name_the_person_go_and_the_log_names_no_file(tmp_
 @pytest.mark.parametrize(("line", "shown"), [(3, f"{FOLDER}/a.json:3"), (None, f"{FOLDER}/a.json")])
 def test_a_letter_that_cannot_be_decoded_is_told_with_its_file(line: int | None, shown: str, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    create(settings)
+    create_letters(settings)
     deliver(settings, {("a.json", line): b'{"event": {"message_from": 17, "mess', ("b.json", 1): b'{"event": 117'})
     assert list(map(str, found(settings).undecided)) == [shown]
     assert found(settings).naming == []

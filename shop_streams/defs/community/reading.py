@@ -15,7 +15,7 @@ import pyarrow as pa
 from shop_streams.defs.community.json_files import json_rows
 from shop_streams.defs.community.output import File, Output
 from shop_streams.defs.community.parquet_files import Unreadable, parquet_rows
-from shop_streams.defs.community.rows import Row, validate
+from shop_streams.defs.community.rows import Raw, Row, acting_ids, moment_of, validate
 from shop_streams.errors import ShopStreamsError
 from shop_streams.rules import EPOCH, Refused, Times
 from shop_streams.streaming.forgotten import ForgottenPersons
@@ -64,7 +64,8 @@ class Reader:
                         if not self._is_forgotten(row):
                             output.add(line, row)
                     except Refused as refused:
-                        output.refuse(line, str(refused), source)
+                        if not self._names_forgotten(raw):
+                            output.refuse(line, str(refused), source)
                     if output.full:
                         yield from output.flush()
         except (Unreadable, OSError) as error:
@@ -76,6 +77,14 @@ class Reader:
         return bool(self.forgotten) and self.forgotten.leaves_out(
             row.user_id, EPOCH + timedelta(microseconds=row.event_time)
         )
+
+    def _names_forgotten(self, raw: Raw) -> bool:
+        """Whether a refused row is of a forgotten user, and not known to be newer than the removal."""
+        if not self.forgotten:
+            return False
+        at = moment_of(raw.event)
+        moment = EPOCH if at is None else EPOCH + timedelta(microseconds=at)
+        return any(self.forgotten.leaves_out(user, moment) for user in acting_ids(raw))
 
     def _require_unchanged(self, one: File) -> None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Annotated, Any, NamedTuple
 
@@ -20,6 +21,12 @@ from shop_streams.rules import Refused, Times, check_time
 
 Id = Annotated[int, msgspec.Meta(ge=-LARGEST_ID - 1, le=LARGEST_ID)]
 Problems = list[tuple[str, str]]
+ACTING = (
+    "message_from",
+    "reaction_from",
+    "user",
+    "subscription_user",
+)  # fields with the acting user of some event type
 
 
 class Media(msgspec.Struct, omit_defaults=True, gc=False):
@@ -174,6 +181,23 @@ def _acting(event_type: str | None, event: Event) -> tuple[str, int | str | None
     if event_type == "subscription" and event.user is None and event.subscription_user is not None:
         return "event.subscription_user", event.subscription_user
     return "event.user", event.user
+
+
+def acting_ids(raw: Raw) -> list[int]:
+    """Every id in a field of an acting user, also of a refused row. It may have several, of one that names no type of event."""
+    found = []
+    for name in ACTING:
+        with suppress(Wrong):
+            if (given := getattr(raw.event, name, None)) is not None and (one := id_of(given)) is not None:
+                found.append(one)
+    return found
+
+
+def moment_of(event: Event | None) -> int | None:
+    """The event time in microseconds since 1970; None if there is none that can be read."""
+    event = event or Event()
+    moment = event.message_ts if event.datetime is None else event.datetime
+    return None if moment is None else time_of(moment)
 
 
 def _coordinate(value: float | None) -> float | None:

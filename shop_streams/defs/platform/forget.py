@@ -137,6 +137,7 @@ def remove(
             _mark_marts(request, finished=not left)
         before = rows.total()
         for domain in request.domains:
+            _remove_letters(request, domain, count)  # a run that has loaded files meanwhile has written some
             streamed = {spec.sink.table for spec in domain.lake_streams}
             for one in (one for one in domain.persons.lake if one.table not in streamed):
                 column = one.table.partition_by[0]
@@ -158,14 +159,18 @@ def _remove_sources(request: Request, domain: Domain, count: Callable[..., None]
         if spec := specs.get(one.table):
             done = remove_streamed(spec, one, request.person, persons.event_hour, settings)
             count(one.table.path, done.count, done.partitions)
-    naming = letters(request, domain).naming
-    count(letters_in(domain), remove_letters(settings, domain.name, naming, domain.lake_streams))
+    _remove_letters(request, domain, count)
     for table in postgres_tables(request, domain):
         number = count_rows(settings.postgres, table, request.person)
         if number:
             with transaction(settings.postgres) as cursor:
                 table.remove(cursor, request.person)
             count(in_postgres(table), number)
+
+
+def _remove_letters(request: Request, domain: Domain, count: Callable[..., None]) -> None:
+    naming = letters(request, domain).naming
+    count(letters_in(domain), remove_letters(request.settings, domain.name, naming, domain.lake_streams))
 
 
 # -- marts ---------------------------------------------------------------------------------------------------------------

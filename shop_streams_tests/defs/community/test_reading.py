@@ -14,7 +14,6 @@ from shop_streams.defs.community.json_files import LINE_LIMIT
 from shop_streams.defs.community.output import SCHEMA, Output
 from shop_streams.defs.community.parquet_files import Unreadable
 from shop_streams.defs.community.reading import FileChanged, Reader
-from shop_streams.streaming.forgotten import ForgottenPersons, keyed_hash
 from shop_streams_tests.defs.community.delivered import (
     DAY,
     EVENT,
@@ -235,15 +234,3 @@ def test_what_breaks_while_it_changes_is_a_change(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("shop_streams.defs.community.reading.parquet_rows", torn)
     with pytest.raises(FileChanged):
         list(Reader(str(tmp_path), TIMES).read(listed(file, tmp_path), Output()))
-
-
-def test_rows_of_a_forgotten_user_are_left_out_up_to_the_removal(tmp_path: Path) -> None:
-    removed_at = datetime(2026, 1, 1, 10, tzinfo=UTC)  # user 7; message() is of that moment
-    forgotten = ForgottenPersons(b"secret", {keyed_hash(b"secret", "7"): removed_at})
-    later, other = message(datetime="2026-01-01 10:00:00.000001"), message(message_from=9)
-    file = write_lines(tmp_path / "a.json", [message(), later, other, message(message_from="x")])
-    output = Output()
-    for _ in Reader(str(tmp_path), TIMES, forgotten).read(listed(file, tmp_path), output):
-        pass
-    assert [(line, row.user_id) for row, line, *_ in output.rows] == [(2, 7), (3, 9)]
-    assert [line for _, line, *_ in output.letters] == [4]

@@ -1,0 +1,36 @@
+"""`forget-user` and the dead letters of delivered files."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from shop_streams.defs.community.persons import PERSONS as COMMUNITY_PERSONS
+from shop_streams.defs.platform.forget import Request, remove
+from shop_streams.domain import Domain
+from shop_streams.lake import reader
+from shop_streams.settings import Settings
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams_tests.defs.platform.forgetting import removed
+from shop_streams_tests.streaming.letter_table import create_letters
+from shop_streams_tests.streaming.test_forget_files import MINE, OTHERS, deliver
+
+pytestmark = pytest.mark.servers
+
+COMMUNITY = Domain("community", (), (), persons=COMMUNITY_PERSONS)
+
+
+def test_letters_that_a_run_writes_meanwhile_are_removed_too(home: Settings) -> None:
+    create_letters(home)
+    deliver(home, {("a.json", 1): MINE, ("a.json", 2): OTHERS})
+    looks = 0
+
+    def running(_domains: Sequence[Domain]) -> set[str]:
+        nonlocal looks
+        looks += 1
+        if looks == 2:  # a run that does not know of the removal has loaded the folder
+            deliver(home, {("a.json", 1): MINE, ("a.json", 2): OTHERS, ("a.json", 3): MINE})
+        return {"run-1"} if looks == 1 else set()
+
+    outcome = remove(Request(home, [COMMUNITY], "17"), running, stream_seconds=0)
+    assert removed(outcome) == {"dead_letters of community": 3} and outcome.unfinished == []
+    assert reader.scan(DEAD_LETTERS.uri(home), ["line"])["line"].to_pylist() == [2]
