@@ -27,6 +27,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from shop_streams.lake import reader
 from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
 from shop_streams.postgres import run_ddl, transaction
+from shop_streams.rules import MAX_AHEAD
 
 if TYPE_CHECKING:
     from shop_streams.settings import Settings
@@ -118,18 +119,21 @@ def keyed_hash(secret: bytes, person: str) -> bytes:
 
 
 def remember(dsn: str, domains: Collection[str], person: str) -> datetime:
-    """Note in each domain that rows of the person up to now are removed; return the database's time."""
+    """Note in each domain that rows of the person are removed up to the latest time that is accepted now; return this time."""
     create(dsn)
     with transaction(dsn) as cursor:
         cursor.execute("select secret, clock_timestamp() from forgotten_key")
         secret, now = cursor.fetchone()
+        until = (
+            now + MAX_AHEAD
+        )  # the rules accept rows from the future; they are removed now, so they must stay away too
         for domain in domains:
             cursor.execute(
                 "insert into forgotten_persons values (%s, %s, %s)"
                 " on conflict (domain, person) do update set until = excluded.until",
-                (domain, keyed_hash(bytes(secret), person), now),
+                (domain, keyed_hash(bytes(secret), person), until),
             )
-    return now
+    return until
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,15 @@ def test_rows_up_to_the_removal_are_left_out_and_later_ones_are_new(dsn: str) ->
     assert ForgottenPersons().kept(pa.array([17]), times[:1]).to_pylist() == [True]
 
 
+def test_rows_that_may_have_been_there_at_the_removal_stay_away_also_those_from_the_future(dsn: str) -> None:
+    ahead = timedelta(hours=1)  # of a row that is accepted
+    before = datetime.now(UTC)
+    until = remember(dsn, ["community"], "17")
+    found = forgotten(dsn, "community")
+    assert found.leaves_out(17, before + ahead) and not found.leaves_out(17, datetime.now(UTC) + ahead + SECOND)
+    assert before + ahead <= until <= datetime.now(UTC) + ahead
+
+
 def test_a_later_removal_covers_what_came_in_between(dsn: str) -> None:
     first = remember(dsn, ["community"], "17")
     second = remember(dsn, ["community"], "17")
