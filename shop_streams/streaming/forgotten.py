@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -24,9 +25,10 @@ from deltalake import PostCommitHookProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
+from shop_streams.errors import ShopStreamsError
 from shop_streams.lake import reader
 from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
-from shop_streams.postgres import run_ddl, transaction
+from shop_streams.postgres import connect, run_ddl, transaction
 from shop_streams.rules import MAX_AHEAD
 
 if TYPE_CHECKING:
@@ -124,9 +126,8 @@ def remember(dsn: str, domains: Collection[str], person: str) -> datetime:
     with transaction(dsn) as cursor:
         cursor.execute("select secret, clock_timestamp() from forgotten_key")
         secret, now = cursor.fetchone()
-        until = (
-            now + MAX_AHEAD
-        )  # the rules accept rows from the future; they are removed now, so they must stay away too
+        # The rules accept rows from the future. They are removed now, so they must stay away too.
+        until = now + MAX_AHEAD
         for domain in domains:
             cursor.execute(
                 "insert into forgotten_persons values (%s, %s, %s)"
@@ -179,6 +180,29 @@ def forgotten(dsn: str, domain: str) -> ForgottenPersons:
     except psycopg2.errors.UndefinedTable:
         return ForgottenPersons()
     return ForgottenPersons(bytes(key[0]) if key else b"", until)
+
+
+class AnotherRemoval(ShopStreamsError):
+    """Another removal is running."""
+
+
+@contextmanager
+def only_removal(dsn: str) -> Iterator[None]:
+    """Hold the lock of removals: two at once would lose the note of those that are not finished.
+
+    Raises:
+        AnotherRemoval: another one holds the lock.
+    """
+    connection = connect(dsn, keepalives_idle=5, keepalives_interval=2, keepalives_count=3)
+    try:
+        connection.autocommit = True  # the lock is the session's; no transaction stays open meanwhile
+        with connection.cursor() as cursor:
+            cursor.execute("select pg_try_advisory_lock(hashtext('forget_user'))")
+            if not cursor.fetchone()[0]:
+                raise AnotherRemoval("Another removal is running. Wait for it, then run the command again.")
+        yield
+    finally:
+        connection.close()
 
 
 def begin_removal(dsn: str, table_path: str, version: int) -> None:

@@ -95,8 +95,3 @@ def test_an_unfinished_removal_keeps_the_version_of_its_beginning(dsn: str) -> N
     assert unfinished_removals(dsn) == {"sales/shop_events": 7}
     end_removal(dsn, "sales/shop_events")
     assert unfinished_removals(dsn) == {}
-
-
-def test_times_have_a_zone(dsn: str) -> None:
-    now = remember(dsn, ["community"], "17")
-    assert abs(datetime.now(UTC) - now) < timedelta(minutes=1)

@@ -28,7 +28,7 @@ from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.forget import Letters, letters_of, remove_letters, remove_streamed
-from shop_streams.streaming.forgotten import create, end_removal, remember, unfinished_removals
+from shop_streams.streaming.forgotten import create, end_removal, only_removal, remember, unfinished_removals
 from shop_streams.streaming.persons import PersonRows
 
 PASSES = 3  # the second one finds nothing, unless a mart was computed from older rows meanwhile
@@ -116,9 +116,21 @@ def remove(
     """Remove the person's rows. `running(domains)`: ids of the unfinished runs that compute marts of these domains.
 
     Raises:
+        AnotherRemoval: another one is running.
         StillWritten: a table was written to all the time.
         psycopg2.OperationalError: PostgreSQL does not answer.
     """
+    with only_removal(request.settings.postgres):
+        return _remove(request, running, say, stream_seconds, run_seconds)
+
+
+def _remove(
+    request: Request,
+    running: Callable[[Sequence[Domain]], set[str]],
+    say: Callable[[str], None],
+    stream_seconds: float,
+    run_seconds: float,
+) -> Outcome:
     settings = request.settings
     create(settings.postgres)
     remember(settings.postgres, [domain.name for domain in request.domains], request.person)

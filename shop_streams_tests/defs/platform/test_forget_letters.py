@@ -1,4 +1,4 @@
-"""`forget-user` and the dead letters of delivered files."""
+"""`forget-user` beside others: runs that write dead letters of delivered files, and another removal."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,8 @@ from shop_streams.domain import Domain
 from shop_streams.lake import reader
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
-from shop_streams_tests.defs.platform.forgetting import removed
+from shop_streams.streaming.forgotten import AnotherRemoval, forgotten
+from shop_streams_tests.defs.platform.forgetting import NOON, removed, run
 from shop_streams_tests.streaming.letter_table import create_letters
 from shop_streams_tests.streaming.test_forget_files import MINE, OTHERS, deliver
 
@@ -34,3 +35,19 @@ def test_letters_that_a_run_writes_meanwhile_are_removed_too(home: Settings) -> 
     outcome = remove(Request(home, [COMMUNITY], "17"), running, stream_seconds=0)
     assert removed(outcome) == {"dead_letters of community": 3} and outcome.unfinished == []
     assert reader.scan(DEAD_LETTERS.uri(home), ["line"])["line"].to_pylist() == [2]
+
+
+def test_a_second_removal_at_the_same_time_is_refused(home: Settings) -> None:
+    told = []
+
+    def running(_domains: Sequence[Domain]) -> set[str]:
+        with pytest.raises(
+            AnotherRemoval, match=r"^Another removal is running\. Wait for it, then run the command again\.$"
+        ):
+            run(home, "5", COMMUNITY)
+        told.append(forgotten(home.postgres, "community").leaves_out("5", NOON))
+        return set()
+
+    remove(Request(home, [COMMUNITY], "17"), running, stream_seconds=0)
+    assert told == [False], "nothing was begun"
+    assert run(home, "5", COMMUNITY).unfinished == []
