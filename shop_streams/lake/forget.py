@@ -25,6 +25,7 @@ _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 ATTEMPTS = 30  # of one partition; a stream commits at most once in its interval, and a deletion takes a second
 GROUP_ROWS = 2_000_000  # of partitions that are written together: a commit holds their files in memory
 PAUSE_SECONDS = 0.2  # between two attempts
+_KEEPING = {"OPTIMIZE", "STREAMING UPDATE", "VACUUM START", "VACUUM END"}  # operations that remove no rows
 STALE = -2  # stands for the source version of a partition that must be computed again
 
 
@@ -215,6 +216,26 @@ def mark_stale(uri: str, partition_column: str, keys: Collection[str]) -> None:
     raise StillWritten(
         f"{uri} was written to during each of {ATTEMPTS} attempts to mark partitions. Run the command again."
     )
+
+
+def shrinking(uri: str, before: int, now: int) -> list[tuple[int, int]] | None:
+    """The commits after version `before` up to `now` that may have removed rows, as spans (version before, version after).
+
+    Commits in a row are one span. None if the log of some of them is gone.
+    """
+    by_version = {one["version"]: one for one in DeltaTable(uri, version=now).history(now - before)}
+    if any(number not in by_version for number in range(before + 1, now + 1)):
+        return None
+    spans: list[tuple[int, int]] = []
+    for number in range(before + 1, now + 1):
+        one = by_version[number]
+        if one["operation"] in _KEEPING or one.get("operationParameters", {}).get("mode") == "Append":
+            continue
+        if spans and spans[-1][1] == number - 1:
+            spans[-1] = (spans[-1][0], number)
+        else:
+            spans.append((number - 1, number))
+    return spans
 
 
 def distinct(uri: str, column: str, columns: Sequence[str], person: str) -> Iterator[str]:

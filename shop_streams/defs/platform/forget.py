@@ -208,15 +208,25 @@ def source_of(mart: Mart) -> str | None:
 
 
 def touched(mart: Mart, lake: Lake, before: int) -> set[str]:
-    """The partitions whose version differs between version `before` of the source's table and now; all if that is vacuumed."""
+    """The partitions whose version was changed by a removal after version `before` of the source's table.
+
+    Each removal is compared with the version just before it: rows that arrive meanwhile may be as many as were removed. All
+    partitions, if the files or the log of these versions are deleted.
+    """
     assert isinstance(mart.source, LakeSource)
-    now = lake.version(mart.source.table)
+    now, uri = lake.version(mart.source.table), mart.source.table.uri(lake.settings)
     if now is None:
         return set()
-    try:
-        reader.open_table(mart.source.table.uri(lake.settings), before)
-        old = mart.versions(lake, before)
-    except (DeltaError, FileNotFoundError):
-        old = {}
-    new = mart.versions(lake, now)
-    return {key for key in old.keys() | new.keys() if old.get(key, 0) != new.get(key, 0)}
+    spans = forget.shrinking(uri, before, now)
+    if spans is None:
+        return set(mart.versions(lake, now))
+    changed: set[str] = set()
+    for first, last in spans:
+        try:
+            for number in (first, last):
+                reader.open_table(uri, number)
+            old, new = mart.versions(lake, first), mart.versions(lake, last)
+        except (DeltaError, FileNotFoundError):
+            return set(mart.versions(lake, now))
+        changed |= {key for key in old.keys() | new.keys() if old.get(key, 0) != new.get(key, 0)}
+    return changed

@@ -4,14 +4,19 @@ from collections.abc import Sequence
 
 import pytest
 
+from shop_streams.defs.app_events.domain import DOMAIN as APP_EVENTS
+from shop_streams.defs.app_events.marts import MART
+from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.community.persons import PERSONS as COMMUNITY_PERSONS
 from shop_streams.defs.platform.forget import Request, remove
 from shop_streams.domain import Domain
 from shop_streams.lake import reader
+from shop_streams.lake.forget import STALE
+from shop_streams.lake.reader import Lake
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.forgotten import AnotherRemoval, forgotten
-from shop_streams_tests.defs.platform.forgetting import NOON, removed, run
+from shop_streams_tests.defs.platform.forgetting import DAY, NOON, content, event, removed, run, write
 from shop_streams_tests.streaming.letter_table import create_letters
 from shop_streams_tests.streaming.test_forget_files import MINE, OTHERS, deliver
 
@@ -51,3 +56,20 @@ def test_a_second_removal_at_the_same_time_is_refused(home: Settings) -> None:
     remove(Request(home, [COMMUNITY], "17"), running, stream_seconds=0)
     assert told == [False], "nothing was begun"
     assert run(home, "5", COMMUNITY).unfinished == []
+
+
+def test_rows_that_arrive_during_the_removal_do_not_hide_it_from_the_mart(home: Settings) -> None:
+    write(home, EVENTS, event(17, 0), event(5, 1), event(5, 2, NOON - 9 * DAY))
+    for window, version in MART.versions(Lake(home)).items():
+        write(home, MART.table, {"user_id": 5, "window": window, "source_rows": version})
+    before = MART.recorded(Lake(home))
+
+    def running(_domains: Sequence[Domain]) -> set[str]:
+        if len(content(home, EVENTS)) == 2:
+            write(home, EVENTS, event(6, 3))  # as many rows as before the removal
+        return set()
+
+    remove(Request(home, [APP_EVENTS], "17"), running, stream_seconds=0)
+    assert MART.versions(Lake(home)) == before, "by its number of rows, the window has not changed"
+    assert MART.recorded(Lake(home)) == before | {"2026-11-20-12:00": STALE}
+    assert len(before) == 2
