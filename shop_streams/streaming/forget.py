@@ -22,7 +22,7 @@ from shop_streams.streaming.drafts import origin_of
 from shop_streams.streaming.file_letters import remove_rows
 from shop_streams.streaming.forgotten import begin_removal, record_origins
 from shop_streams.streaming.identity import TOPIC_IDENTITY
-from shop_streams.streaming.persons import EventHour, PersonColumns, names_person
+from shop_streams.streaming.persons import EventHour, PersonColumns, Persons, names_person
 from shop_streams.streaming.spec import StreamSpec
 
 HOUR = 3600
@@ -91,30 +91,38 @@ def letters_of(
     settings: Settings,
     domain: str,
     person: str,
-    in_letter: Callable[[Any, bytes | None], Any],
+    persons: Persons,
     encodings: Mapping[str, Encoding] = MappingProxyType({}),
 ) -> Letters:
-    """The domain's letters that name the person; `in_letter` as in `Persons`, `encodings` of the topics, by name."""
+    """The domain's letters that name the person; `persons` are the domain's, `encodings` those of the topics, by name."""
     known = reader.open_table(DEAD_LETTERS.uri(settings))
     columns = [*Origin._fields, "raw", "key"]
     there = [name for name in columns if known is not None and name in dict(reader.schema(known))]
-    contains = re.compile(rb"(?<![\w-])" + re.escape(person.encode()) + rb"(?![\w-])")
+    contains = mention(person)
     found = Letters()
     for batch in reader.batches(DEAD_LETTERS.uri(settings), there, pc.field("domain") == domain):
         for letter in batch.to_pylist():
             origin = Origin(*map(letter.get, Origin._fields))
-            value = decoded(letter["raw"], encodings.get(letter["topic"], JSON))
-            if names_person(in_letter(value, letter.get("key")), person):
+            parse = encodings.get(letter["topic"], JSON).parse if origin.file is None else persons.row_in_letter
+            value = decoded(letter["raw"], parse)
+            if names_person(persons.in_letter(value, letter.get("key")), person):
                 found.naming.append(origin)
             elif not isinstance(value, Mapping) and contains.search(letter["raw"] or b""):
                 found.undecided.append(origin)
     return found
 
 
-def decoded(raw: bytes | None, encoding: Encoding) -> Any:
+def mention(person: str) -> re.Pattern[bytes]:
+    """Finds the id in bytes, as a word of its own. An id in digits may have zeros before it."""
+    sign, digits = ("-", person[1:]) if person.startswith("-") else ("", person)
+    zeros = b"0*" if digits.isascii() and digits.isdigit() else b""
+    return re.compile(rb"(?<![\w-])" + re.escape(sign.encode()) + zeros + re.escape(digits.encode()) + rb"(?![\w-])")
+
+
+def decoded(raw: bytes | None, parse: Callable[[bytes], Any]) -> Any:
     """The value of a letter; None if it can't be decoded."""
     try:
-        return None if raw is None else encoding.parse(raw)
+        return None if raw is None else parse(raw)
     except (ValueError, msgspec.MsgspecError, RecursionError):
         return None
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shop_streams.encoding import JSON
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
 from shop_streams.topics import Topic
@@ -51,6 +52,8 @@ class Persons:
         named_in: tables with other people's rows that name the person. These rows stay.
         topics: topics whose records name people.
         in_letter: (decoded value of a dead letter or None, its key) -> ids that it names.
+        row_in_letter: the kept bytes of a file's row -> its decoded value, as the domain's loader decodes it; it raises as
+            `Encoding.parse`.
         event_hour: for a domain with hourly numbers of which a topic keeps a copy (see `FORGOTTEN.hour`).
         files: a table, and its column with the file that a row came from, if the domain loads files.
         more_copies: further copies that stay: what they are, in words.
@@ -61,6 +64,7 @@ class Persons:
     named_in: tuple[PersonColumns, ...] = ()
     topics: tuple[Topic, ...] = ()
     in_letter: Callable[[Any, bytes | None], Iterable[object]] = lambda _value, _key: ()
+    row_in_letter: Callable[[bytes], Any] = JSON.parse
     event_hour: EventHour | None = None
     files: tuple[Table, str] | None = None
     more_copies: tuple[str, ...] = ()

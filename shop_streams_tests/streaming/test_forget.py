@@ -75,13 +75,11 @@ def test_letters_are_decoded_and_compared_in_the_field_of_their_domain(tmp_path:
         letter("clickstream", "online_store", 1, b"no avro", PARTY.encode()),
         letter("clickstream", "online_store", 2, click, b"0:other:1"),
     )
-    app_events = letters_of(settings, "app_events", "17", APP_EVENTS.persons.in_letter, ENCODINGS)
+    app_events = letters_of(settings, "app_events", "17", APP_EVENTS.persons, ENCODINGS)
     assert sorted(map(str, app_events.naming)) == ["events:0:0", "events:0:1"]
     assert sorted(map(str, app_events.undecided)) == ["events:0:3", "events:0:6"]
-    assert letters_of(settings, "sales", "17", SALES.persons.in_letter, ENCODINGS).naming == [
-        Origin("shop_events", 0, 0)
-    ]
-    clicks = letters_of(settings, "clickstream", PARTY, CLICKSTREAM.persons.in_letter, ENCODINGS).naming
+    assert letters_of(settings, "sales", "17", SALES.persons, ENCODINGS).naming == [Origin("shop_events", 0, 0)]
+    clicks = letters_of(settings, "clickstream", PARTY, CLICKSTREAM.persons, ENCODINGS).naming
     assert sorted(map(str, clicks)) == ["online_store:0:0", "online_store:0:1"]
 
 
@@ -90,7 +88,7 @@ def test_removed_letters_leave_their_origins_alone(tmp_path: Path) -> None:
     mine, others = b'{"user_id": 17}', b'{"user_id": 5}'
     write(settings, *[letter("app_events", "events", number, mine if number % 2 else others) for number in range(8)])
     write(settings, letter("sales", "events", 1, others), letter("app_events", "another", 3, others))
-    found = letters_of(settings, "app_events", "17", APP_EVENTS.persons.in_letter, ENCODINGS).naming
+    found = letters_of(settings, "app_events", "17", APP_EVENTS.persons, ENCODINGS).naming
     assert remove_letters(settings, "app_events", found, APP_EVENTS.lake_streams) == 4
     left = reader.scan(DEAD_LETTERS.uri(settings), ["domain", "topic", "kafka_offset", "raw"]).to_pylist()
     assert {one["raw"] for one in left} == {others} and len(left) == 6

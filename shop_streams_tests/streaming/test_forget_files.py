@@ -12,7 +12,7 @@ from shop_streams.lake import reader
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.file_letters import replace_letters
-from shop_streams.streaming.forget import Letters, letters_of, remove_letters
+from shop_streams.streaming.forget import Letters, letters_of, mention, remove_letters
 from shop_streams.streaming.forgotten import FORGOTTEN
 from shop_streams_tests.streaming.letter_table import create_letters
 
@@ -34,7 +34,7 @@ def deliver(
 
 
 def found(settings: Settings, person: str = "17") -> Letters:
-    return letters_of(settings, "community", person, PERSONS.in_letter)
+    return letters_of(settings, "community", person, PERSONS)
 
 
 def left(settings: Settings) -> list[tuple[str, str, int | None]]:
@@ -75,3 +75,48 @@ def test_a_letter_that_cannot_be_decoded_is_told_with_its_file(line: int | None,
     deliver(settings, {("a.json", line): b'{"event": {"message_from": 17, "mess', ("b.json", 1): b'{"event": 117'})
     assert list(map(str, found(settings).undecided)) == [shown]
     assert found(settings).naming == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "naming", "undecided"),
+    [
+        (b'{"event": {"message_from": 17.0}}', True, False),
+        (b'{"event": {"message_from": "17"}}', True, False),
+        (b'{"event": {"reaction_from": "017"}}', True, False),
+        (b'{"event": {"subscription_user": 17}}', True, False),
+        (b'{"event": {"user": 17.5}}', False, False),
+        (b'{"event": {"message_from": true, "message": "17"}}', False, False),
+        (b'{"event": {"message_from": 17}, "lat": NaN}', True, False),
+        (b'\xef\xbb\xbf{"event": {"message_from": 17}}\n', True, False),
+        (b'{"event": {"message_from": 17, "message": "aaaa', False, True),
+        (b'{"event": {"reaction_from": "0017", "message": "aaaa', False, True),
+        (b'{"event": {"message_from": 117, "message": "aaaa', False, False),
+        (b"[17]", False, True),
+    ],
+)
+def test_a_letter_is_read_as_the_loader_reads_its_row(
+    raw: bytes, naming: bool, undecided: bool, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path)
+    create_letters(settings)
+    deliver(settings, {("a.json", 3): raw})
+    letters = found(settings)
+    assert (len(letters.naming), len(letters.undecided)) == (naming, undecided)
+    assert set(map(str, letters.naming + letters.undecided)) <= {f"{FOLDER}/a.json:3"}
+
+
+@pytest.mark.parametrize(
+    ("person", "text", "there"),
+    [
+        ("-5", b"[-5]", True),
+        ("-5", b"[-05]", True),
+        ("5", b"[-5]", False),
+        ("5", b"[50]", False),
+        ("0", b"[0]", True),
+        ("a.b", b"(a.b)", True),
+        ("a.b", b"(acb)", False),
+        ("a", b"(0a)", False),
+    ],
+)
+def test_an_id_is_found_as_a_word_of_its_own(person: str, text: bytes, there: bool) -> None:
+    assert bool(mention(person).search(text)) is there

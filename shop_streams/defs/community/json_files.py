@@ -41,7 +41,7 @@ def _row(line: bytes) -> tuple[Raw, Problems]:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
     try:
-        return typed(_parsed(line))
+        return typed(parsed(line))
     except UnicodeDecodeError:
         return Raw(), [("body", "invalid UTF-8")]
     except (msgspec.MsgspecError, ValueError) as broken:
@@ -50,7 +50,12 @@ def _row(line: bytes) -> tuple[Raw, Problems]:
         return Raw(), [("body", "nested too deep")]
 
 
-def _parsed(line: bytes) -> Any:
+def parsed(line: bytes) -> Any:
+    """The value of a line without a BOM.
+
+    Raises:
+        ValueError, msgspec.MsgspecError, RecursionError: it is no JSON.
+    """
     try:
         return msgspec.json.decode(line)
     except (msgspec.MsgspecError, ValueError) as error:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from shop_streams.defs.community.json_files import BOM, parsed
+from shop_streams.defs.community.rows import acting_ids, typed
 from shop_streams.defs.community.schema import EVENTS, FRIEND_RECOMMENDATIONS, STG_EVENTS, USER_FACTS, USERS_MART
 from shop_streams.streaming.persons import PersonColumns, Persons
 
-ACTING = ("message_from", "reaction_from", "user", "subscription_user")
+
+def acting_users(row: Any, _key: bytes | None) -> list[int]:
+    """The acting users in a refused row, as the loader reads their ids."""
+    return acting_ids(typed(row)[0])
 
 
-def acting_users(row: Any, _key: bytes | None) -> list[object]:
-    """The acting users in a refused row."""
-    event = row.get("event") if isinstance(row, Mapping) else None
-    return [event.get(name) for name in ACTING] if isinstance(event, Mapping) else []
+def row_in_letter(raw: bytes) -> Any:
+    """The value of a refused row, as the loader decodes its line."""
+    return parsed(raw.removeprefix(BOM))
 
 
 PERSONS = Persons(
@@ -27,6 +30,7 @@ PERSONS = Persons(
     ),
     named_in=(PersonColumns(EVENTS, ("message_to",)),),
     in_letter=acting_users,
+    row_in_letter=row_in_letter,
     files=(STG_EVENTS, "file"),
     more_copies=("rows of other users that name this one: who wrote to whom, admins of a channel, texts of messages",),
 )

@@ -88,7 +88,7 @@ def letters_in(domain: Domain) -> str:
 
 def letters(request: Request, domain: Domain) -> Letters:
     """The domain's dead letters that name the person."""
-    return letters_of(request.settings, domain.name, request.person, domain.persons.in_letter, ENCODINGS)
+    return letters_of(request.settings, domain.name, request.person, domain.persons, ENCODINGS)
 
 
 def postgres_tables(request: Request, domain: Domain) -> list[PersonRows]:
