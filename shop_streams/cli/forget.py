@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import psycopg2
 import typer
+from psycopg2.extensions import TransactionRollbackError
 from rich.console import Console
 from rich.table import Table as RichTable
 
@@ -57,16 +58,24 @@ def forget_user(
             typer.confirm("Remove these rows? They can't be restored", abort=True)
         outcome = remove(request, lambda domains: unfinished_runs(settings, domains), speaker(console))
     except psycopg2.OperationalError as error:
-        raise ShopStreamsError(
-            f"PostgreSQL does not answer: {str(error).strip()}. Run the command again once `shop-streams status` calls it healthy: it "
-            "completes what was begun."
-        ) from error
+        raise ShopStreamsError(words_of(error)) from error
     print_removals(console, "removed", outcome.removed)
     print_copies(console, copies)
     for words in outcome.unfinished:
         console.print(cell(f"Not finished: {words}. Run the command again."))
     if outcome.unfinished:
         raise typer.Exit(1)
+
+
+def words_of(error: psycopg2.OperationalError) -> str:
+    """What happened to PostgreSQL, and what to do."""
+    if isinstance(error, TransactionRollbackError):  # a deadlock, for example: the server is well
+        why = str(error).strip().partition("\n")[0]
+        return f"PostgreSQL has rolled a step back: {why}. Run the command again: it completes what was begun."
+    return (
+        f"PostgreSQL does not answer: {str(error).strip()}. Run the command again once `shop-streams status` calls it healthy: it "
+        "completes what was begun."
+    )
 
 
 def checked(person: str) -> str:

@@ -25,6 +25,7 @@ class PersonRows:
     """A table in PostgreSQL, and the column with a person's id.
 
     `remove(cursor, id)` deletes the person's rows in the cursor's transaction, with all that must change together with them.
+    `prepare(dsn)` is called before: DDL, whose locks would stay until the end of that transaction.
     `of_the_shop`: the shop's own table: it is changed only if the operator says so.
     """
 
@@ -32,6 +33,7 @@ class PersonRows:
     column: str
     remove: Callable[[Any, str], None]
     of_the_shop: bool = False
+    prepare: Callable[[str], None] = lambda _dsn: None
 
 
 @dataclass(frozen=True)

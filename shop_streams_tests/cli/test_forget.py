@@ -6,10 +6,12 @@ import time
 import uuid
 from pathlib import Path
 
+import psycopg2
 import pyarrow.compute as pc
 import pytest
+from psycopg2.errors import DeadlockDetected
 
-from shop_streams.cli.forget import checked, chosen
+from shop_streams.cli.forget import checked, chosen, words_of
 from shop_streams.defs.app_events.marts import MART
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.app_events.streams import INGEST
@@ -43,6 +45,17 @@ def test_wrong_words_and_a_database_that_is_away_are_one_line(tmp_path: Path) ->
         assert (answer.returncode, answer.stdout) == (1, "") and answer.stderr.startswith("error: ")
         assert "Traceback" not in answer.stderr
     assert "PostgreSQL does not answer" in answer.stderr and "Run the command again" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (DeadlockDetected("deadlock detected\nDETAIL:  Process 1 waits"), "PostgreSQL has rolled a step back: deadlock detected. Run"),
+        (psycopg2.OperationalError("connection refused\n"), "PostgreSQL does not answer: connection refused. Run"),
+    ],
+)  # fmt: skip
+def test_a_deadlock_is_no_database_that_is_away(error: psycopg2.OperationalError, words: str) -> None:
+    assert words_of(error).startswith(words) and "Run the command again" in words_of(error)
 
 
 def test_a_users_rows_go_while_the_stream_runs_and_do_not_come_back(stack: Stack) -> None:

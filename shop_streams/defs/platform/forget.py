@@ -175,6 +175,7 @@ def _remove_sources(request: Request, domain: Domain, count: Callable[..., None]
     for table in postgres_tables(request, domain):
         number = count_rows(settings.postgres, table, request.person)
         if number:
+            table.prepare(settings.postgres)
             with transaction(settings.postgres) as cursor:
                 table.remove(cursor, request.person)
             count(in_postgres(table), number)

@@ -12,7 +12,7 @@ from typing import Any
 from psycopg2.extras import execute_values
 
 from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC
-from shop_streams.defs.promotions.tables import TABLES
+from shop_streams.defs.promotions.tables import create_own_tables
 from shop_streams.postgres import transaction
 from shop_streams.streaming.persons import PersonRows, Persons
 
@@ -38,9 +38,8 @@ select k.campaign, k.client
 
 def remove_notifications(cursor: Any, client: str) -> None:
     """Delete the client's notifications and feedback, and mark that they were made."""
-    cursor.execute("select pg_advisory_xact_lock(hashtext('promotions_ddl'))")
-    cursor.execute(TABLES.read_text())  # of a home whose stream has not started with this version yet
-    cursor.execute("select made from promotion_outbox for update")  # nobody is notified meanwhile
+    # Nobody is notified meanwhile. It is the first lock, as in the stream's transactions: in another order, both could wait.
+    cursor.execute("select made from promotion_outbox for update")
     cursor.execute(MARK, (client,))
     cursor.execute(DELETE, (client,))
     for day, count in Counter(row[0] for row in cursor.fetchall()).items():
@@ -62,7 +61,7 @@ def forgotten_notifications(dsn: str, keys: Collection[tuple[str, str]]) -> set[
 
 PERSONS = Persons(
     postgres=(
-        PersonRows("subscribers_feedback", "client_id", remove_notifications),
+        PersonRows("subscribers_feedback", "client_id", remove_notifications, prepare=create_own_tables),
         PersonRows("subscribers_restaurants", "client_id", remove_subscriptions, of_the_shop=True),
     ),
     topics=(NOTIFICATIONS_TOPIC,),

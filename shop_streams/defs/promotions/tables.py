@@ -28,12 +28,17 @@ def create_tables(dsn: str) -> None:
     Raises:
         SubscribersMissing: the shop's table does not exist; with the statement that creates it.
     """
-    forgotten.create(dsn)
-    _run(dsn, TABLES)
+    create_own_tables(dsn)
     with transaction(dsn) as cursor:
         cursor.execute("select to_regclass('subscribers_restaurants')")
         if cursor.fetchone()[0] is None:
             raise SubscribersMissing
+
+
+def create_own_tables(dsn: str) -> None:
+    """Create the tables as `create_tables` does, without a look at the shop's table."""
+    forgotten.create(dsn)
+    _run(dsn, TABLES)
 
 
 def create_subscribers(dsn: str) -> None:

@@ -1,5 +1,6 @@
 """`forget-user` for clients of promotions: their rows go, and no campaign notifies them twice."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -10,10 +11,12 @@ from shop_streams.defs.promotions import notifications
 from shop_streams.defs.promotions.domain import DOMAIN as PROMOTIONS
 from shop_streams.defs.promotions.persons import forgotten_notifications
 from shop_streams.defs.promotions.tables import create_subscribers, create_tables
+from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams_tests.defs.platform.forgetting import removed, run
 from shop_streams_tests.defs.promotions.campaigns import clients_of, message, rows, subscribe
 from shop_streams_tests.defs.promotions.outboxes import as_taken
+from shop_streams_tests.harness import wait_for
 from shop_streams_tests.local.test_database import execute
 
 pytestmark = pytest.mark.servers
@@ -73,3 +76,19 @@ def test_a_forgotten_client_is_not_notified_again_of_the_same_campaign_and_the_t
     keys = {(one["adv_campaign_id"], client) for one in (first, second) for client in (CLIENT, OTHER)}
     assert forgotten_notifications(home.postgres, keys) == {(first["adv_campaign_id"], CLIENT)}
     assert forgotten_notifications(home.postgres, set()) == set()
+
+
+def test_the_stream_that_notifies_meanwhile_and_the_removal_do_not_lock_each_other_out(home: Settings) -> None:
+    promote(home)
+    waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as pool, transaction(home.postgres) as stream:
+        stream.execute("select made + 1 from promotion_outbox for update")  # as the stream begins
+        removal = pool.submit(run, home, CLIENT)
+        wait_for("the removal to wait", lambda: execute(home.postgres, waiting) == [(1,)], seconds=20)
+        stream.execute(
+            f"insert into subscribers_feedback values ('r', 'd', '', '', '', 0, 1, '{OTHER}', 0, 86400, 'good')"
+        )
+        stream.connection.commit()
+        assert removed(removal.result(20)) == {"PostgreSQL subscribers_feedback": 1}
+    found = execute(home.postgres, "select adv_campaign_id, client_id from subscribers_feedback order by 1")
+    assert found == [("c", OTHER), ("d", OTHER)]
