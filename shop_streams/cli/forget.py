@@ -84,6 +84,8 @@ def checked(person: str) -> str:
     Raises:
         ShopStreamsError: it can't be one.
     """
+    if person.startswith("--"):  # not refused earlier, because -5 is an ID
+        raise ShopStreamsError(f"There is no option {person}. `shop-streams forget-user --help` shows them.")
     if not person.strip() or len(person) > LONGEST_ID or "\0" in person:
         raise ShopStreamsError(f"An ID has 1 to {LONGEST_ID} characters, which are not all blanks, and no NUL.")
     return person

@@ -177,7 +177,7 @@ def aggregate(
 
 
 app.command()(show)
-app.command()(forget_user)
+app.command(context_settings={"ignore_unknown_options": True})(forget_user)  # an ID may be -5
 
 
 def main() -> None:

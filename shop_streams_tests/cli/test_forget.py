@@ -39,6 +39,14 @@ def test_what_is_no_id_is_refused(person: str) -> None:
         checked(person)
 
 
+def test_an_id_may_be_negative_and_a_wrong_option_is_no_id(tmp_path: Path) -> None:
+    assert checked("-5") == "-5"
+    for words in (("-5",), ("-5", "--dry-run"), ("--dry-run", "-17")):
+        assert "PostgreSQL does not answer" in run("forget-user", *words, home=tmp_path).stderr
+    assert "There is no option --dry-rum" in run("forget-user", "--dry-rum", home=tmp_path).stderr
+    assert run("forget-user", "5", "--dry-rum", home=tmp_path).returncode == 2
+
+
 def test_wrong_words_and_a_database_that_is_away_are_one_line(tmp_path: Path) -> None:
     for words in (("forget-user", "17", "--domain", "sale"), ("forget-user", " "), ("forget-user", "17", "--yes")):
         answer = run(*words, home=tmp_path)
