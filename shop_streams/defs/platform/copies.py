@@ -49,12 +49,14 @@ def copies_of(request: Request, found: Sequence[Removal]) -> list[Copy]:
 
 def _of_domain(request: Request, domain: Domain) -> Iterator[Copy]:
     settings, persons, person = request.settings, domain.persons, request.person
+    found = letters(request, domain)
     for topic in persons.topics:
         yield Copy(f"Kafka topic {topic.name}", retention_of(settings, topic.name))
     if persons.files is not None:
         table, column = persons.files
         columns = next(one.columns for one in persons.lake if one.table == table)
-        files = list(forget.distinct(table.uri(settings), column, columns, person))
+        refused = {one.file for one in found.naming if one.file is not None}
+        files = sorted(refused.union(forget.distinct(table.uri(settings), column, columns, person)))
         more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
         if files:
             yield Copy(f"{len(files)} files of the landing folder: {', '.join(files[:SHOWN])}{more}", YOURS)
@@ -72,7 +74,7 @@ def _of_domain(request: Request, domain: Domain) -> Iterator[Copy]:
                 f"{number} rows of the shop's own table {in_postgres(shop)}; from them, new rows may be made",
                 "the shop deletes them, or this command with --shop-tables",
             )
-    undecided = [str(origin) for origin in letters(request, domain).undecided]
+    undecided = [str(origin) for origin in found.undecided]
     if undecided:
         more = f" and {len(undecided) - SHOWN} more" if len(undecided) > SHOWN else ""
         yield Copy(

@@ -40,7 +40,10 @@ def unread(settings: Settings, domains: Sequence[Domain], say: Callable[[str], N
             told = True
         time.sleep(LOOK_SECONDS)
     for name, number in waiting.items():
-        yield f"stream {name} has not read {number} records of its topic: their rows would come after this removal"
+        yield (
+            f"stream {name} has not read {number} records of its topic: their rows would come after this removal. Switch the stream "
+            "on, or wait until it has read them"
+        )
 
 
 def _unread_by(spec: StreamSpec, settings: Settings, ranges: Mapping[int, tuple[int, int]]) -> int:

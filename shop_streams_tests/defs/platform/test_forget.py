@@ -178,6 +178,7 @@ def test_records_that_no_stream_has_read_are_told(home: Settings, monkeypatch: p
     monkeypatch.setattr(forget_waits, "offset_ranges", lambda _servers, _topic: {0: (2, 5), 1: (0, 1)})
     (words,) = run(home, "17", APP_EVENTS).unfinished
     assert words.startswith("stream app_events_ingest has not read 4 records")
+    assert words.endswith("Switch the stream on, or wait until it has read them")
 
 
 def test_a_party_is_no_number_and_clicks_have_their_origins(home: Settings) -> None:

@@ -8,6 +8,8 @@ from shop_streams.defs.app_events.domain import DOMAIN as APP_EVENTS
 from shop_streams.defs.app_events.marts import MART
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.community.persons import PERSONS as COMMUNITY_PERSONS
+from shop_streams.defs.community.schema import STG_EVENTS
+from shop_streams.defs.platform.copies import copies_of
 from shop_streams.defs.platform.forget import Request, remove
 from shop_streams.domain import Domain
 from shop_streams.lake import reader
@@ -18,7 +20,7 @@ from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.forgotten import AnotherRemoval, forgotten
 from shop_streams_tests.defs.platform.forgetting import DAY, NOON, content, event, removed, run, write
 from shop_streams_tests.streaming.letter_table import create_letters
-from shop_streams_tests.streaming.test_forget_files import MINE, OTHERS, deliver
+from shop_streams_tests.streaming.test_forget_files import FOLDER, MINE, OTHERS, deliver
 
 pytestmark = pytest.mark.servers
 
@@ -73,3 +75,17 @@ def test_rows_that_arrive_during_the_removal_do_not_hide_it_from_the_mart(home: 
     assert MART.versions(Lake(home)) == before, "by its number of rows, the window has not changed"
     assert MART.recorded(Lake(home)) == before | {"2026-11-20-12:00": STALE}
     assert len(before) == 2
+
+
+def test_files_of_refused_rows_are_copies_too_and_letters_that_cannot_be_decoded_are_told_with_their_line(
+    home: Settings,
+) -> None:
+    create_letters(home)
+    deliver(
+        home,
+        {("a.json", 1): MINE, ("a.json", 2): MINE, ("b.json", 1): OTHERS, ("c.json", 4): b'{"event": {"user": 17, "'},
+    )
+    write(home, STG_EVENTS, {"user_id": 17, "folder_date": NOON.date(), "file": "date=2026-11-20/d.json"})
+    told = [one.what for one in copies_of(Request(home, [COMMUNITY], "17"), [])]
+    assert f"2 files of the landing folder: {FOLDER}/a.json, date=2026-11-20/d.json" in told
+    assert f"dead letters that can't be decoded and contain the id: {FOLDER}/c.json:4" in told
