@@ -33,7 +33,7 @@ STREAM = replace(
     topic=replace(INGEST.topic, name="upgraded_clicks"),
     sink=replace(cast(LakeSink, INGEST.sink), table=TABLE),
 )
-UPGRADED = replace(MART, table=STATS, source=ClickSource(TABLE, mart=STATS.path), serve=None)
+UPGRADED = replace(MART, table=STATS, source=ClickSource(TABLE, mart=STATS.path), serve=None, totals=lambda *_: {})
 
 
 def send(stack: Stack, records: list[upgrade_clicks.Record]) -> None:
