@@ -71,8 +71,8 @@ def test_the_command_line_shows_values_as_they_are_and_names_what_there_is(stack
     shown = run(dead_letters_app, ["show", origin_of(letter)])
     assert shown.stdout_bytes == nasty and letter["reason"] in shown.stderr
     for words, told in (
-        (["list", "--domain", "slaes"], "app_events, clickstream, promotions, sales"),
-        (["replay", "--domain", "slaes", "--yes"], "app_events, clickstream, promotions, sales"),
+        (["list", "--domain", "slaes"], "app_events, clickstream, community, promotions, sales"),
+        (["replay", "--domain", "slaes", "--yes"], "app_events, clickstream, community, promotions, sales"),
         (["replay", origin_of(letter), "--reason", "no such reason"], letter["reason"]),
         (["replay", "shop_events:0:999999"], "list --all"),
         (["show", "[/red]"], "list --all"),
