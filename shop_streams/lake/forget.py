@@ -9,17 +9,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, PostCommitHookProperties, write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.lake import reader
+from shop_streams.lake.write import COMMIT_ONLY
 
-# Spark writes the checkpoints of the Delta log, with its streams' transaction ids.
-_COMMIT_ONLY = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 _BITS = {"byte": 7, "short": 15, "integer": 31, "long": 63}
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 ATTEMPTS = 30  # of one partition; a stream commits at most once in its interval, and a deletion takes a second
@@ -163,7 +163,7 @@ def _remove_from(
         dataset.scanner(filter=~pc.coalesce(mine, False)).to_reader(),
         mode="overwrite",
         predicate=in_partitions(partition_column, keys),
-        post_commithook_properties=_COMMIT_ONLY,
+        post_commithook_properties=COMMIT_ONLY,
     )
     return Counter(rows[partition_column].cast(pa.string()).to_pylist())
 
@@ -174,17 +174,19 @@ def delete_where(uri: str, sql: str) -> int:
     Raises:
         StillWritten: the table was written to at each attempt.
     """
+    deleted = _commit(uri, "", lambda table: table.delete(sql, post_commithook_properties=COMMIT_ONLY))
+    return int(deleted.get("num_deleted_rows") or 0)
+
+
+def _commit(uri: str, to: str, change: Callable[[DeltaTable], dict[str, Any]]) -> dict[str, Any]:
+    """Change the table, again if it was written to meanwhile; what `change` returns, {} if there is no table. `to`: why, in words."""
     for _ in range(ATTEMPTS):
         table = reader.open_table(uri)
         try:
-            return 0 if table is None else _delete(table, sql)
+            return {} if table is None else change(table)
         except CommitFailedError:
             time.sleep(PAUSE_SECONDS)
-    raise StillWritten(f"{uri} was written to during each of {ATTEMPTS} attempts. Run the command again.")
-
-
-def _delete(table: DeltaTable, sql: str) -> int:
-    return int(table.delete(sql, post_commithook_properties=_COMMIT_ONLY)["num_deleted_rows"] or 0)
+    raise StillWritten(f"{uri} was written to during each of {ATTEMPTS} attempts{to}. Run the command again.")
 
 
 def in_partitions(column: str, keys: Collection[str]) -> str:
@@ -200,22 +202,13 @@ def mark_stale(uri: str, partition_column: str, keys: Collection[str]) -> None:
     Raises:
         StillWritten: the mart was written to at each attempt.
     """
-    for _ in range(ATTEMPTS):
-        table = reader.open_table(uri)
-        if table is None or not keys:
-            return
-        try:
-            table.update(
-                updates={"source_rows": str(STALE)},
-                predicate=in_partitions(partition_column, keys),
-                post_commithook_properties=_COMMIT_ONLY,
-            )
-            return
-        except CommitFailedError:
-            time.sleep(PAUSE_SECONDS)
-    raise StillWritten(
-        f"{uri} was written to during each of {ATTEMPTS} attempts to mark partitions. Run the command again."
-    )
+    if keys:
+        mine, stale = in_partitions(partition_column, keys), {"source_rows": str(STALE)}
+        _commit(
+            uri,
+            " to mark partitions",
+            lambda table: table.update(updates=stale, predicate=mine, post_commithook_properties=COMMIT_ONLY),
+        )
 
 
 def shrinking(uri: str, before: int, now: int) -> list[tuple[int, int]] | None:

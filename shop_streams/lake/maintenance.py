@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from deltalake import DeltaTable, PostCommitHookProperties
+from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from shop_streams.lake import reader
-
-# Spark writes the checkpoints of the Delta log, with its streams' transaction ids.
-_COMMIT_ONLY = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+from shop_streams.lake.write import COMMIT_ONLY
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ def compact(table: DeltaTable, partition_column: str, partitions: Sequence[str])
     """Merge the files of each partition. After a conflict with another commit, the partition waits for the next maintenance."""
     for partition in partitions:
         try:
-            table.optimize.compact([(partition_column, "=", partition)], post_commithook_properties=_COMMIT_ONLY)
+            table.optimize.compact([(partition_column, "=", partition)], post_commithook_properties=COMMIT_ONLY)
         except CommitFailedError:
             table.update_incremental()
 
@@ -53,7 +51,7 @@ def maintain(uri: str, partition_column: str, closed: Sequence[str], readers_hou
         dry_run=False,
         enforce_retention_duration=False,
         full=True,
-        post_commithook_properties=_COMMIT_ONLY,
+        post_commithook_properties=COMMIT_ONLY,
     )
     after = reader.file_counts(uri, partition_column)
     return Maintained(sum(files.values()), sum(after.values()), len(deleted))
@@ -66,5 +64,5 @@ def expire(uri: str, time_column: str, days: int, condition: str) -> int:
         return 0
     oldest = (datetime.now(UTC) - timedelta(days=days)).isoformat()
     moment = f"arrow_cast('{oldest}', 'Timestamp(Microsecond, Some(\"UTC\"))')"
-    done = table.delete(f"{time_column} < {moment} and {condition}", post_commithook_properties=_COMMIT_ONLY)
+    done = table.delete(f"{time_column} < {moment} and {condition}", post_commithook_properties=COMMIT_ONLY)
     return int(done["num_deleted_rows"] or 0)

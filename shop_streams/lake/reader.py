@@ -39,8 +39,9 @@ def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
         return None
 
 
-def _actions(table: DeltaTable) -> pa.Table:
-    return pa.table(table.get_add_actions(flatten=True))
+def _actions(table: DeltaTable | None) -> pa.Table:
+    """A row for each file of the table, with its statistics; no columns and rows if there is no table."""
+    return pa.table(table.get_add_actions(flatten=True) if table is not None else {})
 
 
 def row_counts(uri: str, partition_column: str, version: int | None = None) -> dict[str, int]:
@@ -56,10 +57,7 @@ def file_counts(uri: str, partition_column: str) -> dict[str, int]:
 def _per_partition(
     uri: str, partition_column: str, column: str, aggregate: str, version: int | None = None
 ) -> dict[str, int]:
-    table = open_table(uri, version)
-    if table is None:
-        return {}
-    actions = _actions(table)
+    actions = _actions(open_table(uri, version))
     if actions.num_rows == 0:
         return {}
     grouped = actions.group_by(f"partition.{partition_column}").aggregate([(column, aggregate)])
@@ -134,11 +132,17 @@ def scan(
     return _dataset(table, prune).to_table(columns=columns, filter=where) if table else pa.table({})
 
 
-def batches(uri: str, columns: list[str], where: Any = None) -> Iterator[pa.RecordBatch]:
-    """As `scan`, in batches: for a table that may be larger than memory."""
-    table = open_table(uri)
+def batches(
+    uri: str,
+    columns: list[str] | dict[str, Any],
+    where: Any = None,
+    version: int | None = None,
+    prune: Prune | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """As `scan`, in batches: for a table that may be larger than memory. `columns` may be name -> pyarrow expression."""
+    table = open_table(uri, version)
     if table is not None:
-        yield from table.to_pyarrow_dataset().to_batches(columns=columns, filter=where)
+        yield from _dataset(table, prune).to_batches(columns=columns, filter=where)
 
 
 @dataclass(frozen=True)
@@ -153,8 +157,7 @@ class Lake:
 
     def value_counts(self, table: Table, column: str, version: int | None = None) -> dict[str, int]:
         """Partition -> number of rows in which `column` is not null. Files older than the column count as null."""
-        found = open_table(table.uri(self.settings), version)
-        actions = _actions(found) if found is not None else pa.table({})
+        actions = _actions(open_table(table.uri(self.settings), version))
         nulls, key = f"null_count.{column}", f"partition.{table.partition_by[0]}"
         if actions.num_rows == 0 or nulls not in actions.column_names:
             return {}
@@ -169,8 +172,7 @@ class Lake:
 
     def largest(self, table: Table, column: str, version: int | None = None) -> dict[str, int]:
         """Partition -> the largest value of an integer column, from the files' statistics; without partitions that have none."""
-        found = open_table(table.uri(self.settings), version)
-        actions = _actions(found) if found is not None else pa.table({})
+        actions = _actions(open_table(table.uri(self.settings), version))
         largest, key = f"max.{column}", f"partition.{table.partition_by[0]}"
         if actions.num_rows == 0 or largest not in actions.column_names:
             return {}
@@ -179,8 +181,7 @@ class Lake:
 
     def fingerprints(self, table: Table, version: int | None = None) -> dict[str, int]:
         """Partition -> checksum of the names of its files, which changes with each write. {} if there is no table."""
-        found = open_table(table.uri(self.settings), version)
-        actions = _actions(found) if found is not None else pa.table({})
+        actions = _actions(open_table(table.uri(self.settings), version))
         if actions.num_rows == 0:
             return {}
         key = f"partition.{table.partition_by[0]}"

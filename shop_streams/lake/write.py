@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from shop_streams.lake.table import Table
     from shop_streams.settings import Settings
+
+# For commits without Spark. Spark writes the checkpoints of the Delta log, with its streams' transaction ids.
+COMMIT_ONLY = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
 def _lost_a_race(error: BaseException) -> bool:

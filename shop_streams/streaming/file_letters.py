@@ -13,16 +13,14 @@ from operator import or_
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, PostCommitHookProperties, write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from shop_streams.lake import reader
+from shop_streams.lake.write import COMMIT_ONLY
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, HEADERS
-
-# Spark writes the checkpoints of the Delta log, with its streams' transaction ids.
-_COMMIT_ONLY = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
 def replace_letters(settings: Settings, domain: str, folders: Sequence[str], letters: pa.Table) -> None:
@@ -82,13 +80,13 @@ def remove_rows(settings: Settings, domain: str, rows: Collection[tuple[str, int
     content = pa.RecordBatchReader.from_batches(scanner.projected_schema, others())
     where = f"domain = '{domain}'"
     # `table` is the version that was read: the commit fails if a newer one has added letters of the domain.
-    write_deltalake(table, content, mode="overwrite", predicate=where, post_commithook_properties=_COMMIT_ONLY)
+    write_deltalake(table, content, mode="overwrite", predicate=where, post_commithook_properties=COMMIT_ONLY)
     return deleted
 
 
 @_again
 def _replace(uri: str, where: str, rows: pa.Table) -> None:
-    write_deltalake(DeltaTable(uri), rows, mode="overwrite", predicate=where, post_commithook_properties=_COMMIT_ONLY)
+    write_deltalake(DeltaTable(uri), rows, mode="overwrite", predicate=where, post_commithook_properties=COMMIT_ONLY)
 
 
 def _rows(letters: pa.Table, domain: str) -> pa.Table:

@@ -17,7 +17,7 @@ from shop_streams.lake import forget, reader
 from shop_streams.lake.forget import Rows
 from shop_streams.settings import Settings
 from shop_streams.streaming.checkpoint import metadata_without_spark
-from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.dead_letters import DEAD_LETTERS, stored_columns
 from shop_streams.streaming.drafts import origin_of
 from shop_streams.streaming.file_letters import remove_rows
 from shop_streams.streaming.forgotten import begin_removal, record_origins
@@ -95,9 +95,8 @@ def letters_of(
     encodings: Mapping[str, Encoding] = MappingProxyType({}),
 ) -> Letters:
     """The domain's letters that name the person; `persons` are the domain's, `encodings` those of the topics, by name."""
-    known = reader.open_table(DEAD_LETTERS.uri(settings))
-    columns = [*Origin._fields, "raw", "key"]
-    there = [name for name in columns if known is not None and name in dict(reader.schema(known))]
+    wanted = {*Origin._fields, "raw", "key"}
+    there = [name for name in stored_columns(settings) if name in wanted]
     contains = mention(person)
     found = Letters()
     for batch in reader.batches(DEAD_LETTERS.uri(settings), there, pc.field("domain") == domain):

@@ -21,13 +21,14 @@ import numpy as np
 import psycopg2.errors
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import PostCommitHookProperties, write_deltalake
+from deltalake import write_deltalake
 from deltalake.exceptions import CommitFailedError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.lake import reader
 from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
+from shop_streams.lake.write import COMMIT_ONLY
 from shop_streams.postgres import connect, run_ddl, transaction
 from shop_streams.rules import MAX_AHEAD
 
@@ -49,7 +50,6 @@ FORGOTTEN = Table(
 )
 _ARROW = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64()}
 _SCHEMA = pa.schema([(column.name, _ARROW[column.type]) for column in FORGOTTEN.columns])
-_COMMIT_ONLY = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 DDL = """
 create table if not exists forgotten_key (id int primary key check (id = 1), secret bytea not null);
@@ -92,7 +92,7 @@ def record_origins(
         pa.table(columns, schema=_SCHEMA),
         mode="append",
         partition_by=list(FORGOTTEN.partition_by),
-        post_commithook_properties=_COMMIT_ONLY,
+        post_commithook_properties=COMMIT_ONLY,
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
-
 import dagster as dg
 
 from shop_streams.settings import get_settings
@@ -12,8 +10,3 @@ FIRST_DAY = get_settings().first_day
 
 days = dg.DailyPartitionsDefinition(start_date=FIRST_DAY.isoformat(), end_offset=1)
 months = dg.MonthlyPartitionsDefinition(start_date=FIRST_DAY.replace(day=1).isoformat(), end_offset=1)
-
-
-def month_of(day: date) -> date:
-    """The first day of the month."""
-    return day.replace(day=1)

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shop_streams.defs.community.schema import EVENTS, STG_EVENTS
-from shop_streams.lake.reader import Lake, open_table, prune_to
+from shop_streams.defs.community.versions import as_dates
+from shop_streams.lake.reader import Lake, batches, prune_to
 from shop_streams.lake.table import Table
 from shop_streams.postgres import run_ddl, transaction
 
@@ -52,7 +53,7 @@ def mark_refills(lake: Lake, dsn: str, dates: Collection[str], folders: Collecti
     """
     with_own = (pc.field("event_type") == "message") & (pc.field("position_source") == "own")
     old = last_messages(_batches(lake, EVENTS, dates, _MESSAGE, with_own))
-    delivered = (pc.field("event_type") == "message") & pc.field("event_date").isin(_days(dates)) & _in_range()
+    delivered = (pc.field("event_type") == "message") & pc.field("event_date").isin(as_dates(dates)) & _in_range()
     new = last_messages(_batches(lake, STG_EVENTS, folders, _DELIVERED, delivered, snapshot))
     users = changed_users(old, new)
     if not users:
@@ -159,12 +160,6 @@ def _batches(
     version: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Rows of these partitions, in batches; nothing if there is no table."""
-    found = open_table(table.uri(lake.settings), version) if keys else None
-    if found is not None:
-        of_keys = pc.field(table.partition_by[0]).isin(_days(keys))
-        dataset = found.to_pyarrow_dataset(file_pruning_predicate=prune_to(table, keys))
-        yield from dataset.to_batches(columns=columns, filter=of_keys & where)
-
-
-def _days(keys: Collection[str]) -> pa.Array:
-    return pa.array(sorted(keys), pa.string()).cast(pa.date32())
+    if keys:
+        of_keys = pc.field(table.partition_by[0]).isin(as_dates(keys))
+        yield from batches(table.uri(lake.settings), columns, of_keys & where, version, prune_to(table, keys))

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shop_streams.defs.community.schema import STG_EVENTS
-from shop_streams.lake.reader import Lake, open_table, prune_to
+from shop_streams.lake.reader import Lake, batches, prune_to
 from shop_streams.marts.version import version_of
 
 CHUNK_ROWS = 5_000_000  # ids that are compared at once: bounds the memory to about 100 MB
@@ -140,14 +140,14 @@ def stg_reader(lake: Lake, snapshot: int) -> Reader:
     """A reader of STG at a version of the table, in batches: a folder may be larger than memory."""
 
     def read(folders: Collection[str], dates: Collection[str] | None) -> Iterator[pa.RecordBatch]:
-        found = open_table(STG_EVENTS.uri(lake.settings), snapshot)
-        if found is not None and folders:
-            dataset = found.to_pyarrow_dataset(file_pruning_predicate=prune_to(STG_EVENTS, folders))
-            where = None if dates is None else pc.field("event_date").isin(_dates(dates))
-            yield from dataset.to_batches(columns=["folder_date", "event_date", "event_id"], filter=where)
+        if folders:
+            uri, columns = STG_EVENTS.uri(lake.settings), ["folder_date", "event_date", "event_id"]
+            where = None if dates is None else pc.field("event_date").isin(as_dates(dates))
+            yield from batches(uri, columns, where, snapshot, prune_to(STG_EVENTS, folders))
 
     return read
 
 
-def _dates(days: Collection[str]) -> pa.Array:
+def as_dates(days: Collection[str]) -> pa.Array:
+    """Partition keys as dates, ascending."""
     return pa.array(sorted(days), pa.string()).cast(pa.date32())

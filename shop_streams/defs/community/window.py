@@ -8,12 +8,9 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
+from shop_streams.defs.community.facts import is_position
+
 DAY = timedelta(days=1)
-
-
-def window_start(calculation_date: date, depth: int) -> date | None:
-    """The first of the `depth` dates that end with the calculation date; None for all dates (depth 0)."""
-    return calculation_date - (depth - 1) * DAY if depth else None
 
 
 def for_dates(events: DataFrame, starts: Mapping[date, date | None], since: date | None) -> DataFrame:
@@ -52,7 +49,6 @@ def located(events: DataFrame) -> DataFrame:
     An unlocated event has no located message before it in all history: else it would have the coordinates of that one.
     So the first located message in `events` is the first one after it.
     """
-    is_located_message = (F.col("event_type") == "message") & (F.col("position_source") == "own")
     every = users_events().rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
-    first_zone = F.first(F.when(is_located_message, F.col("zone_id")), ignorenulls=True).over(every)
+    first_zone = F.first(F.when(is_position(), F.col("zone_id")), ignorenulls=True).over(every)
     return with_own_coordinates(events).withColumn("zone_id", F.coalesce("zone_id", first_zone))

@@ -8,7 +8,8 @@ from datetime import date
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from shop_streams.defs.community.window import DAY, located, users_events, window_start
+from shop_streams.defs.community.window import DAY, located, users_events
+from shop_streams.marts.window import first_read
 
 COUNTED = ("message", "reaction", "subscription", "user")  # of the last one, only new users
 FIRST_ONES = ("registration", "message")  # kinds of USER_FACTS, and types of events, that a user is counted by
@@ -16,7 +17,7 @@ FIRST_ONES = ("registration", "message")  # kinds of USER_FACTS, and types of ev
 
 def zones_since(calculation_date: date, depth: int) -> date | None:
     """The first date that the mart reads: of the week or the month in which its window begins. None for all dates (depth 0)."""
-    start = window_start(calculation_date, depth)
+    start = first_read(calculation_date, depth)
     return start and min(start - start.weekday() * DAY, start.replace(day=1))
 
 

@@ -13,8 +13,8 @@ from pyspark.sql import SparkSession
 
 from shop_streams.defs.community.friends import friends_rows, near_pairs
 from shop_streams.defs.community.users import users_rows
-from shop_streams.defs.community.window import window_start
 from shop_streams.defs.community.zones import zones_rows, zones_since
+from shop_streams.marts.window import first_read
 from shop_streams_tests.defs.community import plain_marts as oracle
 from shop_streams_tests.defs.community.frames import at, cities, rows_of, table_events, table_facts
 from shop_streams_tests.defs.community.plain_marts import CITIES, Event, distance
@@ -52,7 +52,7 @@ SEEDS, DEPTHS, ENDS = st.integers(0, 2**32), st.sampled_from([1, 7, 30, 60, 0]),
 @given(seed=SEEDS, depth=DEPTHS, day=ENDS)
 def test_users(spark: SparkSession, seed: int, depth: int, day: int) -> None:
     events, end = random_events(seed), FIRST + day * oracle.DAY
-    start = window_start(end, depth) or FIRST
+    start = first_read(end, depth) or FIRST
     found = rows_of(users_rows(table_events(spark, events, start, end), cities(spark)), "user_id")
     assert found == sorted(oracle.users_mart(events, start, end), key=lambda row: row["user_id"])
 
@@ -61,7 +61,7 @@ def test_users(spark: SparkSession, seed: int, depth: int, day: int) -> None:
 @given(seed=SEEDS, depth=DEPTHS, day=ENDS)
 def test_zones(spark: SparkSession, seed: int, depth: int, day: int) -> None:
     events, end = random_events(seed), FIRST + day * oracle.DAY
-    start, since = window_start(end, depth), zones_since(end, depth) or FIRST
+    start, since = first_read(end, depth), zones_since(end, depth) or FIRST
     frame, facts = table_events(spark, events, since, end), table_facts(spark, events, since)
     found = rows_of(zones_rows(frame, facts, cities(spark), {end: start}), "month", "week", "zone_id")
     assert found == oracle.zones_mart(events, start or min(event.day for event in events), end)
@@ -71,7 +71,7 @@ def test_zones(spark: SparkSession, seed: int, depth: int, day: int) -> None:
 @given(seed=SEEDS, depth=DEPTHS, day=ENDS)
 def test_friends(spark: SparkSession, seed: int, depth: int, day: int) -> None:
     events, end = random_events(seed), FIRST + day * oracle.DAY
-    start = window_start(end, depth) or FIRST
+    start = first_read(end, depth) or FIRST
     frame, facts = table_events(spark, events, start, end), table_facts(spark, events, start)
     found = rows_of(friends_rows(frame, facts, cities(spark), NOW.replace(tzinfo=UTC)), "user_left", "user_right")
     assert found == oracle.friends_mart(events, start, end, NOW)

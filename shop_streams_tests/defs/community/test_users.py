@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from shop_streams.defs.community.users import users_rows
-from shop_streams.defs.community.window import window_start
+from shop_streams.marts.window import first_read
 from shop_streams_tests.defs.community.frames import at, cities, rows_of, table_events
 from shop_streams_tests.defs.community.plain_marts import Event
 
@@ -133,7 +133,7 @@ def test_home_is_where_the_last_stay_of_more_than_27_days_was(spark: SparkSessio
 def test_a_window_that_is_shorter_than_a_stay_does_not_see_it(spark: SparkSession) -> None:
     events = [message("2026-04-01", SYDNEY), message("2026-05-10", SYDNEY), message("2026-05-20", PERTH)]
     assert user(spark, *events)["home_city"] == "Sydney"
-    since = window_start(END, 30)
+    since = first_read(END, 30)
     assert since == date(2026, 5, 1)
     row = user(spark, *events, since=since)
     assert (row["home_city"], row["travel_array"]) == (None, ["Sydney", "Perth"])
@@ -148,4 +148,4 @@ def test_two_cities_of_one_name_are_two(spark: SparkSession) -> None:
 
 @pytest.mark.parametrize(("depth", "start"), [(1, END), (30, date(2026, 5, 1)), (31, date(2026, 4, 30)), (0, None)])
 def test_the_window_ends_with_the_calculation_date(depth: int, start: date | None) -> None:
-    assert window_start(END, depth) == start
+    assert first_read(END, depth) == start

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from shop_streams.defs.community.window import window_start
 from shop_streams.defs.community.zones import with_new_users, zones_rows, zones_since
+from shop_streams.marts.window import first_read
 from shop_streams_tests.defs.community.frames import at, cities, rows_of, table_events, table_facts
 from shop_streams_tests.defs.community.plain_marts import Event
 
@@ -29,7 +29,7 @@ def zones(
     """(month, week, zone) -> row."""
     start = zones_since(end, depth) or date(2015, 1, 1)
     frame, facts = table_events(spark, events, start, end), table_facts(spark, events, start)
-    found = rows_of(zones_rows(frame, facts, cities(spark), {end: window_start(end, depth)}), "zone_id")
+    found = rows_of(zones_rows(frame, facts, cities(spark), {end: first_read(end, depth)}), "zone_id")
     rows = {(row["month"], row["week"], row["zone_id"]): row for row in found}
     assert len(rows) == len(found)
     return rows
