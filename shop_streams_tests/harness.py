@@ -147,14 +147,14 @@ class Stack:
         assert producer.flush(30) == 0
 
     def run_job(
-        self, job: str = "__ASSET_JOB", key: dg.AssetKey | None = None, partition: str = "", **more: Any
+        self, job: str = "__ASSET_JOB", *keys: dg.AssetKey, partition: str = "", seconds: float = 180, **more: Any
     ) -> str:
-        """Run a job, or materialize an asset's partition, in Dagster; the run's id, once it has succeeded."""
+        """Run a job, or materialize a partition of assets in one run, in Dagster; the run's id, once it has succeeded."""
         client = DagsterGraphQLClient("127.0.0.1", port_number=self.settings.dagster_port)
         tags = {"dagster/partition": partition} if partition else None
-        run = client.submit_job_execution(job, tags=tags, asset_selection=[key] if key else None, **more)
+        run = client.submit_job_execution(job, tags=tags, asset_selection=list(keys) or None, **more)
         ended = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-        status = wait_for(f"the run of {job}", lambda: (now := client.get_run_status(run)) in ended and now)
+        status = wait_for(f"the run of {job}", lambda: (now := client.get_run_status(run)) in ended and now, seconds)
         assert status is dg.DagsterRunStatus.SUCCESS, self.why_failed(run)
         return run
 

@@ -1,7 +1,7 @@
 """`make bench`: each speed as a ratio against a baseline measured in the same run, medians of several rounds.
 
     make bench                      all of it but flink
-    make bench ARGS="ingest"        one part: start, collector, api, mart, items, promotions, ingest, aggregate, restart or flink
+    make bench ARGS="ingest"        one part: start, collector, api, mart, items, promotions, ingest, aggregate, restart, community or flink
     make bench ARGS="--rounds 5"
 
 Machines differ and drift, so absolute figures are only shown beside their baseline's.
@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -21,6 +22,7 @@ from shop_streams.settings import get_settings
 from shop_streams.spark import open_session
 from shop_streams_tests.bench.api import bench_api
 from shop_streams_tests.bench.collector import bench_collector, resting
+from shop_streams_tests.bench.community import bench_community
 from shop_streams_tests.bench.flink import bench_flink
 from shop_streams_tests.bench.items import bench_items
 from shop_streams_tests.bench.mart import bench_mart
@@ -30,7 +32,7 @@ from shop_streams_tests.bench.streams import bench_aggregate, bench_ingest
 from shop_streams_tests.bench.traffic import console
 from shop_streams_tests.harness import PORTS, free_ports
 
-PARTS = ("start", "collector", "api", "mart", "items", "promotions", "ingest", "aggregate", "restart")
+PARTS = ("start", "collector", "api", "mart", "items", "promotions", "ingest", "aggregate", "restart", "community")
 ASKED_FOR = ("flink",)  # installs another 850 MB
 
 
@@ -41,13 +43,24 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=2_000_000)
     options = parser.parse_args()
     parts = options.parts or PARTS
+    results = on_one_stack(parts, options) if {*parts} - {"community"} else []
+    if "community" in parts:  # each of its parts has a stack of its own
+        results += bench_community(options.rounds)
+    table = Table("what", "measured (median)", "baseline of the same run", "ratio", "aim")
+    for row in results:
+        table.add_row(*row)
+    console.print(table)
+
+
+def on_one_stack(parts: Sequence[str], options: argparse.Namespace) -> list[list[str]]:
+    """The parts that share a stack."""
     home = Path(tempfile.mkdtemp(prefix="shop-streams-bench-"))
     os.environ["SHOP_STREAMS_HOME"] = str(home)
     for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True):
         os.environ[f"SHOP_STREAMS_{name.upper()}_PORT"] = str(port)
     os.environ["SHOP_STREAMS_INGEST_INTERVAL_SECONDS"] = "5"
     settings = get_settings()
-    results = []
+    results: list[list[str]] = []
     try:
         started = time.monotonic()
         stack.up(settings, console)
@@ -79,10 +92,7 @@ def main() -> None:
     finally:
         stack.down(settings)
         shutil.rmtree(home, ignore_errors=True)
-    table = Table("what", "measured (median)", "baseline of the same run", "ratio", "aim")
-    for row in results:
-        table.add_row(*row)
-    console.print(table)
+    return results
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def test_every_hour_of_the_shop_in_the_topic_and_in_the_mart(stack: Stack, tmp_p
 
     wait_for("the topic to follow", lambda: sent() == without(expected, "unique_visitors"))
     wait_for("every record to be in the lake", lambda: exact(SALES, stack))
-    stack.run_job(key=asset_key(HOURLY), partition=f"{day:%Y-%m-%d}")
+    stack.run_job("__ASSET_JOB", asset_key(HOURLY), partition=f"{day:%Y-%m-%d}")
     assert mart(stack, f"{day:%Y-%m-%d}") == expected
 
 
@@ -61,7 +61,7 @@ def test_every_user_of_a_window(stack: Stack) -> None:
 
     windows = {window_of(first[event_id]["event_time"]) for event_id in sent}
     for window in windows:
-        stack.run_job(key=asset_key(ENRICHED), partition=window)
+        stack.run_job("__ASSET_JOB", asset_key(ENRICHED), partition=window)
     columns = [column.name for column in ENRICHED.columns]
     found = [row for row in reader.scan(ENRICHED.uri(stack.settings), columns).to_pylist() if row["window"] in windows]
     assert Counter((row["window"], row["user_id"]) for row in found) == {

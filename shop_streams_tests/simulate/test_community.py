@@ -163,8 +163,10 @@ def test_people_are_the_same_on_all_days_whatever_else_is_simulated() -> None:
     same = (people.city(users, day) == people.city(users, day + 1)).mean()
     later = (people.city(users, day) == people.city(users, day + 400)).mean()
     assert later < 0.5 < 0.9 < same < 1
-    lats, lons = people.positions(users, day, users)
     where = people.city(users, day)
-    assert np.abs(lats - people.places().lats[where]).max() < 0.15 and np.isfinite(lons).all()
+    (lats, lons), (wide, _) = (people.positions(users, day, users, population) for population in (399, 40_000))
+    from_middle, wider = (np.abs(some - people.places().lats[where]) for some in (lats, wide))
+    assert from_middle.max() < 0.15 and np.isfinite(lons).all()
+    assert 1.9 < (wider / from_middle).mean() < 2.1, "four times a crowd live twice as wide, and as dense"
     assert people.draw("x", 1, np.arange(10_000)).mean() == pytest.approx(0.5, abs=0.01)
     assert people.draw("x", 1, 2)[0] != people.draw("x", 2, 1)[0] != people.draw("y", 2, 1)[0]

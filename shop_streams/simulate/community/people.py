@@ -14,6 +14,7 @@ import numpy as np
 NEVER_LOCATED = 0.04  # of the users: their apps send no coordinates
 KM = 1 / 111.2  # of latitude, in degrees
 HOME_SPREAD = 2.2  # km: how far the users of a city live from its middle
+CROWD = 10_000  # users; of a larger population, cities are wider and not denser
 WALK = 0.35  # km: how far they are from home
 TRIP_SHARE = 0.07  # of the weeks
 SHORTEST_LEASE, LEASES = 45, 300  # days until a user moves house: the least, and how much longer at the most
@@ -80,13 +81,14 @@ def city(users: Numbers, days: Numbers) -> Numbers:
     return np.searchsorted(places().shares, np.where(trip, draw("destination", users, week), home), side="right")
 
 
-def positions(users: Numbers, days: Numbers, numbers: Numbers) -> tuple[Numbers, Numbers]:
+def positions(users: Numbers, days: Numbers, numbers: Numbers, population: int) -> tuple[Numbers, Numbers]:
     """Latitudes and longitudes, in degrees with six decimals, of each user on that day at the event of that number."""
+    spread = HOME_SPREAD * max(1.0, population / CROWD) ** 0.5
     where = city(users, days)
     home_north, home_east = _normal("address", users, where)
     walk_north, walk_east = _normal("walk", users, numbers)
-    lats = places().lats[where] + KM * (HOME_SPREAD * home_north + WALK * walk_north)
-    east = KM * (HOME_SPREAD * home_east + WALK * walk_east)
+    lats = places().lats[where] + KM * (spread * home_north + WALK * walk_north)
+    east = KM * (spread * home_east + WALK * walk_east)
     return lats.round(6), (places().lngs[where] + east / np.cos(np.radians(lats))).round(6)
 
 

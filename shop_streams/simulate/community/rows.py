@@ -67,7 +67,7 @@ def table(plan: Plan) -> pa.Table:
         "tags": _where(message & (chance("tags") < 0.1), _tags(chance("tag"))),
         "user": _where(by_user, digits),
     }
-    lats, lons = positions(user, plan.time // 86_400_000_000, plan.number)
+    lats, lons = positions(user, plan.time // 86_400_000_000, plan.number, plan.users)
     lats = np.where(chance("out of range") < OUT_OF_RANGE, 999.0, lats)
     known = located(user) & (chance("without coordinates") >= WITHOUT_COORDINATES[kind])
     event = pa.StructArray.from_arrays([columns[field.name] for field in EVENT], fields=list(EVENT))

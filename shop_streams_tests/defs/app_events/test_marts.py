@@ -32,7 +32,7 @@ def test_enriched_events_count_each_event_once_and_find_the_favourite_action(sta
 
     wait_for("the events to be in the lake", arrived)
     window = max(MART.versions(Lake(stack.settings)))
-    stack.run_job(key=asset_key(ENRICHED), partition=window)
+    stack.run_job("__ASSET_JOB", asset_key(ENRICHED), partition=window)
     rows = [
         row
         for row in reader.scan(ENRICHED.uri(stack.settings), ["user_id", "u_count", "u_mp_ea"]).to_pylist()
@@ -42,7 +42,7 @@ def test_enriched_events_count_each_event_once_and_find_the_favourite_action(sta
     assert [(row["u_count"], row["u_mp_ea"]) for row in rows if row["user_id"] == user + 1] == [(1, None)]
 
     before = reader.row_counts(ENRICHED.uri(stack.settings), "window")[window]
-    stack.run_job(key=asset_key(ENRICHED), partition=window)
+    stack.run_job("__ASSET_JOB", asset_key(ENRICHED), partition=window)
     assert (
         reader.row_counts(ENRICHED.uri(stack.settings), "window")[window] >= before
     )  # again changes nothing but new arrivals
