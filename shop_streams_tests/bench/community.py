@@ -30,7 +30,7 @@ MARTS: tuple[Table, ...] = (USERS_MART, ZONES_MART, FRIEND_RECOMMENDATIONS)
 BY_DATE: tuple[Table, ...] = (STG_EVENTS, EVENTS, *MARTS)
 ROWS, USERS, SUBSCRIBERS, DAYS = 2_000_000, 400_000, 300_000, 30
 CITIES = 100_000
-A_DAY = 20_000  # rows, of the increment
+A_DAY = 5_000  # rows, of the increment
 
 
 @contextmanager
@@ -135,10 +135,10 @@ def increment(rounds: int) -> list[str]:
                 times.append(time.monotonic() - started)
             return statistics.median(times)
 
-        community.days_of(stack.settings, A_DAY * 36, 1, FIRST, 36, users=20_000)
+        community.days_of(stack.settings, A_DAY * 36, 1, FIRST, 36, users=A_DAY)
         load(stack)
         short = day_seconds()
-        community.days_of(stack.settings, A_DAY * 144, 2, FIRST - timedelta(days=144), 144, users=20_000)
+        community.days_of(stack.settings, A_DAY * 144, 2, FIRST - timedelta(days=144), 144, users=A_DAY)
         load(stack)
         long = day_seconds()
         ratio = f"{long / short:.2f} x"
