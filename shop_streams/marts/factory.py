@@ -9,9 +9,9 @@ from pydantic import Field, field_validator
 from shop_streams.addresses import depth_days
 from shop_streams.lake.asset import asset_key, column_schema
 from shop_streams.lake.reader import Lake
-from shop_streams.marts.compare import recorded_depths
+from shop_streams.marts.compare import compare, known, recorded_depths
 from shop_streams.marts.compute import Work, claim, compute_all, partitions_failed
-from shop_streams.marts.repair import build_repair_sensor
+from shop_streams.marts.repair import build_repair_sensor, is_repair
 from shop_streams.marts.spec import Mart
 from shop_streams.spark import SparkConnect
 
@@ -48,6 +48,29 @@ def backfill_policy(mart: Mart) -> dg.BackfillPolicy:
     return dg.BackfillPolicy.multi_run(MANY_PARTITIONS + mart.level) if mart.level else dg.BackfillPolicy.single_run()
 
 
+def asked_for(instance: dg.DagsterInstance, mart: Mart, lake: Lake, keys: Sequence[str], depth: int | None) -> Work:
+    """All of these partitions, with this depth, or each with its own one."""
+    snapshot = mart.source.snapshot(lake)
+    depths = recorded_depths(mart, lake, instance, set(keys)) if depth is None else dict.fromkeys(keys, depth)
+    return Work(keys, snapshot, mart.versions(lake, snapshot, depths), depths)
+
+
+def still_differing(context: dg.AssetExecutionContext, mart: Mart, lake: Lake, keys: Sequence[str]) -> Work:
+    """Those of `keys` that still differ from the source. The sensor's run may have waited behind a backfill of the same ones.
+
+    For each of the others, an observation says that it is up to date already. It is no materialization: none was computed.
+    """
+    snapshot = mart.source.snapshot(lake)
+    found = compare(mart, lake, context.instance, snapshot)
+    differing = set(found.differing(known(mart.partitions)))
+    for key in sorted(set(keys) - differing):
+        version = str(found.current.get(key, 0))
+        context.log_event(
+            dg.AssetObservation(asset_key(mart.table), partition=key, metadata={"up_to_date_already": version})
+        )
+    return Work([key for key in keys if key in differing], snapshot, found.current, found.depths)
+
+
 def build_asset(mart: Mart, owners: Sequence[str]) -> dg.AssetsDefinition:
     """The mart as an asset. All runs (by hand, backfill, repair sensor) compute partitions in the same way."""
     Choice: Any = AlsoDepth if mart.windowed else Also
@@ -73,13 +96,12 @@ def build_asset(mart: Mart, owners: Sequence[str]) -> dg.AssetsDefinition:
     ) -> Iterator[None]:
         claim(context.instance, context.run.run_id, mart, lake.settings.postgres)
         keys = [*context.partition_keys, *config.also]
-        snapshot = mart.source.snapshot(lake)
         chosen = config.depth_days if isinstance(config, AlsoDepth) else None
-        depths = (
-            recorded_depths(mart, lake, context.instance, set(keys)) if chosen is None else dict.fromkeys(keys, chosen)
-        )
-        versions = mart.versions(lake, snapshot, depths)
-        failed = compute_all(context, mart, lake, spark, Work(keys, snapshot, versions, depths))
+        if is_repair(context.run, mart):
+            work = still_differing(context, mart, lake, keys)
+        else:
+            work = asked_for(context.instance, mart, lake, keys, chosen)
+        failed = compute_all(context, mart, lake, spark, work)
         if failed:
             raise partitions_failed(mart, failed)
         yield from ()

@@ -19,11 +19,13 @@ from shop_streams.marts.spec import Mart, SourceMissing
 from shop_streams.runs import UNFINISHED, backoff_seconds, is_gone, mark_failed
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.priority import streams_first_now
+from shop_streams.streaming.switch import SENSOR_TAG
 
 TICK_SECONDS = 15
 MAX_RUNTIME_SECONDS = 3600  # Dagster's run monitoring ends a mart's run after this
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+RERUN_TAG = "dagster/parent_run_id"  # Dagster's tag on a run that repeats another one
 # Dagster's UI hides tags with this prefix. Visible, they made each row of the list of runs four lines high.
 MART_TAG = ".dagster/shop_streams_mart"
 PROCESS_TAG = ".dagster/shop_streams_process"
@@ -124,11 +126,21 @@ def tick_seconds(settings: Settings) -> int:
     return min(TICK_SECONDS, max(1, round(settings.mart_repair_seconds)))
 
 
+def sensor_name(mart: Mart) -> str:
+    """The name of the mart's repair sensor."""
+    return f"repair_{mart.name}"
+
+
+def is_repair(run: dg.DagsterRun, mart: Mart) -> bool:
+    """Whether the mart's sensor requested the run. A person who runs it again keeps its tags, and wants a computation."""
+    return run.tags.get(SENSOR_TAG) == sensor_name(mart) and RERUN_TAG not in run.tags
+
+
 def build_repair_sensor(mart: Mart) -> dg.SensorDefinition:
     """The mart's repair sensor. While it is off, only a person recomputes partitions."""
 
     @dg.sensor(
-        name=f"repair_{mart.name}",
+        name=sensor_name(mart),
         job_name=mart.name,
         minimum_interval_seconds=tick_seconds(get_settings()),
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -140,7 +152,7 @@ def build_repair_sensor(mart: Mart) -> dg.SensorDefinition:
         gone = partial(is_gone, silent_for=ProcessBeats(settings.postgres).silent_for)
         ready = readiness(_runs(instance, mart), gone)
         for run_id in ready.dead:
-            mark_failed(instance, run_id, f"marked as failed by repair_{mart.name}: its process is gone")
+            mark_failed(instance, run_id, f"marked as failed by {sensor_name(mart)}: its process is gone")
         wait = ready.wait or streams_first_now(context, settings)
         if wait:
             return dg.SensorResult(skip_reason=dg.SkipReason(wait))

@@ -18,7 +18,7 @@ from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
-from shop_streams.marts import compute, factory
+from shop_streams.marts import compute, factory, repair
 from shop_streams.marts.factory import build_asset, build_mart
 from shop_streams.marts.failures import MartFailures, pause_after
 from shop_streams.marts.repair import FAILED_PARTITIONS_TAG, RANGE_END, RANGE_START, request
@@ -26,6 +26,7 @@ from shop_streams.marts.sources import LakeSource
 from shop_streams.marts.spec import Computation, Mart
 from shop_streams.settings import Settings
 from shop_streams.spark import SparkConnect
+from shop_streams.streaming.switch import SENSOR_TAG
 from shop_streams_tests.harness import Stack, wait_for
 
 DAYS = {"2016-03-01": 1_456_790_400, "2016-03-02": 1_456_876_800, "2016-03-03": 1_456_963_200}
@@ -163,6 +164,64 @@ def test_a_run_for_scattered_partitions_records_each_and_shows_no_other_as_faile
         assert sorted(str(one.partition_key) for one in planned) == due[:2], (
             "what Dagster shows as failed if it is missing"
         )
+
+
+BACKFILLED, EMPTY, CHANGED = "2016-03-01", "2016-03-02", "2016-03-09"
+
+
+@pytest.mark.parametrize(
+    ("tags", "recomputed"),
+    [
+        ({SENSOR_TAG: f"repair_{MART.name}"}, [CHANGED]),
+        ({}, [BACKFILLED, EMPTY, CHANGED]),
+        ({SENSOR_TAG: "repair_another_mart"}, [BACKFILLED, EMPTY, CHANGED]),
+        ({SENSOR_TAG: f"repair_{MART.name}", "dagster/parent_run_id": str(uuid4())}, [BACKFILLED, EMPTY, CHANGED]),
+    ],
+    ids=["of the sensor", "of a person", "of another mart", "a sensor's run again"],
+)
+def test_the_sensors_run_leaves_out_what_was_computed_while_it_waited(
+    tags: dict[str, str], recomputed: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys, computed = [BACKFILLED, EMPTY, CHANGED], list[str]()
+
+    def compute_one(
+        mart: Mart, _lake: Lake, _spark: object, computation: Computation, _versions: dict[str, int]
+    ) -> Iterator[dg.AssetMaterialization]:
+        computed.append(computation.key)
+        yield dg.AssetMaterialization(asset_key(mart.table), partition=computation.key)
+
+    monkeypatch.setattr(compute, "compute", compute_one)
+    monkeypatch.setattr(factory, "claim", lambda *_: None)
+    monkeypatch.setattr(compute, "MartFailures", lambda *_: SimpleNamespace(forget=lambda _key: None))
+    monkeypatch.setattr(SparkConnect, "spark_session", None)
+    monkeypatch.setattr(Lake, "version", lambda *_: 0)
+    monkeypatch.setattr(LakeSource, "versions", lambda *_: dict.fromkeys(keys, 7))
+    monkeypatch.setattr(Lake, "source_versions", lambda *_: {BACKFILLED: 7, CHANGED: 6})
+    definitions = dg.Definitions.merge(
+        dg.Definitions(resources={"lake": Lake(Settings(lake_uri=str(tmp_path))), "spark": SparkConnect()}),
+        build_mart(replace(MART, serve=None), ["team:test"]),
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        empty = {"dagster/partition_row_count": 0, "source_version": "7"}
+        key = asset_key(MART.table)
+        instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=EMPTY, metadata=empty))
+        asked = request(MART, keys)
+        result = definitions.resolve_job_def(MART.name).execute_in_process(
+            instance=instance, tags={**asked.tags, **tags}, run_config=asked.run_config
+        )
+        assert result.success and computed == recomputed
+        observed = instance.fetch_observations(key, limit=10).records
+        assert {
+            str(one.partition_key): one.asset_observation.metadata["up_to_date_already"].value
+            for one in observed
+            if one.asset_observation
+        } == dict.fromkeys(set(keys) - set(recomputed), "7")
+
+
+def test_the_sensors_runs_are_known_by_the_name_of_the_sensor() -> None:
+    """Dagster writes it into the tags of its runs."""
+    assert repair.build_repair_sensor(MART).name == f"repair_{MART.name}"
+    assert dg.DagsterRun.tags_for_sensor(repair.build_repair_sensor(MART)) == {SENSOR_TAG: f"repair_{MART.name}"}
 
 
 @pytest.mark.parametrize(
