@@ -11,7 +11,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shop_streams.defs.community.cities import load_cities
+from shop_streams.defs.community.cities_file import current_cities
 from shop_streams.defs.community.schema import ZONES_MART
 from shop_streams.lake.reader import Lake
 
@@ -137,7 +137,7 @@ def _bars(axes: Axes, totals: Sequence[ZoneTotal]) -> None:
 
 def zone_totals(lake: Lake, key: str) -> dict[str, Any]:
     """Pictures of the newest week's messages and of the month's new users, by city."""
-    cities = load_cities(lake.settings.community_geo)
+    cities = current_cities(lake.settings.community_geo)
     columns = (cities.ids.tolist(), cities.names, cities.lats.tolist(), cities.lngs.tolist())
     places = {zone: (name, lat, lng) for zone, name, lat, lng in zip(*columns, strict=True)}
     rows = lake.scan(ZONES_MART, ["month", "week", "zone_id", "week_message", "month_user"], keys=[key])

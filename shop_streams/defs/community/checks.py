@@ -11,7 +11,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shop_streams.defs.community.cities import load_cities
+from shop_streams.defs.community.cities_file import current_cities
 from shop_streams.defs.community.facts import summarised
 from shop_streams.defs.community.marts import DDS, FRIENDS, FROM_STG, ZONES
 from shop_streams.defs.community.schema import (
@@ -163,7 +163,7 @@ def every_zone_in_every_week(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResul
     if keys and (waits := out_of_date(ZONES, lake, keys[0])):
         return waits
     rows = lake.scan(ZONES_MART, ["month", "week", "zone_id"], keys=keys).to_pylist()
-    zones = load_cities(lake.settings.community_geo).ids.tolist() if rows else []
+    zones = current_cities(lake.settings.community_geo).ids.tolist() if rows else []
     return result(missing_zones(rows, zones), rows=len(rows))
 
 

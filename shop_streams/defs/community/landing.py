@@ -7,9 +7,9 @@ import re
 import stat
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import cached_property
 
 from shop_streams.defs.community.output import File
 from shop_streams.marts.spec import SourceMissing
@@ -25,16 +25,23 @@ NAMED = 20  # of what is left out
 class Folder:
     """The folder of a date. `links` lead to folders or out of the landing folder; they are not followed.
 
-    `closed`: folders that this process may not read, with the reason.
+    `closed`: folders that this process may not read, with the reason. `found`: path, name, size and time of each file.
     """
 
     folder_date: date
     first_day: date  # rows of earlier days are refused
-    files: list[File] = field(default_factory=list)
+    found: list[tuple[str, str, int, int]] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
     closed: list[tuple[str, str]] = field(default_factory=list)
     others: int = 0  # files with other suffixes
     _states: list[str] = field(default_factory=list)
+
+    @cached_property
+    def files(self) -> list[File]:
+        """The files in a fixed order. Versions don't need them: a million objects would take seconds."""
+        return sorted(
+            File(os.fsencode(path), name, self.folder_date, size, modified) for path, name, size, modified in self.found
+        )
 
     @property
     def version(self) -> int:
@@ -45,7 +52,7 @@ class Folder:
         """
         states = "\n".join(sorted(self._states))
         digest = zlib.crc32(states.encode(errors="surrogateescape"))
-        return version_of(len(self.files), self.folder_date.toordinal(), self.first_day.toordinal(), digest)
+        return version_of(len(self.found), self.folder_date.toordinal(), self.first_day.toordinal(), digest)
 
 
 @dataclass(frozen=True)
@@ -119,13 +126,11 @@ class Landing:
         while waiting:
             path = waiting.pop()
             try:
+                inside = f"{self._name(path)}/"
                 with os.scandir(path) as entries:
                     for entry in entries:
                         if not entry.name.startswith(HIDDEN):
-                            with suppress(
-                                FileNotFoundError
-                            ):  # deleted a moment ago; the next listing says what is there
-                                self._look(entry, folder, waiting)
+                            self._look(entry, inside, folder, waiting)
             except PermissionError as error:
                 folder.closed.append((f"{self._name(path)}/", str(error.strerror)))
                 folder._states.append(f"{self._name(path)}\0closed")
@@ -135,10 +140,9 @@ class Landing:
                 raise SourceMissing(
                     f"{self._name(path)} in the landing folder can't be read: {error.strerror}."
                 ) from error
-        folder.files.sort()
         return folder
 
-    def _look(self, entry: os.DirEntry[str], folder: Folder, waiting: list[str]) -> None:
+    def _look(self, entry: os.DirEntry[str], inside: str, folder: Folder, waiting: list[str]) -> None:
         if entry.is_dir(follow_symlinks=False):
             waiting.append(entry.path)
             return
@@ -146,8 +150,10 @@ class Landing:
             if entry.is_symlink() and (entry.is_dir() or not self._inside(entry.path)):
                 raise OSError("not followed")
             now = entry.stat()
-        except OSError:
+        except OSError as error:
             if not entry.is_symlink():
+                if isinstance(error, FileNotFoundError):  # deleted a moment ago; the next listing says what is there
+                    return
                 raise
             folder.links.append(self._name(entry.path))
             folder._states.append(f"{folder.links[-1]}\0link")
@@ -156,10 +162,10 @@ class Landing:
             folder.others += 1
             return
         if stat.S_ISREG(now.st_mode):
-            name = self._name(entry.path)
-            rights = f"{now.st_mode} {now.st_uid} {now.st_gid}"  # a file that could not be read may be readable now
-            folder._states.append(f"{name}\0{now.st_size}\0{now.st_mtime_ns}\0{rights}")
-            folder.files.append(File(os.fsencode(entry.path), name, folder.folder_date, now.st_size, now.st_mtime_ns))
+            name = inside + _text(entry.name)
+            # With the rights: a file that could not be read may be readable now.
+            folder._states.append(f"{name}\0{now.st_size}\0{now.st_mtime_ns}\0{now.st_mode} {now.st_uid} {now.st_gid}")
+            folder.found.append((entry.path, name, now.st_size, now.st_mtime_ns))
 
     def _inside(self, path: str) -> bool:
         return os.path.realpath(path).startswith(f"{self.root}/")

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from shop_streams.defs.community import facts
 from shop_streams.defs.community.charts import zone_totals
-from shop_streams.defs.community.cities import load_cities
+from shop_streams.defs.community.cities_file import current_cities
 from shop_streams.defs.community.friends import friends_rows
 from shop_streams.defs.community.landing import Landing
 from shop_streams.defs.community.partitions import days, months
@@ -76,7 +76,7 @@ class StgSource(LakeSource):
     """STG. A date of the events reads its rows from all folders, the cities, and positions of earlier dates."""
 
     def versions(self, lake: Lake, snapshot: int) -> Mapping[str, int]:
-        cities, dsn = load_cities(lake.settings.community_geo), lake.settings.postgres
+        cities, dsn = current_cities(lake.settings.community_geo), lake.settings.postgres
         return event_versions(self.state(lake, snapshot).dates, cities.digest, refills(dsn))
 
     def state(self, lake: Lake, snapshot: int) -> State:
@@ -108,7 +108,7 @@ def event_rows(stg: DataFrame, computation: Computation) -> DataFrame:
     """The events of some dates."""
     settings = computation.settings
     known = facts.positions(stg.sparkSession, Lake(settings), dates_of(computation.keys))
-    return events_of(stg, known, load_cities(settings.community_geo))
+    return events_of(stg, known, current_cities(settings.community_geo))
 
 
 def mark_later_dates(_spark: SparkSession, lake: Lake, computation: Computation) -> None:
@@ -177,7 +177,7 @@ def depth_of(settings: Settings) -> int:
 
 def city_rows(spark: SparkSession, settings: Settings) -> DataFrame:
     """zone_id, city and timezone of each city."""
-    cities = load_cities(settings.community_geo)
+    cities = current_cities(settings.community_geo)
     rows = [*zip(cities.ids.tolist(), cities.names, cities.timezones, strict=True)]
     return spark.createDataFrame(rows, "zone_id bigint, city string, timezone string")
 
@@ -233,7 +233,7 @@ ZONES_WINDOW = WindowSource(
     dates=calculation_dates,
     depth=depth_of,
     since=zones_since,
-    extra=lambda lake: load_cities(lake.settings.community_geo).digest,  # also of a window without events
+    extra=lambda lake: current_cities(lake.settings.community_geo).digest,  # also of a window without events
 )
 BY_DATE: dict[str, Any] = {"partitions": days, "at_once": 10, "waits": mart_waits, "level": 2}
 USERS = Mart(table=USERS_MART, source=WINDOW, rows=users_of, **BY_DATE)

@@ -19,6 +19,7 @@ from shop_streams.defs.community.landing import NAMED, Folder, Landing
 from shop_streams.defs.community.output import RESULT, UNREADABLE, File
 from shop_streams.defs.community.reading import FILES, Reader
 from shop_streams.defs.community.schema import SOURCE_VERSION, STG_EVENTS
+from shop_streams.defs.community.shared_walk import SharedWalk
 from shop_streams.errors import ShopStreamsError
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.version import stamped
@@ -55,10 +56,12 @@ class LandingSource:
     Attributes:
         code_version: that of the mart. A vanished date keeps the version that it has.
         loads: metadata of the dates that this process has read.
+        walk: shared by the sensors of this process.
     """
 
     code_version: int = 1
     loads: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False, repr=False)
+    walk: SharedWalk = field(default_factory=SharedWalk, compare=False, repr=False)
 
     @property
     def deps(self) -> tuple[dg.AssetKey, ...]:
@@ -77,7 +80,7 @@ class LandingSource:
         """Date -> version of its files; of a vanished date the version that it was loaded with."""
         # `Mart.versions` stamps all versions. To stamp twice gives the number itself.
         loaded = {key: stamped(found, self.code_version) for key, found in lake.source_versions(STG_EVENTS).items()}
-        return loaded | Landing.of(lake.settings).versions()
+        return loaded | self.walk.versions(Landing.of(lake.settings))
 
     def read(self, spark: SparkSession, lake: Lake, computation: Computation) -> DataFrame:
         """The rows of the dates `computation.keys`, with STG's columns but `source_rows`. The files are read now, once.
