@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from itertools import groupby
 
 import dagster as dg
@@ -26,6 +27,7 @@ from shop_streams.spark import SparkConnect
 from shop_streams.streaming.query import probe_spark
 
 ROWS_AT_ONCE = 3_000_000  # that the partitions of one Spark job read, each by itself: bounds the memory
+FAR = timedelta(days=31)  # partitions that are further apart are no group: it may read everything between them
 
 
 class PartitionsFailed(dg.Failure):
@@ -50,18 +52,22 @@ class Work:
 
 
 def computations(mart: Mart, work: Work, settings: Settings) -> list[Computation]:
-    """The partitions in ascending order, in groups with the same depth: at most `Mart.at_once`, and `ROWS_AT_ONCE` rows."""
+    """The partitions in ascending order, in groups with the same depth, none far from the next one.
+
+    A group has at most `Mart.at_once` partitions and `ROWS_AT_ONCE` rows.
+    """
     default = mart.windowed.depth(settings) if mart.windowed else None
     done = list[Computation]()
     for depth, group in groupby(sorted(set(work.keys)), lambda key: work.depths.get(key, default)):
-        keys, rows = list[str](), 0
+        keys, rows, before = list[str](), 0, None
         for key in group:
-            more = rows_of(work.versions.get(key, 0))
-            if keys and (len(keys) == mart.at_once or rows + more > ROWS_AT_ONCE):
+            more, start = rows_of(work.versions.get(key, 0)), mart.partitions.start_time_for_partition_key(key)
+            far = before is not None and start - before > FAR
+            if keys and (len(keys) == mart.at_once or rows + more > ROWS_AT_ONCE or far):
                 done.append(Computation(tuple(keys), work.snapshot, settings, depth))
                 keys, rows = [], 0
             keys.append(key)
-            rows += more
+            rows, before = rows + more, start
         done.append(Computation(tuple(keys), work.snapshot, settings, depth))
     return done
 

@@ -120,7 +120,8 @@ class Mart:
 
     Attributes:
         rows: (`Source.read`, computation) -> the rows of its partitions, without `source_rows`.
-        at_once: so many partitions may be computed by one Spark job and written in one commit, if they don't read too many rows.
+        at_once: so many partitions may be computed by one Spark job and written in one commit, if they don't read too many rows,
+            and are at most a month apart.
             `rows` then gets several keys.
         prepare: called before a computation's partitions are written.
         waits: why the sensor requests nothing now, in words, or None; see `compare.unsettled`.

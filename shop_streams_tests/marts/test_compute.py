@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -111,16 +111,22 @@ def world(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("at_once", "keys", "expected"),
     [
-        (1, "abc", ["a", "b", "c"]),
-        (2, "abc", ["ab", "c"]),
-        (3, "abc", ["abc"]),
-        (2, "acxbya", ["ab", "cx", "y"]),  # a range and `also`, scattered and with a repeat
+        (1, [1, 2, 3], [[1], [2], [3]]),
+        (2, [1, 2, 3], [[1, 2], [3]]),
+        (3, [1, 2, 3], [[1, 2, 3]]),
+        (2, [1, 3, 24, 2, 25, 1], [[1, 2], [3, 24], [25]]),  # a range and `also`, scattered and with a repeat
+        (9, [1, 2, 34, 65], [[1, 2], [34, 65]]),  # a gap of 32 days, and one of 31
+        (9, [1, 60, 61, 200], [[1], [60, 61], [200]]),
     ],
 )
-def test_groups_are_ascending_and_name_each_partition_once(at_once: int, keys: str, expected: list[str]) -> None:
+def test_groups_are_ascending_and_name_each_partition_once(
+    at_once: int, keys: list[int], expected: list[list[int]]
+) -> None:
     mart = Mart(table=TABLE, source=cast(Source, None), partitions=DAYS, at_once=at_once)
-    found = computations(mart, Work(list(keys), 0, {}), Settings())
-    assert [("".join(one.keys), one.depth) for one in found] == [(group, None) for group in expected]
+    first = date(2026, 1, 1)
+    found = computations(mart, Work([str(first + timedelta(days=key)) for key in keys], 0, {}), Settings())
+    numbers = [[(date.fromisoformat(key) - first).days for key in one.keys] for one in found]
+    assert (numbers, {one.depth for one in found}) == (expected, {None})
 
 
 def test_a_group_does_not_read_too_many_rows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from shop_streams.defs.community.cities_file import current_cities
 from shop_streams.defs.community.facts import summarised
-from shop_streams.defs.community.marts import DDS, FRIENDS, FROM_STG, ZONES
+from shop_streams.defs.community.marts import DDS, FRIENDS, ZONES
 from shop_streams.defs.community.schema import (
     EVENTS,
     FRIEND_RECOMMENDATIONS,
@@ -22,6 +22,7 @@ from shop_streams.defs.community.schema import (
     USERS_MART,
     ZONES_MART,
 )
+from shop_streams.defs.community.stg_source import FROM_STG
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table

@@ -7,7 +7,8 @@ the result is the same with and without it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import date, timedelta
+from dataclasses import dataclass, field
+from datetime import date
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 KINDS = ("position", "registration", "message", "subscription", "written_to")
 CODE_VERSION = 1  # of the mart of `USER_FACTS`; raise it to compute every month again
-_POSITION = (*MESSAGE_ORDER, "zone_id")
+POSITION = (*MESSAGE_ORDER, "zone_id")
 _COLUMNS = tuple(column for column in USER_FACTS.columns if column.name not in ("month", "source_rows"))
 
 
@@ -54,9 +55,7 @@ def facts(events: DataFrame, kinds: Collection[str] = KINDS) -> DataFrame:
 
 
 def _fact(kind: str, other: str | None) -> Column:
-    place = {
-        column.name: column.type for column in _COLUMNS if column.name in _POSITION and column.name != "event_time"
-    }
+    place = {column.name: column.type for column in _COLUMNS if column.name in POSITION and column.name != "event_time"}
     return F.struct(
         F.lit(kind).alias("kind"),
         (F.col(other) if other else F.lit(None).cast("bigint")).alias("other"),
@@ -71,10 +70,10 @@ def _fact(kind: str, other: str | None) -> Column:
 def merge(facts: DataFrame) -> DataFrame:
     """One fact for each user, kind and other: the last position, or the first event. The order of merging does not matter."""
     found = facts.groupBy("kind", "user_id", "other").agg(
-        F.min("event_time").alias("first"), F.max(F.struct(*_POSITION)).alias("last")
+        F.min("event_time").alias("first"), F.max(F.struct(*POSITION)).alias("last")
     )
     time = F.when(F.col("kind") == "position", F.col("last.event_time")).otherwise(F.col("first"))
-    columns = {"event_time": time} | {name: F.col(f"last.{name}") for name in _POSITION if name != "event_time"}
+    columns = {"event_time": time} | {name: F.col(f"last.{name}") for name in POSITION if name != "event_time"}
     return found.select(*[columns.get(column.name, F.col(column.name)).alias(column.name) for column in _COLUMNS])
 
 
@@ -106,45 +105,70 @@ def summarised(recorded: Mapping[str, int], summaries: Mapping[str, int], before
     )
 
 
+@dataclass(frozen=True)
+class Known:
+    """The facts of all dates before `before`.
+
+    Attributes:
+        rows: with the columns of `USER_FACTS` without `month` and `source_rows`.
+        versions: date -> version, of the events of these dates.
+        read: the dates of which the events were read; the others are known from the months' facts, or from before.
+    """
+
+    before: date
+    rows: DataFrame
+    versions: Mapping[str, int] = field(default_factory=dict)
+    read: tuple[str, ...] = ()
+
+
 def history(spark: SparkSession, lake: Lake, before: date, kinds: Collection[str] = KINDS) -> DataFrame:
     """The facts of all dates before `before`, of the newest events."""
+    return known_history(spark, lake, before, kinds).rows
+
+
+def known_history(
+    spark: SparkSession, lake: Lake, before: date, kinds: Collection[str], earlier: Known | None = None
+) -> Known:
+    """The facts of all dates before `before`, of the newest events.
+
+    `earlier`: facts of these kinds up to an earlier date, to go on from. It is not used if its events have changed.
+    """
     snapshot = lake.version(EVENTS)
     if snapshot is None:
-        return _none(spark)
+        return Known(before, _none(spark))
+    recorded = lake.source_versions(EVENTS, snapshot)
+    versions = {day: version for day, version in recorded.items() if day < before.isoformat()}
+    if earlier is not None and not goes_on(versions, earlier):
+        earlier = None
+    since = earlier.before if earlier else date.min
     version = lake.version(USER_FACTS)
     summaries = lake.source_versions(USER_FACTS, version) if version is not None else {}
-    months = summarised(lake.source_versions(EVENTS, snapshot), summaries, before)
+    # The month of `since` may be known twice. Merged, it is there once.
+    months = [month for month in summarised(recorded, summaries, before) if month >= month_of(since.isoformat())]
+    read = tuple(sorted(day for day in versions if day >= since.isoformat() and month_of(day) not in months))
     day = F.col("event_date")
     rest = day < F.lit(before)
+    if earlier:
+        rest &= day >= F.lit(since)
     if months:  # partition columns: the files of these months are not opened
         rest &= ~F.trunc(day, "month").isin([date.fromisoformat(month) for month in months])
     found = facts(EVENTS.read(spark, lake.settings, snapshot).where(rest), kinds)
-    if not months:
-        return found
-    known = USER_FACTS.read(spark, lake.settings, version)
-    known = known.where(
-        F.col("month").isin([date.fromisoformat(month) for month in months]) & F.col("kind").isin(*kinds)
-    )
-    return merge(found.unionByName(known.select(*found.columns)))
+    more = [earlier.rows] if earlier else []
+    if months:
+        taken = USER_FACTS.read(spark, lake.settings, version)
+        mine = F.col("month").isin([date.fromisoformat(month) for month in months]) & F.col("kind").isin(*kinds)
+        more.append(taken.where(mine).select(*found.columns))
+    rows = merge(reduce(DataFrame.unionByName, more, found)) if more else found
+    return Known(before, rows, versions, read)
 
 
-def positions(spark: SparkSession, lake: Lake, dates: Collection[date]) -> DataFrame:
-    """The positions that events of these dates may take: the last one before them, and those of dates between them.
+def goes_on(versions: Mapping[str, int], earlier: Known) -> bool:
+    """Whether facts are still right: the events before their date have the versions that they were read from.
 
-    `dates` are computed together; positions on these dates themselves are not in the result.
+    `versions`: date -> version, of all events before a date.
     """
-    first, last = min(dates), max(dates)
-    before = history(spark, lake, first, ["position"])
-    between = {first + timedelta(days=number) for number in range((last - first).days)} - set(dates)
-    snapshot = lake.version(EVENTS)
-    if snapshot is None or not between:
-        return before
-    rows = EVENTS.read(spark, lake.settings, snapshot).where(is_position() & F.col("event_date").isin(*between))
-    last_ones = rows.groupBy("user_id", "event_date").agg(F.max(F.struct(*_POSITION)).alias("last"))
-    found = last_ones.select(
-        F.lit("position").alias("kind"), "user_id", F.lit(None).cast("bigint").alias("other"), "last.*"
-    )
-    return before.unionByName(found)
+    first = earlier.before.isoformat()
+    return earlier.versions == {day: version for day, version in versions.items() if day < first}
 
 
 def _none(spark: SparkSession) -> DataFrame:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -17,7 +16,7 @@ from shop_streams.defs.community.cities_file import current_cities
 from shop_streams.defs.community.friends import friends_rows
 from shop_streams.defs.community.landing import Landing
 from shop_streams.defs.community.partitions import days, months
-from shop_streams.defs.community.refills import mark_refills, refills
+from shop_streams.defs.community.positions import LastPositions
 from shop_streams.defs.community.schema import (
     EVENTS,
     FRIEND_RECOMMENDATIONS,
@@ -27,9 +26,9 @@ from shop_streams.defs.community.schema import (
     ZONES_MART,
 )
 from shop_streams.defs.community.source import LandingSource
+from shop_streams.defs.community.stg_source import FROM_STG, dates_of
 from shop_streams.defs.community.transforms import events_of
 from shop_streams.defs.community.users import users_rows
-from shop_streams.defs.community.versions import State, advance, event_versions, stg_reader
 from shop_streams.defs.community.window import for_dates
 from shop_streams.defs.community.zones import zones_rows, zones_since
 from shop_streams.lake.reader import Lake
@@ -39,7 +38,6 @@ from shop_streams.marts.history import computed_empty
 from shop_streams.marts.initial import initial_load
 from shop_streams.marts.sources import LakeSource
 from shop_streams.marts.spec import Computation, Mart
-from shop_streams.marts.states import SourceStates
 from shop_streams.marts.window import WindowSource, first_read
 from shop_streams.settings import Settings
 
@@ -71,50 +69,14 @@ STG = Mart(
 # -- DDS: each event once, with a zone -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class StgSource(LakeSource):
-    """STG. A date of the events reads its rows from all folders, the cities, and positions of earlier dates."""
-
-    def versions(self, lake: Lake, snapshot: int) -> Mapping[str, int]:
-        cities, dsn = current_cities(lake.settings.community_geo), lake.settings.postgres
-        return event_versions(self.state(lake, snapshot).dates, cities.digest, refills(dsn))
-
-    def state(self, lake: Lake, snapshot: int) -> State:
-        """What STG holds at the snapshot; only folders that have changed since the last call are read."""
-        states = SourceStates(lake.settings.postgres, EVENTS.path)
-        old = State.from_json(states.load())
-        new = advance(old, lake.fingerprints(self.table, snapshot), stg_reader(lake, snapshot))
-        if new is not old:
-            states.save(new.to_json())
-        return new
-
-    def read(self, spark: SparkSession, lake: Lake, computation: Computation) -> DataFrame:
-        folders = self.state(lake, computation.snapshot).folders_of(computation.keys)
-        return (
-            super()
-            .read(spark, lake, computation)
-            .where(
-                F.col("folder_date").isin(*dates_of(folders)) & F.col("event_date").isin(*dates_of(computation.keys))
-            )
-        )
-
-
-def dates_of(keys: tuple[str, ...] | list[str]) -> list[date]:
-    """Partition keys as dates."""
-    return [date.fromisoformat(key) for key in keys]
+POSITIONS = LastPositions()
 
 
 def event_rows(stg: DataFrame, computation: Computation) -> DataFrame:
     """The events of some dates."""
     settings = computation.settings
-    known = facts.positions(stg.sparkSession, Lake(settings), dates_of(computation.keys))
+    known = POSITIONS.of(stg.sparkSession, Lake(settings), dates_of(computation.keys))
     return events_of(stg, known, current_cities(settings.community_geo))
-
-
-def mark_later_dates(_spark: SparkSession, lake: Lake, computation: Computation) -> None:
-    """Later dates that took positions from these dates are computed again, if these positions change."""
-    folders = FROM_STG.state(lake, computation.snapshot).folders_of(computation.keys)
-    mark_refills(lake, lake.settings.postgres, computation.keys, folders, computation.snapshot)
 
 
 def event_totals(lake: Lake, key: str) -> dict[str, int]:
@@ -123,14 +85,13 @@ def event_totals(lake: Lake, key: str) -> dict[str, int]:
     return {"unlocated": events["zone_id"].null_count if events.num_columns else 0}
 
 
-FROM_STG = StgSource(STG_EVENTS, mapping=dg.AllPartitionMapping())
 DDS = Mart(
     table=EVENTS,
     source=FROM_STG,
     partitions=days,
     rows=event_rows,
     at_once=DATES_AT_ONCE,
-    prepare=mark_later_dates,
+    prepare=FROM_STG.mark_later_dates,
     waits=unsettled(STG),
     level=1,
     totals=event_totals,

@@ -38,7 +38,6 @@ class SharedWalk:
         with self._lock:
             began = self.clock()
             if landing != self._landing or began >= self._valid_until:
-                self._landing = None  # the walk may fail
                 self._found = landing.versions()
                 self._landing, ended = landing, self.clock()
                 self._valid_until = ended + PAUSE * (ended - began)

@@ -31,7 +31,7 @@ def events_of(stg: DataFrame, positions: DataFrame, cities: Cities) -> DataFrame
     `stg`: all rows of `STG_EVENTS` with these event dates.
     `positions`: located messages of other dates from which an event may take its coordinates, with the columns of
     `USER_FACTS`. If the dates follow each other, one row a user is enough: the last one before the first date
-    (see `facts.positions`).
+    (see positions.py).
     """
     one_column = stg.select("user_id").distinct()  # few users have events on a date, many have a position
     known = positions.join(one_column, "user_id", "left_semi")

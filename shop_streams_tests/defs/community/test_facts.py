@@ -14,13 +14,13 @@ from deltalake import write_deltalake
 from pyspark.sql import DataFrame, SparkSession
 
 from shop_streams.defs.community import facts as module
-from shop_streams.defs.community.facts import facts, history, merge, month_versions, positions, summarised
+from shop_streams.defs.community.facts import facts, history, merge, month_versions, summarised
 from shop_streams.defs.community.schema import EVENTS, USER_FACTS
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table
 from shop_streams.marts.version import stamped, version_of
 from shop_streams.settings import Settings
-from shop_streams_tests.defs.community.events import FIRST, Event, ddl, position_facts, random_events, rows_of
+from shop_streams_tests.defs.community.events import Event, ddl, position_facts, random_events, rows_of
 
 CITIES = [(1, 10.0, 10.0), (2, 10.0, 20.0)]
 Fact = tuple[Any, ...]
@@ -137,8 +137,7 @@ def test_months_that_are_over_and_up_to_date_are_taken(
     assert summarised(recorded, {month: stamped(one, 2) for month, one in old.items()}, before) == months
 
 
-@pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+def lake_without_delta(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """A lake whose tables reach Spark as Arrow: the session of the fast tests has no Delta."""
     lake = Lake(Settings(home=tmp_path))
 
@@ -149,6 +148,11 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 
     monkeypatch.setattr(Table, "read", read)
     return lake
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    return lake_without_delta(tmp_path, monkeypatch)
 
 
 def write(lake: Lake, table: Table, frame: DataFrame) -> None:
@@ -185,13 +189,3 @@ def test_history_is_the_same_with_and_without_the_monthly_facts(spark: SparkSess
     assert shown(history(spark, lake, before)) == known, "of other events, so none is taken"
     write(lake, USER_FACTS, whole.where("kind <> 'message'"))
     assert shown(history(spark, lake, before)) != known, "months that are up to date are taken from the table"
-
-
-def test_positions_of_dates_with_a_gap(spark: SparkSession, lake: Lake) -> None:
-    events = random_events(Random(4), 150, users=10, days=7)
-    days = [FIRST + timedelta(days=number) for number in range(7)]
-    write(lake, EVENTS, spark.createDataFrame(dds_rows(events, dict.fromkeys(days, 1)), ddl(EVENTS)))
-    dates = {days[1], days[2], days[5]}
-    wanted = [[days[0]], [days[3]], [days[4]]]
-    expected_facts = {fact[:-1] for part in wanted for fact in position_facts(one for one in events if one.day in part)}
-    assert shown(positions(spark, lake, dates)) == expected_facts
