@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -32,7 +33,7 @@ from shop_streams.defs.community.users import users_rows
 from shop_streams.defs.community.window import for_dates
 from shop_streams.defs.community.zones import zones_rows, zones_since
 from shop_streams.lake.reader import Lake
-from shop_streams.marts.compare import unsettled
+from shop_streams.marts.compare import due_now, unsettled
 from shop_streams.marts.failures import MartFailures
 from shop_streams.marts.history import computed_empty
 from shop_streams.marts.initial import initial_load
@@ -43,6 +44,7 @@ from shop_streams.settings import Settings
 
 INITIAL_LOAD = "community_initial_load"
 DATES_AT_ONCE = 31  # of a plain step from rows to rows
+FACTS_WAIT_SECONDS = 900.0  # marts are right without the months' facts, and only read more
 
 
 # -- STG: the files of the landing folder --------------------------------------------------------------------------------
@@ -124,6 +126,30 @@ FACTS = Mart(
 )
 
 
+def behind_since(months: Collection[str], events: Mapping[str, int], summaries: Mapping[str, int]) -> int | None:
+    """Since when facts of these months lack events; None if they lack none.
+
+    `events`: date -> time of its last write; `summaries`: month -> time of the last write of its facts.
+    """
+    late = [
+        at for day, at in events.items() if (month := facts.month_of(day)) in months and at > summaries.get(month, 0)
+    ]
+    return min(late, default=None)
+
+
+def facts_are_due(lake: Lake, instance: dg.DagsterInstance) -> str | None:
+    """Why marts that ask all history wait: the facts of a month are about to be computed. Without them, its events are read.
+
+    They wait for a limited time. Nobody may compute the facts: their sensor may be off, or their runs may fail.
+    """
+    now = time.time()
+    due = due_now(FACTS, lake, instance, now).partitions
+    since = behind_since(due, lake.modified_at(EVENTS), lake.modified_at(USER_FACTS)) if due else None
+    if since is None or now - since / 1000 > FACTS_WAIT_SECONDS:
+        return None
+    return f"waiting: {len(due)} partitions of {USER_FACTS.path} are still to be computed, {due[0]} first"
+
+
 # -- the marts by calculation date ---------------------------------------------------------------------------------------
 
 
@@ -188,6 +214,11 @@ def mart_waits(lake: Lake, instance: dg.DagsterInstance) -> str | None:
     return not_loaded(lake, instance) or unsettled(DDS)(lake, instance)
 
 
+def history_waits(lake: Lake, instance: dg.DagsterInstance) -> str | None:
+    """As `mart_waits`, for marts that ask all history."""
+    return mart_waits(lake, instance) or facts_are_due(lake, instance)
+
+
 WINDOW = WindowSource(upstream=DDS, dates=calculation_dates, depth=depth_of)
 ZONES_WINDOW = WindowSource(
     upstream=DDS,
@@ -196,10 +227,10 @@ ZONES_WINDOW = WindowSource(
     since=zones_since,
     extra=lambda lake: current_cities(lake.settings.community_geo).digest,  # also of a window without events
 )
-BY_DATE: dict[str, Any] = {"partitions": days, "at_once": 10, "waits": mart_waits, "level": 2}
-USERS = Mart(table=USERS_MART, source=WINDOW, rows=users_of, **BY_DATE)
-ZONES = Mart(table=ZONES_MART, source=ZONES_WINDOW, rows=zones_of, totals=zone_totals, **BY_DATE)
-FRIENDS = Mart(table=FRIEND_RECOMMENDATIONS, source=WINDOW, rows=friends_of, **BY_DATE)
+BY_DATE: dict[str, Any] = {"partitions": days, "at_once": 10, "level": 2}
+USERS = Mart(table=USERS_MART, source=WINDOW, rows=users_of, waits=mart_waits, **BY_DATE)
+ZONES = Mart(table=ZONES_MART, source=ZONES_WINDOW, rows=zones_of, totals=zone_totals, waits=history_waits, **BY_DATE)
+FRIENDS = Mart(table=FRIEND_RECOMMENDATIONS, source=WINDOW, rows=friends_of, waits=history_waits, **BY_DATE)
 
 MARTS = (STG, DDS, FACTS, USERS, ZONES, FRIENDS)
 LOAD = initial_load(
