@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import numpy as np
 import psycopg2.errors
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -152,25 +151,9 @@ class ForgottenPersons:
         until = self.until.get(keyed_hash(self.secret, str(person)))
         return until is not None and moment <= until
 
-    def kept(self, persons: pa.Array, moments: pa.Array) -> pa.BooleanArray:
-        """For each row whether it is to be loaded. `persons` are ids (numbers or texts), `moments` event times with a zone.
-
-        Each distinct id is hashed once; a null id or time is kept. Without forgotten people it costs nothing.
-        """
-        if not self:
-            return pa.array(np.ones(len(persons), bool))
-        ids = pc.dictionary_encode(persons)
-        found = [
-            None if one is None else self.until.get(keyed_hash(self.secret, str(one)))
-            for one in ids.dictionary.to_pylist()
-        ]
-        until = pa.array(found, pa.timestamp("us", "UTC")).take(ids.indices)
-        removed = pc.less_equal(moments.cast(pa.timestamp("us", "UTC")), until)
-        return pc.invert(pc.fill_null(removed, False))
-
 
 def forgotten(dsn: str, domain: str) -> ForgottenPersons:
-    """The forgotten people of a domain. A loader asks once before it reads files, and leaves out the rows that are not `kept`."""
+    """The forgotten people of a domain. A loader asks once before it reads files, and leaves out their rows (`leaves_out`)."""
     try:
         with transaction(dsn) as cursor:
             cursor.execute("select secret from forgotten_key")

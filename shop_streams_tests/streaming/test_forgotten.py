@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import pyarrow as pa
 import pytest
 
 from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams.streaming.forgotten import (
-    ForgottenPersons,
     begin_removal,
     create,
     end_removal,
@@ -46,14 +44,6 @@ def test_rows_up_to_the_removal_are_left_out_and_later_ones_are_new(dsn: str) ->
     assert not found.leaves_out(17, now + SECOND)
     assert not found.leaves_out(117, now - SECOND)
     assert not forgotten(dsn, "app_events")
-
-    moments = [now - SECOND, now, now + SECOND, now - SECOND, now - SECOND, None]
-    times = pa.array(moments, pa.timestamp("us", "UTC"))
-    kept = [False, False, True, True, True, True]
-    assert found.kept(pa.array([17, 17, 17, 18, None, 17], pa.int64()), times).to_pylist() == kept
-    assert found.kept(pa.array(["17", "17", "17", "18", None, "17"]), times).to_pylist() == kept
-    assert found.kept(pa.array([], pa.int64()), pa.array([], pa.timestamp("us", "UTC"))).to_pylist() == []
-    assert ForgottenPersons().kept(pa.array([17]), times[:1]).to_pylist() == [True]
 
 
 def test_rows_that_may_have_been_there_at_the_removal_stay_away_also_those_from_the_future(dsn: str) -> None:
