@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from functools import partial, reduce
+from itertools import chain
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shop_streams.defs.community.cities_file import current_cities
+from shop_streams.defs.community.columns import (
+    FileNumbers,
+    Found,
+    Keys,
+    Weeks,
+    among,
+    joined,
+    keys_of,
+    loaded_and_refused,
+    parts,
+    repeated,
+    rows_of,
+    two,
+    wrong_pairs,
+    wrong_travels,
+)
 from shop_streams.defs.community.facts import summarised
 from shop_streams.defs.community.marts import DDS, FRIENDS, ZONES
 from shop_streams.defs.community.schema import (
@@ -32,10 +50,12 @@ from shop_streams.streaming.dead_letters import DEAD_LETTERS
 NEWEST = 7  # dates: a check every quarter of an hour must not read the whole table
 
 
-def result(problems: Sequence[str], words: str = "", **metadata: Any) -> dg.AssetCheckResult:
+def result(problems: Found | Sequence[str], **metadata: Any) -> dg.AssetCheckResult:
     """The result of a check that found these problems."""
-    shown = "; ".join(problems[:5]) or words or None
-    return dg.AssetCheckResult(passed=not problems, description=shown, metadata={**metadata, "problems": len(problems)})
+    count, words = (problems.count, problems.words) if isinstance(problems, Found) else (len(problems), problems)
+    return dg.AssetCheckResult(
+        passed=not count, description="; ".join(words[:5]) or None, metadata={**metadata, "problems": count}
+    )
 
 
 def out_of_date(mart: Mart, lake: Lake, key: str) -> dg.AssetCheckResult | None:
@@ -58,28 +78,21 @@ def newest(lake: Lake, table: Table, count: int = 1) -> list[str]:
 # -- rows in = rows out --------------------------------------------------------------------------------------------------
 
 
-def loaded_and_refused(rows: pa.Table, letters: Iterable[tuple[str, int | None]]) -> list[str]:
-    """A text for each (file, line) that is twice in STG, or both a row and a dead letter."""
-    lines = (
-        Counter(zip(rows["file"].to_pylist(), rows["line"].to_pylist(), strict=True)) if rows.num_columns else Counter()
-    )
-    twice = [f"{file}:{line} is loaded {count} times" for (file, line), count in lines.items() if count > 1]
-    return [*twice, *[f"{file}:{line} is a row and a dead letter" for file, line in letters if (file, line) in lines]]
-
-
 @dg.asset_check(
     asset=asset_key(STG_EVENTS),
     name="each_row_is_loaded_or_refused",
     description=f"Of the newest {NEWEST} folders, each delivered row is one row or one dead letter.",
 )
 def each_row_is_loaded_or_refused(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    keys = newest(lake, STG_EVENTS, NEWEST)
-    rows = lake.scan(STG_EVENTS, ["file", "line"], keys=keys)
-    refused = lake.scan(DEAD_LETTERS, ["file", "line"], pc.field("file").is_valid(), keys=["community"])
-    letters = (
-        [*zip(refused["file"].to_pylist(), refused["line"].to_pylist(), strict=True)] if refused.num_columns else []
-    )
-    return result(loaded_and_refused(rows, letters), rows=rows.num_rows, dead_letters=len(letters))
+    keys, numbers, columns = newest(lake, STG_EVENTS, NEWEST), FileNumbers(), ["file", "line"]
+    counts = lake.row_counts(STG_EVENTS)
+    rows = sum(counts[key] for key in keys)
+    of_files = [pc.starts_with(pc.field("file"), f"date={key}/") for key in keys]
+    where = reduce(pc.Expression.__or__, of_files, pc.scalar(False))
+    found = [numbers.of(batch) for batch in rows_of(lake, DEAD_LETTERS, columns, ["community"], where)]
+    letters = joined(found)
+    of_rows = partial(keys_of, lake, STG_EVENTS, columns, keys, numbers.of)
+    return result(loaded_and_refused(of_rows, rows, letters, numbers), rows=rows, dead_letters=len(letters[0]))
 
 
 def wrong_dates(expected: Mapping[str, int], rows: Mapping[str, int], dates: Collection[str]) -> list[str]:
@@ -119,39 +132,28 @@ def rows_in_equal_rows_out(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
 # -- the marts -----------------------------------------------------------------------------------------------------------
 
 
-def wrong_travels(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A text for each user whose travels can't be."""
-    return [
-        f"user {row['user_id']}: travel_count {row['travel_count']}, {len(row['travel_array'])} cities"
-        for row in rows
-        if row["travel_count"] != len(row["travel_array"])
-        or (row["home_city"] and row["home_city"] not in row["travel_array"])
-    ]
-
-
 @dg.asset_check(
     asset=asset_key(USERS_MART),
     name="travels_are_counted",
     description="On the newest date, each user is there once, travel_count is the length of travel_array, and a home is a city in it.",
 )
 def travels_are_counted(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    names = ["user_id", "travel_count", "travel_array", "home_city"]
-    rows = lake.scan(USERS_MART, names, keys=newest(lake, USERS_MART)).to_pylist()
-    users = Counter(row["user_id"] for row in rows)
-    twice = [f"user {user} has {count} rows" for user, count in users.items() if count > 1]
-    return result([*twice, *wrong_travels(rows)], users=len(rows))
-
-
-def missing_zones(rows: Iterable[Mapping[str, Any]], zones: Collection[int]) -> list[str]:
-    """A text for each week of a month that does not have each zone once."""
-    weeks: dict[tuple[date, date], Counter[int]] = {}
-    for row in rows:
-        weeks.setdefault((row["month"], row["week"]), Counter())[row["zone_id"]] += 1
-    return [
-        f"month {month:%Y-%m}, week {week}: {len(found)} zones in {found.total()} rows, not {len(zones)}"
-        for (month, week), found in sorted(weeks.items())
-        if found != Counter(zones)
-    ]
+    keys, found = newest(lake, USERS_MART), Found()
+    users = sum(lake.row_counts(USERS_MART)[key] for key in keys)
+    of_users = partial(keys_of, lake, USERS_MART, ["user_id"], keys, lambda rows: two(rows["user_id"], rows["user_id"]))
+    for part in parts(of_users, users):
+        user, _, count = repeated(part)
+        found.add(len(user), (f"user {one} has {times} rows" for one, times in zip(user, count, strict=True)))
+    for rows in rows_of(lake, USERS_MART, ["user_id", "travel_count", "travel_array", "home_city"], keys):
+        wrong = rows.filter(wrong_travels(rows))
+        found.add(
+            len(wrong),
+            (
+                f"user {row['user_id']}: travel_count {row['travel_count']}, {len(row['travel_array'] or [])} cities"
+                for row in wrong.slice(0, 5).to_pylist()
+            ),
+        )
+    return result(found, users=users)
 
 
 @dg.asset_check(
@@ -163,29 +165,20 @@ def every_zone_in_every_week(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResul
     keys = newest(lake, ZONES_MART)
     if keys and (waits := out_of_date(ZONES, lake, keys[0])):
         return waits
-    rows = lake.scan(ZONES_MART, ["month", "week", "zone_id"], keys=keys).to_pylist()
-    zones = current_cities(lake.settings.community_geo).ids.tolist() if rows else []
-    return result(missing_zones(rows, zones), rows=len(rows))
+    weeks, rows = Weeks(current_cities(lake.settings.community_geo).ids if keys else np.empty(0, np.int64)), 0
+    for batch in rows_of(lake, ZONES_MART, ["month", "week", "zone_id"], keys):
+        weeks.add(batch)
+        rows += len(batch)
+    return result(weeks.wrong(), rows=rows)
 
 
-def wrong_pairs(pairs: Iterable[tuple[int, int]]) -> list[str]:
-    """A text for each pair that is there twice, or not in order."""
-    counted = Counter(pairs)
-    return [
-        f"a pair is there {count} times" if count > 1 else "a pair is not in order"
-        for (left, right), count in counted.items()
-        if count > 1 or left >= right
-    ]
-
-
-def newest_pairs(lake: Lake) -> tuple[str, list[tuple[int, int]]]:
-    """The newest calculation date with a recommendation, and its pairs."""
+def newest_pairs(lake: Lake) -> tuple[str, int, Callable[[], Iterable[Keys]]]:
+    """The newest calculation date with a recommendation, the number of its pairs, and a reader of them."""
     keys = newest(lake, FRIEND_RECOMMENDATIONS)
-    rows = lake.scan(FRIEND_RECOMMENDATIONS, ["user_left", "user_right"], keys=keys)
-    pairs = (
-        [*zip(rows["user_left"].to_pylist(), rows["user_right"].to_pylist(), strict=True)] if rows.num_columns else []
-    )
-    return (keys[0] if keys else ""), pairs
+    pairs = sum(lake.row_counts(FRIEND_RECOMMENDATIONS)[key] for key in keys)
+    columns = ["user_left", "user_right"]
+    of_pairs = partial(keys_of, lake, FRIEND_RECOMMENDATIONS, columns, keys, lambda rows: two(*rows.columns))
+    return (keys[0] if keys else ""), pairs, of_pairs
 
 
 @dg.asset_check(
@@ -194,36 +187,28 @@ def newest_pairs(lake: Lake) -> tuple[str, list[tuple[int, int]]]:
     description="On the newest date, each pair is there once, the smaller user first.",
 )
 def pairs_once_and_in_order(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    _, pairs = newest_pairs(lake)
-    return result(wrong_pairs(pairs), pairs=len(pairs))
+    _, pairs, of_pairs = newest_pairs(lake)
+    return result(wrong_pairs(of_pairs, pairs), pairs=pairs)
 
 
-def written_between(lake: Lake, users: Collection[int], until: str) -> set[tuple[int, int]]:
-    """The pairs of these users of whom one wrote to the other up to a date: from the months' facts, and other events.
+def written_between(lake: Lake, users: np.ndarray, until: str) -> Iterator[Keys]:
+    """The pairs of these users, the smaller one first, of whom one wrote to the other up to a date: from the months' facts, and other events.
 
     Dates that have changed since `until` was computed don't count: late rows from before its window do not repair it.
     """
-    among = pa.array(sorted(users), pa.int64())
+    them = pa.array(users, pa.int64())
     recorded, summaries = lake.source_versions(EVENTS), lake.source_versions(USER_FACTS)
     computed = lake.modified_at(FRIEND_RECOMMENDATIONS).get(until, 0)
     later = {day for day, at in lake.modified_at(EVENTS).items() if at > computed}
     months = set(summarised(recorded, summaries, date.fromisoformat(until))) - {f"{day[:7]}-01" for day in later}
     dates = [day for day in recorded if day <= until and day not in later and f"{day[:7]}-01" not in months]
-    mine = pc.field("user_id").isin(among)
-    facts = lake.scan(
-        USER_FACTS,
-        ["user_id", "other"],
-        mine & (pc.field("kind") == "written_to") & pc.field("other").isin(among),
-        keys=months,
-    )
-    events = lake.scan(EVENTS, ["user_id", "message_to"], mine & pc.field("message_to").isin(among), keys=dates)
-    found = [
-        pair
-        for table in (facts, events)
-        if table.num_columns
-        for pair in zip(*(c.to_pylist() for c in table.columns), strict=True)
-    ]
-    return {(min(pair), max(pair)) for pair in found}
+    mine = pc.field("user_id").isin(them)
+    written = mine & (pc.field("kind") == "written_to") & pc.field("other").isin(them)
+    facts = rows_of(lake, USER_FACTS, ["user_id", "other"], months, written)
+    events = rows_of(lake, EVENTS, ["user_id", "message_to"], dates, mine & pc.field("message_to").isin(them))
+    for rows in chain(facts, events):
+        one, other = two(*rows.columns)
+        yield np.minimum(one, other), np.maximum(one, other)
 
 
 @dg.asset_check(
@@ -232,10 +217,14 @@ def written_between(lake: Lake, users: Collection[int], until: str) -> set[tuple
     description="On the newest date, no user of a pair ever wrote to the other one.",
 )
 def no_pair_ever_wrote(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    day, pairs = newest_pairs(lake)
+    day, pairs, of_pairs = newest_pairs(lake)
     if pairs and (waits := out_of_date(FRIENDS, lake, day)):
         return waits
-    written = written_between(lake, {user for pair in pairs for user in pair}, day) if pairs else set()
+    wrong = 0
+    for part in parts(of_pairs, pairs) if pairs else ():
+        wrote = np.zeros(len(part[0]), bool)
+        for written in written_between(lake, np.unique(np.concatenate(part)), day):
+            wrote |= among(part, written)
+        wrong += int(wrote.sum())
     # No ids: that two users were near each other is personal, and Dagster keeps the text.
-    wrong = sum(pair in written for pair in pairs)
-    return result([f"{wrong} pairs wrote to each other"] if wrong else [], pairs=len(pairs))
+    return result([f"{wrong} pairs wrote to each other"] if wrong else [], pairs=pairs)
