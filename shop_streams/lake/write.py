@@ -10,7 +10,7 @@ from deltalake.exceptions import CommitFailedError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from tenacity import retry, retry_if_exception, retry_if_exception_type, stop_after_attempt, wait_random
+from tenacity import Retrying, retry, retry_if_exception, retry_if_exception_type, stop_after_attempt, wait_random
 
 from shop_streams.lake import reader
 
@@ -28,13 +28,22 @@ def _lost_a_race(error: BaseException) -> bool:
     return isinstance(error, PySparkException) and "Concurrent" in str(error)
 
 
-@retry(retry=retry_if_exception(_lost_a_race), stop=stop_after_attempt(4), wait=wait_random(0.2, 1), reraise=True)
-def append_batch(rows: DataFrame, uri: str, partition_by: Sequence[str], writer_id: str, batch_id: int) -> None:
+def append_batch(rows: DataFrame, uri: str, partition_by: Sequence[str], writer_id: str, batch_id: int) -> bool:
     """Append a stream's batch exactly once: Delta skips a (writer_id, batch_id) that it has already committed.
 
     The write of a stopped query may still run on the server when the next query repeats the batch. Delta accepts one of the
     two commits. The other is retried, finds its batch committed, and writes nothing.
+
+    Returns whether the first attempt succeeded. If not, the other write of the batch may be the one that is committed.
     """
+    attempts = Retrying(
+        retry=retry_if_exception(_lost_a_race), stop=stop_after_attempt(4), wait=wait_random(0.2, 1), reraise=True
+    )
+    attempts(_append, rows, uri, partition_by, writer_id, batch_id)
+    return bool(attempts.statistics["attempt_number"] == 1)
+
+
+def _append(rows: DataFrame, uri: str, partition_by: Sequence[str], writer_id: str, batch_id: int) -> None:
     (
         rows.write.format("delta")
         .mode("append")
@@ -45,20 +54,30 @@ def append_batch(rows: DataFrame, uri: str, partition_by: Sequence[str], writer_
     )
 
 
+def is_committed(uri: str, writer_id: str, batch_id: int) -> bool:
+    """Whether the table holds the batch of this writer, or a later one."""
+    return _has_batch(DeltaTable(uri), writer_id, batch_id)
+
+
+def _has_batch(table: DeltaTable, writer_id: str, batch_id: int) -> bool:
+    done = table.transaction_version(writer_id)
+    return done is not None and done >= batch_id
+
+
 @retry(
     retry=retry_if_exception_type(CommitFailedError),
     stop=stop_after_attempt(4),
     wait=wait_random(0.1, 0.3),
     reraise=True,
 )
-def append_small_batch(rows: pa.Table, uri: str, writer_id: str, batch_id: int) -> None:
-    """`append_batch` without Spark: tens of milliseconds instead of a second."""
+def append_small_batch(rows: pa.Table, uri: str, writer_id: str, batch_id: int) -> bool:
+    """`append_batch` without Spark: tens of milliseconds instead of a second. Returns whether these rows were committed."""
     table = DeltaTable(uri)
-    done = table.transaction_version(writer_id)
-    if done is not None and done >= batch_id:
-        return
+    if _has_batch(table, writer_id, batch_id):
+        return False
     commit = CommitProperties(app_transactions=[Transaction(writer_id, batch_id)])
     write_deltalake(table, rows, mode="append", commit_properties=commit)
+    return True
 
 
 def in_partitions(table: Table, keys: Collection[str]) -> str:

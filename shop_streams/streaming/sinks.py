@@ -16,8 +16,8 @@ from pyspark.sql import functions as F
 
 from shop_streams.lake.table import Table
 from shop_streams.lake.write import append_batch
-from shop_streams.streaming.checkpoint import CheckpointMetadata
-from shop_streams.streaming.dead_letters import DEAD_LETTERS, as_dead_letters
+from shop_streams.streaming.batch_letters import BatchLetters
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.readwriter import DataStreamWriter
@@ -57,26 +57,17 @@ class LakeSink:
 
     def writer(self, records: DataFrame, context: StreamContext) -> DataStreamWriter:
         batches = BatchWriter(
-            domain=self.domain,
             validate=partial(self.validate, **self.parameters(context.settings)),
             project=self.project,
             first_day=context.settings.first_day.isoformat(),
-            uri=self.table.uri(context.settings),
             partition_by=self.table.partition_by,
-            dead_letters_uri=DEAD_LETTERS.uri(context.settings),
-            writer_id=CheckpointMetadata(context.spark, context.checkpoint).writer_id(),
+            letters=BatchLetters.of(self.domain, self.table, context),
         )
         # A bound method, because pyspark inspects the signature.
         return records.writeStream.foreachBatch(batches.write)
 
     def attempt(self, records: DataFrame, context: StreamContext) -> None:
         write_nowhere(self.project(self.validated(records, context.settings).where("reason is null")))
-
-
-def append_dead_letters(validated: DataFrame, domain: str, uri: str, writer_id: str, batch_id: int) -> None:
-    """Append the refused records of a batch to the table of dead letters at `uri`; idempotent as `append_batch`."""
-    refused = as_dead_letters(validated.where("reason is not null"), domain)
-    append_batch(refused, uri, DEAD_LETTERS.partition_by, f"{writer_id}:dead_letters", batch_id)
 
 
 def write_nowhere(rows: DataFrame) -> None:
@@ -88,14 +79,11 @@ def write_nowhere(rows: DataFrame) -> None:
 class BatchWriter:
     """Writes batches in Spark's worker. It is pickled: plain values, and functions by name; `first_day` is an ISO date."""
 
-    domain: str
     validate: ValidateRecords
     project: Transform
     first_day: str
-    uri: str
     partition_by: tuple[str, ...]
-    dead_letters_uri: str
-    writer_id: str
+    letters: BatchLetters
 
     def write(self, records: DataFrame, batch_id: int) -> None:
         """Write one batch: rows first, then its dead letters if the same pass counted any.
@@ -104,13 +92,20 @@ class BatchWriter:
         every record once, not once for the filter and once for the rows.
         """
         seen = Observation(f"batch_{batch_id}")
-        validated = self.validate(records, self.first_day)
+        validated = self._validated(records)
         observed = validated.observe(seen, F.count("reason").alias("refused"))
         rows = self.project(observed.where("reason is null"))
-        append_batch(rows, self.uri, self.partition_by, self.writer_id, batch_id)
-        # Delta skips a repeated batch without running it, so there is no count: write its dead letters again.
-        if seen.get.get("refused", 1) > 0:
-            append_dead_letters(validated, self.domain, self.dead_letters_uri, self.writer_id, batch_id)
+        letters = self.letters
+        alone = append_batch(rows, letters.rows_uri, self.partition_by, letters.writer_id, batch_id)
+        # Delta skips a repeated batch without running it, so there is no count.
+        refused = seen.get.get("refused") if alone else None
+        if refused is None:
+            letters.append_repeated(records, self._validated, batch_id)
+        elif refused > 0:
+            letters.append(validated.where("reason is not null"), batch_id)
+
+    def _validated(self, records: DataFrame) -> DataFrame:
+        return self.validate(records, self.first_day)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ rows would take longer than all the rest. Spark's worker imports this file: no D
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
@@ -17,10 +17,9 @@ from shop_streams.defs.promotions.notifications import CAMPAIGN_COLUMNS, ORIGIN_
 from shop_streams.defs.promotions.schema import CAMPAIGNS
 from shop_streams.defs.promotions.transforms import project, validate
 from shop_streams.lake.table import Table
-from shop_streams.lake.write import append_small_batch
-from shop_streams.streaming.checkpoint import CheckpointMetadata
+from shop_streams.lake.write import append_small_batch, is_committed
+from shop_streams.streaming.batch_letters import BatchLetters
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
-from shop_streams.streaming.sinks import append_dead_letters
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,9 +48,7 @@ class CampaignSink:
         batches = CampaignBatches(
             dsn=context.settings.postgres,
             first_day=context.settings.first_day.isoformat(),
-            uri=self.table.uri(context.settings),
-            dead_letters_uri=DEAD_LETTERS.uri(context.settings),
-            writer_id=CheckpointMetadata(context.spark, context.checkpoint).writer_id(),
+            letters=BatchLetters.of(DOMAIN, self.table, context),
         )
         return records.writeStream.foreachBatch(batches.write)
 
@@ -77,21 +74,36 @@ def campaigns_of(collected: pa.Table) -> list[tuple[Any, ...]]:
 
 @dataclass(frozen=True)
 class CampaignBatches:
-    """The writer of batches in Spark's worker. Its fields are plain values, since Spark pickles them."""
+    """The writer of batches in Spark's worker. Its fields are plain values, since Spark pickles them.
+
+    `begun`: the batches that this query has begun. Only its first one can be one that an earlier query has written, so only the
+    first is looked for in the lake before it goes to PostgreSQL.
+    """
 
     dsn: str
     first_day: str
-    uri: str
-    dead_letters_uri: str
-    writer_id: str
+    letters: BatchLetters
+    begun: list[int] = field(default_factory=list)
 
     def write(self, records: DataFrame, batch_id: int) -> None:
         """Write one batch: PostgreSQL first, because clients wait for it, then the lake. Both writes are idempotent."""
-        validated = validate(records, self.first_day)
+        rows_uri, writer_id = self.letters.rows_uri, self.letters.writer_id
+        self.begun.append(batch_id)
+        if self.begun == [batch_id] and is_committed(rows_uri, writer_id, batch_id):
+            self.letters.append_repeated(records, self._validated, batch_id)
+            return
+        validated = self._validated(records)
         collected = project(validated).toArrow()
+        if not collected.num_rows:
+            return
         campaigns = accepted(collected)
         if campaigns.num_rows:
             notifications.write_campaigns(self.dsn, campaigns_of(collected))
-            append_small_batch(campaigns, self.uri, self.writer_id, batch_id)
-        if campaigns.num_rows < collected.num_rows:
-            append_dead_letters(validated, DOMAIN, self.dead_letters_uri, self.writer_id, batch_id)
+        # Also without campaigns: a batch that has letters must be found to be committed when it is repeated.
+        if not append_small_batch(campaigns, rows_uri, writer_id, batch_id):
+            self.letters.append_repeated(records, self._validated, batch_id)
+        elif campaigns.num_rows < collected.num_rows:
+            self.letters.append(validated.where("reason is not null"), batch_id)
+
+    def _validated(self, records: DataFrame) -> DataFrame:
+        return validate(records, self.first_day)
