@@ -131,7 +131,8 @@ def run(spec: StreamSpec, settings: Settings) -> str:
     spec.sink.prepare(context)
     query = begin_query(spec, context, availableNow=True)
     try:
-        query.awaitTermination(120)
+        while not query.awaitTermination(10):
+            pass
     except PySparkException as error:
         return str(error)
     return ""

@@ -22,7 +22,15 @@ from confluent_kafka import KafkaException, Producer
 from shop_streams.defs.promotions import notifications
 from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
 from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC, outbox_of
-from shop_streams.defs.promotions.topic import KAFKA_SECONDS, key_of, last_sequence, produce, transactional, value_of
+from shop_streams.defs.promotions.topic import (
+    KAFKA_SECONDS,
+    commit,
+    key_of,
+    last_sequence,
+    produce,
+    transactional,
+    value_of,
+)
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import TopicSilent
 from shop_streams.postgres import connect, listening, transaction
@@ -169,7 +177,9 @@ class Outbox:
                     (made,) = cursor.fetchone()
                 if published < made:
                     published += 1
-                    self._send(producer, name, published)
+                    if not self._send(producer, name, published):
+                        yield
+                        return  # `_guard` begins again, with a new producer
                 else:
                     select.select([notices], [], [], LISTEN_SECONDS)
                     notices.poll()
@@ -194,8 +204,11 @@ class Outbox:
             )
         return name, published
 
-    def _send(self, producer: Producer, name: str, number: int) -> None:
-        """Send every notification of the sequence `number` in one Kafka transaction; expired ones are deleted, not sent."""
+    def _send(self, producer: Producer, name: str, number: int) -> bool:
+        """Send every notification of the sequence `number` in one Kafka transaction; expired ones are deleted, not sent.
+
+        Returns whether the producer may send another one (`topic.commit`).
+        """
         with transaction(self._settings.postgres) as cursor:
             self._require_lease(cursor)
             cursor.execute(notifications.DELETE_EXPIRED, (number,))
@@ -207,9 +220,10 @@ class Outbox:
             if row["seconds"] < self._settings.promotion_sweep_seconds:
                 ages.append(row["message_at"])
         produce(producer, self._sequence_topic, str(number), name, partition=0)
-        producer.commit_transaction(2 * KAFKA_SECONDS)
+        again = commit(producer, 2 * KAFKA_SECONDS)
         now = time.time()
         self._latencies.extend(now - age for age in ages)
+        return again
 
     def _rows(self, number: int) -> Iterator[dict[str, Any]]:
         columns = f"{', '.join(NOTIFICATION_COLUMNS)}, extract(epoch from message_at)::float8 as message_at, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from shop_streams.defs.promotions.schema import NOTIFICATION_BYTES
 from shop_streams.kafka import offset_ranges, producer, read_topic
 
 KAFKA_SECONDS = 30.0
+RETRY_MILLISECONDS = 500  # librdkafka waits so long before it repeats a request, at most 20 % less
+REPEATED_SECONDS = 0.8 * RETRY_MILLISECONDS / 1000
 RECENT_OFFSETS = 1_000  # read first; each sequence number takes two offsets, so the last one is among them
 
 
@@ -57,6 +60,7 @@ def transactional(servers: str, name: str) -> Iterator[Producer]:
             "transactional.id": name,
             "transaction.timeout.ms": 300_000,  # millions of notifications may be one transaction
             "linger.ms": 5,
+            "retry.backoff.ms": RETRY_MILLISECONDS,
             "compression.type": "lz4",
             "message.max.bytes": NOTIFICATION_BYTES,
         },
@@ -66,3 +70,16 @@ def transactional(servers: str, name: str) -> Iterator[Producer]:
         yield client
     finally:
         client.purge(in_flight=False)
+
+
+def commit(client: Producer, seconds: float) -> bool:
+    """Commit the producer's transaction; returns whether the producer may begin another one.
+
+    After a time-out or a lost connection, librdkafka repeats its request to commit. The first request may still be on its way. It
+    has the epoch of this producer, so it would commit the next transaction in the middle (librdkafka issue 5423; in Kafka 4 each
+    transaction has another epoch, but not for librdkafka). A new producer has a new epoch, and Kafka refuses the late request. A
+    request that was answered before the first pause of librdkafka is over was not repeated.
+    """
+    begun = time.monotonic()
+    client.commit_transaction(seconds)
+    return time.monotonic() - begun < REPEATED_SECONDS
