@@ -39,8 +39,10 @@ from shop_streams_tests.streaming.two_commits import (
     Killed,
     KilledLetters,
     check_repeats,
+    first_sales,
     killed,
     letters_in,
+    odd_sales,
     refusing,
     rows_in,
 )
@@ -117,14 +119,6 @@ def test_a_row_that_was_removed_with_a_person_becomes_no_letter(
     assert (rows_in(mine, ALL), letters_in(mine, ALL)) == ([2, 3], letters)
 
 
-def odd_ones(some: DataFrame, first_day: str) -> DataFrame:
-    return refusing(sales.INGEST.sink.validate(some, first_day), {1, 3})  # type: ignore[attr-defined]
-
-
-def first_ones(some: DataFrame, first_day: str) -> DataFrame:
-    return refusing(sales.INGEST.sink.validate(some, first_day), {0, 1})  # type: ignore[attr-defined]
-
-
 def run(spec: StreamSpec, settings: Settings) -> str:
     """Run the stream until it has read its topic; returns its error, or ""."""
     context = StreamContext(open_session(settings), settings, spec.name, spec.topic.name, spec.checkpoint(settings))
@@ -150,7 +144,7 @@ def test_a_stream_that_is_killed_between_the_commits_continues_with_other_rules(
     assert table is not None
     before, now = (
         replace(sales.INGEST, name=name, topic=topic, sink=LakeSink(table, "sales", rules, sales.INGEST.sink.project))  # type: ignore[attr-defined]
-        for rules in (odd_ones, first_ones)
+        for rules in (odd_sales, first_sales)
     )
     with monkeypatch.context() as patch:
         patch.setattr(sinks, "BatchLetters", KilledLetters)

@@ -1,4 +1,7 @@
-"""Batches that are killed between their two commits, and repeated by other rules."""
+"""Batches that are killed between their two commits, and repeated by other rules.
+
+Spark's worker imports this file, within 10 s: no Dagster here.
+"""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ import pytest
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from shop_streams.defs.sales import transforms
 from shop_streams.lake import reader
 from shop_streams.streaming.batch_letters import REFUSED_BEFORE, BatchLetters
 
@@ -51,6 +55,16 @@ def refusing(validated: DataFrame, offsets: Collection[int]) -> DataFrame:
     """Rules that refuse the records at these offsets, and accept the others."""
     reason = F.when(F.col("offset").isin(list(offsets)), "odd") if offsets else F.lit(None).cast("string")
     return validated.withColumn("reason", reason)
+
+
+def odd_sales(records: DataFrame, first_day: str) -> DataFrame:
+    """Rules of sales that refuse offsets 1 and 3."""
+    return refusing(transforms.validate(records, first_day), {1, 3})
+
+
+def first_sales(records: DataFrame, first_day: str) -> DataFrame:
+    """Rules of sales that refuse offsets 0 and 1."""
+    return refusing(transforms.validate(records, first_day), {0, 1})
 
 
 def killed(letters: BatchLetters) -> BatchLetters:
