@@ -16,7 +16,7 @@ from shop_streams.streaming.condition import Condition, Unread, behind, conditio
 from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.patience import DATABASE_ERRORS
 from shop_streams.streaming.spec import StreamSpec, stream_key
-from shop_streams.streaming.switch import keep_alive_name, switched_off
+from shop_streams.streaming.switch import LOCATION, keep_alive_name, location_of, switched_off
 from shop_streams.topics import broker_time_problem, retention_seconds, topic_settings
 
 RETENTION_ALARM = 0.5  # of the retention time
@@ -31,6 +31,7 @@ class Look:
     settings: Settings
     instance: dg.DagsterInstance
     ask_kafka: bool = True
+    location: str = LOCATION  # the code location whose switches count
 
     @cached_property
     def _answer(self) -> Unread | Exception:
@@ -55,7 +56,7 @@ class Look:
     def condition(self) -> Condition:
         """The stream's condition, also while Kafka does not answer."""
         lease = Leases(self.settings.postgres).read().get(self.spec.name)
-        on = keep_alive_name(self.spec.name) not in switched_off(self.instance)
+        on = keep_alive_name(self.spec.name) not in switched_off(self.instance, self.location)
         unread = self._answer if isinstance(self._answer, Unread) else None
         return condition(lease, self.settings.lease_seconds, on, unread, self._starting(lease))
 
@@ -204,7 +205,7 @@ def build_check(spec: StreamSpec, check: StreamCheck) -> dg.AssetChecksDefinitio
 
     @dg.asset_check(asset=check.key.asset_key, name=check.key.name, description=check.description)
     def evaluate(context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
-        return check.result(Look(spec, settings, context.instance))
+        return check.result(Look(spec, settings, context.instance, location=location_of(context.run)))
 
     return evaluate
 

@@ -22,6 +22,7 @@ from shop_streams.streaming.switch import keep_alive_name
 TICK_SECONDS = 5
 START_GRACE_SECONDS = 75.0  # from a run's request to its lease
 SOUND_SECONDS = 60.0
+REPOSITORY_TAG = ".dagster/repository"  # Dagster's tag on runs
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,11 @@ def stream_state(lease: Lease | None, ttl: float) -> str:
     return "resting" if lease.released else "stale"
 
 
-def _runs(instance: dg.DagsterInstance, job: str) -> tuple[list[Run], Run | None]:
-    """The unfinished runs of the job, and its newest run if that is finished."""
+def _runs(instance: dg.DagsterInstance, job: str, repository: str | None) -> tuple[list[Run], Run | None]:
+    """The unfinished runs of the job, and its newest run if that is finished.
+
+    `repository`: the label that Dagster gives to the runs of one repository of one code location; None for all runs.
+    """
     now = time.time()
 
     def run(record: dg.RunRecord) -> Run:
@@ -144,10 +148,17 @@ def _runs(instance: dg.DagsterInstance, job: str) -> tuple[list[Run], Run | None
         found = record.dagster_run
         return Run(found.run_id, found.status.value, now - created_at(instance, record), ended)
 
-    unfinished = instance.get_run_records(dg.RunsFilter(job_name=job, statuses=UNFINISHED))
-    newest = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
+    tags = {REPOSITORY_TAG: repository} if repository else {}
+    unfinished = instance.get_run_records(dg.RunsFilter(job_name=job, statuses=UNFINISHED, tags=tags))
+    newest = instance.get_run_records(dg.RunsFilter(job_name=job, tags=tags), limit=1)
     finished = run(newest[0]) if newest and newest[0].dagster_run.is_finished else None
     return [run(record) for record in unfinished], finished
+
+
+def _repository(context: dg.SensorEvaluationContext) -> str | None:
+    """The label of the sensor's repository. Another code location may have a job of the same name."""
+    origin = context.code_location_origin
+    return f"{context.repository_name}@{origin.location_name}" if origin and context.repository_name else None
 
 
 def dead_stream(spec: StreamSpec, lease: Lease | None, decision: Decision, ttl: float) -> dg.AssetCheckEvaluation:
@@ -181,7 +192,7 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition) -> dg.SensorDefinition
         state = CursorState(**json.loads(context.cursor)) if context.cursor else CursorState()
         alive = lease is not None and lease.fresh(settings.lease_seconds)
         # While the stream is alive, its runs need not be queried, which is slow.
-        unfinished, finished = ([], None) if alive else _runs(context.instance, job.name)
+        unfinished, finished = ([], None) if alive else _runs(context.instance, job.name, _repository(context))
         interval = spec.interval_seconds(settings)
         decision = decide(lease, unfinished, finished, state, settings.lease_seconds, interval)
         stale = lease if lease is not None and not lease.released and (decision.start or decision.dead_runs) else None

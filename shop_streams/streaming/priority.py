@@ -16,7 +16,7 @@ from shop_streams.postgres import connect
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
-from shop_streams.streaming.switch import keep_alive_name, switched_off
+from shop_streams.streaming.switch import LOCATION, keep_alive_name, switched_off
 
 TURN_SECONDS = 90.0
 
@@ -61,6 +61,6 @@ def streams_first_now(
         return BEING_STOPPED
     repository = context.repository_def
     sensors = {sensor.name for sensor in repository.sensor_defs} if repository else set()
-    return streams_first(
-        Leases(settings.postgres).read(), sensors, switched_off(context.instance), settings.lease_seconds
-    )
+    origin = getattr(context, "code_location_origin", None)  # a schedule's context has none
+    off = switched_off(context.instance, origin.location_name if origin else LOCATION)
+    return streams_first(Leases(settings.postgres).read(), sensors, off, settings.lease_seconds)

@@ -13,6 +13,7 @@ import dagster as dg
 from shop_streams.settings import Settings
 from shop_streams.streaming.checks import Look, alive_key, alive_result, evaluation, stream_checks
 from shop_streams.streaming.spec import StreamSpec
+from shop_streams.streaming.switch import location_of
 
 
 class RunChecks:
@@ -24,7 +25,7 @@ class RunChecks:
 
     def log(self) -> None:
         """Evaluate the due checks and log their results. Log a result again if another run's result hides it."""
-        look = Look(self._spec, self._settings, self._context.instance)
+        look = Look(self._spec, self._settings, self._context.instance, location=location_of(self._context.run))
         for check in stream_checks(self._spec):
             known = self._results.get(check.key)
             due = known is None or time.monotonic() - known[0] >= check.every
@@ -44,5 +45,5 @@ class RunChecks:
 
 def log_alive(context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings) -> None:
     """Evaluate the check `alive` alone, without Kafka, and log its result."""
-    found = Look(spec, settings, context.instance, ask_kafka=False).condition()
+    found = Look(spec, settings, context.instance, ask_kafka=False, location=location_of(context.run)).condition()
     context.log_event(evaluation(alive_key(spec), alive_result(found)))  # type: ignore[arg-type]

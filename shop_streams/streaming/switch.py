@@ -5,6 +5,7 @@ import dagster as dg
 from shop_streams.streaming.spec import StreamSpec
 
 SENSOR_TAG = "dagster/sensor_name"  # Dagster's tag on runs that a sensor requested
+LOCATION = "shop_streams"  # the code location's name, however the stack is started
 
 
 def keep_alive_name(stream: str) -> str:
@@ -12,9 +13,23 @@ def keep_alive_name(stream: str) -> str:
     return f"keep_{stream}_alive"
 
 
-def switched_off(instance: dg.DagsterInstance) -> set[str]:
-    """The names of sensors and schedules that a person switched off."""
-    return {state.instigator_name for state in instance.all_instigator_state() if not state.is_running}
+def location_of(run: dg.DagsterRun) -> str:
+    """The name of the code location that a run belongs to; `LOCATION` for a run that was not started through one."""
+    origin = run.remote_job_origin
+    return LOCATION if origin is None else str(origin.location_name)
+
+
+def switched_off(instance: dg.DagsterInstance, location: str = LOCATION) -> set[str]:
+    """The names of sensors and schedules of the code location `location` that a person switched off.
+
+    Dagster keeps the switches of all locations together, also of those that exist no more. Another location may have a sensor
+    of the same name.
+    """
+    return {
+        state.instigator_name
+        for state in instance.all_instigator_state()
+        if not state.is_running and state.origin.location_name == location
+    }
 
 
 class KeepAliveSwitch:
@@ -23,6 +38,7 @@ class KeepAliveSwitch:
     def __init__(self, instance: dg.DagsterInstance, spec: StreamSpec, run: dg.DagsterRun) -> None:
         self.name = keep_alive_name(spec.name)
         self._instance = instance
+        self._location = location_of(run)
         # A run that the sensor requested began with the switch on. For a run that a person started, the first call decides.
         self._was_on = True if run.tags.get(SENSOR_TAG) == self.name else None
 
@@ -31,7 +47,7 @@ class KeepAliveSwitch:
 
         Raises the errors of Dagster's storage.
         """
-        is_on = self.name not in switched_off(self._instance)
+        is_on = self.name not in switched_off(self._instance, self._location)
         if self._was_on is None:
             self._was_on = is_on
         return self._was_on and not is_on

@@ -27,6 +27,7 @@ class Run:
 
     def __init__(self) -> None:
         self.run_id = "ours"
+        self.run = dg.DagsterRun("shop_events_ingest_stream")
         self.instance = self
         self.rows: list[tuple[str, dg.AssetCheckKey]] = []
         self.logged: list[dg.AssetCheckEvaluation] = []

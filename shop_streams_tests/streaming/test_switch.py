@@ -20,7 +20,7 @@ def test_a_stream_that_is_switched_off_while_it_starts_rests_too(
     run: dg.DagsterRun, off_at_the_start: bool, rests: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     off = {NAME} if off_at_the_start else set()
-    monkeypatch.setattr(switch, "switched_off", lambda _instance: off)
+    monkeypatch.setattr(switch, "switched_off", lambda _instance, _location: off)
     instance = dg.DagsterInstance.ephemeral()
     the_switch = KeepAliveSwitch(instance, INGEST, run)
     assert the_switch.turned_off() == (run is SENSORS_RUN and off_at_the_start)

@@ -13,7 +13,7 @@ from shop_streams.defs.sales.streams import INGEST
 from shop_streams.settings import get_settings
 from shop_streams.streaming import failure, run
 from shop_streams.streaming.run import run_stream
-from shop_streams.streaming.switch import SENSOR_TAG, keep_alive_name
+from shop_streams.streaming.switch import LOCATION, SENSOR_TAG, keep_alive_name
 
 STARTED, FAILURE = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
 IDLE = {"isTriggerActive": False}
@@ -104,7 +104,8 @@ class World:
     def _switches(self) -> list[Any]:
         if self.database:
             raise self.database
-        return [SimpleNamespace(instigator_name=keep_alive_name(INGEST.name), is_running=not self.switched_off)]
+        state = {"instigator_name": keep_alive_name(INGEST.name), "is_running": not self.switched_off}
+        return [SimpleNamespace(**state, origin=SimpleNamespace(location_name=LOCATION))]
 
     def _start(self, *_: Any) -> Any:
         return FINISHED_AT_ONCE
