@@ -26,10 +26,15 @@ BEAT = """
 insert into process_beats (process, beat_at) values (%s, clock_timestamp())
 on conflict (process) do update set beat_at = excluded.beat_at
 """
+# A beat in the future is of a clock that was set back since: it counts from now.
+COUNT_FROM_NOW = (
+    "update process_beats set beat_at = clock_timestamp() where process = %s and beat_at > clock_timestamp()"
+)
 # No process can beat while the database is down, so that time does not count.
 SILENT = """
-select extract(epoch from clock_timestamp() - greatest(beat_at, pg_postmaster_start_time()))::float8 as seconds
-  from process_beats where process = %s
+select extract(epoch from clock_timestamp() - greatest(beat_at, started))::float8 as seconds
+  from process_beats left join (select pg_postmaster_start_time() as started) as server on started <= clock_timestamp()
+ where process = %s
 """
 
 
@@ -62,6 +67,7 @@ class ProcessBeats:
     def silent_for(self, process: str) -> float | None:
         """Seconds since the last beat, or since the database's start if that is later; None if the process has never beaten."""
         with short_transaction(self.dsn) as cursor:
+            cursor.execute(COUNT_FROM_NOW, (process,))
             cursor.execute(SILENT, (process,))
             row = cursor.fetchone()
         return float(row["seconds"]) if row else None

@@ -73,7 +73,7 @@ def readiness(runs: Sequence[MartRun], gone: Callable[[str], bool]) -> Readiness
             break
         failures += 1
     pause = backoff_seconds(failures)
-    since = runs[0].ended or 0.0 if runs else 0.0
+    since = abs(runs[0].ended or 0.0) if runs else 0.0  # negative: of before a clock was set back
     if failures and since < pause:
         wait = f"backing off: {failures} failures in a row, {pause - since:.0f} of {pause:.0f} s to wait"
         return Readiness(wait, dead)

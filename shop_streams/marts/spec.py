@@ -213,6 +213,7 @@ class Mart:
         live = now < closes
         if live and self.wait_until_closed:
             return closes - now
+        writes = [at for at in writes if at <= now]  # the others are of before a clock was set back
         if not writes:
             return 0.0
         repairs = sum(at >= max(closes, now - LOOK_BACK_SECONDS) for at in writes)

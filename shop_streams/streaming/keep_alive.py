@@ -73,7 +73,7 @@ def decide(
     """Decide whether to start a run, by the stream's lease, its job's runs and the cursor; times in seconds.
 
     A run is dead if it holds no fresh lease and has had enough time to acquire it. A series of failures ends when a run has
-    finished a batch and lasted for `sound_seconds`.
+    finished a batch and lasted for `sound_seconds`. A time far in the future, from before a clock was set back, is not waited for.
     """
     sound = sound_seconds(state.failures, interval)
     if lease is not None and lease.lag is not None and lease.ran_for >= sound:
@@ -87,7 +87,7 @@ def decide(
             state,
         )
     lost = {lease.run_id} if lease is not None and not lease.released else set()
-    starting = [run for run in unfinished if run.run_id not in lost and run.age < START_GRACE_SECONDS]
+    starting = [run for run in unfinished if run.run_id not in lost and abs(run.age) < START_GRACE_SECONDS]
     if starting:
         run = starting[0]
         return Decision(
@@ -101,7 +101,7 @@ def decide(
         state = CursorState(state.failures + 1, dead[0], state.requests)
         failed_for = 0.0
     elif last_finished is not None and last_finished.status == dg.DagsterRunStatus.FAILURE.value:
-        failed_for = last_finished.ended or 0.0
+        failed_for = abs(last_finished.ended or 0.0)
         if last_finished.run_id != state.last_failed_run:
             state = CursorState(state.failures + 1, last_finished.run_id, state.requests)
     pause = backoff_seconds(state.failures)
@@ -189,6 +189,8 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition) -> dg.SensorDefinition
             return dg.SensorResult(skip_reason=dg.SkipReason(BEING_STOPPED), cursor=context.cursor)
         leases = Leases(settings.postgres)
         lease = leases.read().get(spec.name)
+        if lease is not None and lease.in_the_future and leases.count_from_now(spec.name):
+            lease = leases.read().get(spec.name)  # a living holder has a lease's time to beat
         state = CursorState(**json.loads(context.cursor)) if context.cursor else CursorState()
         alive = lease is not None and lease.fresh(settings.lease_seconds)
         # While the stream is alive, its runs need not be queried, which is slow.

@@ -19,44 +19,7 @@ import psycopg2
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.postgres import run_ddl, short_transaction
-
-DDL = """
-create table if not exists stream_leases (
-    stream      text primary key,
-    run_id      text not null,
-    pid         integer not null,
-    host        text not null,
-    epoch       bigint not null,
-    acquired_at timestamptz not null,
-    beat_at     timestamptz not null,
-    released_at timestamptz,
-    lag         bigint,
-    progress    jsonb not null default '{}',
-    failures    integer not null default 0,
-    problem     text
-);
-alter table stream_leases
-    add column if not exists failures integer not null default 0,
-    add column if not exists problem text
-"""
-
-ACQUIRE = """
-insert into stream_leases as held (stream, run_id, pid, host, epoch, acquired_at, beat_at)
-values (%(stream)s, %(run_id)s, %(pid)s, %(host)s, 1, clock_timestamp(), clock_timestamp())
-on conflict (stream) do update
-   set run_id = excluded.run_id, pid = excluded.pid, host = excluded.host, epoch = held.epoch + 1,
-       acquired_at = excluded.acquired_at, beat_at = excluded.beat_at, released_at = null, lag = null
- where held.released_at is not null
-    or held.beat_at < clock_timestamp() - make_interval(secs => %(ttl)s)
-returning epoch
-"""
-
-READ = """
-select stream, run_id, pid, host, epoch, lag, progress, failures, problem, released_at is not null as released,
-       extract(epoch from clock_timestamp() - beat_at)::float8 as beat_age,
-       extract(epoch from clock_timestamp() - acquired_at)::float8 as held_for
-  from stream_leases
-"""
+from shop_streams.streaming.lease_table import ACQUIRE, COUNT_FROM_NOW, DDL, READ, REVOKE
 
 
 class LeaseHeld(ShopStreamsError):
@@ -107,9 +70,17 @@ class Lease:
         """Seconds from the acquisition to the last beat."""
         return self.held_for - self.beat_age
 
+    @property
+    def in_the_future(self) -> bool:
+        """Whether the clock was set back since the lease was acquired, or since the last beat."""
+        return min(self.beat_age, self.held_for) < 0
+
     def fresh(self, ttl: float) -> bool:
-        """Whether the holder counts as alive: not released, and a beat within `ttl` seconds."""
-        return not self.released and self.beat_age <= ttl
+        """Whether the holder counts as alive: not released, and a beat within `ttl` seconds.
+
+        A beat in the far future is of a clock that was set back since, and says nothing.
+        """
+        return not self.released and abs(self.beat_age) <= ttl
 
 
 @dataclass(frozen=True)
@@ -187,11 +158,16 @@ class Leases:
     def revoke(self, stream: str, epoch: int, ttl: float) -> bool:
         """Release a stale lease of another holder, who gets `Superseded` at the next beat; False if it has beaten meanwhile."""
         with short_transaction(self.dsn) as cursor:
-            cursor.execute(
-                "update stream_leases set released_at = clock_timestamp() where stream = %s and epoch = %s"
-                " and released_at is null and beat_at < clock_timestamp() - make_interval(secs => %s)",
-                (stream, epoch, ttl),
-            )
+            cursor.execute(REVOKE, {"stream": stream, "epoch": epoch, "ttl": ttl})
+            return bool(cursor.rowcount)
+
+    def count_from_now(self, stream: str) -> bool:
+        """Correct times in the future, which a clock that was set back left behind; whether there were any.
+
+        A living holder beats within the lease's time from then on, and a dead one becomes stale.
+        """
+        with short_transaction(self.dsn) as cursor:
+            cursor.execute(COUNT_FROM_NOW, (stream,))
             return bool(cursor.rowcount)
 
     def record_failures(self, stream: str, failures: int) -> None:

@@ -20,6 +20,8 @@ PAUSES: dict[str, tuple[str, list[float], float]] = {
     "live, computed 20 s ago": ("2026-04-01", [-20], 280.0),
     "live, computed each 300 s": ("2026-04-01", [-20, -320, -620, -920, -1220], 280.0),
     "live, computed 300 s ago": ("2026-04-01", [-300], 0.0),
+    "live, computed before the clock was set back by an hour": ("2026-04-01", [3580], 0.0),
+    "live, and computed 20 s ago since then": ("2026-04-01", [3580, -20], 280.0),
 }
 
 
