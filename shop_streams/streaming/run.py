@@ -24,7 +24,6 @@ from shop_streams.streaming.failure import failing_with_advice
 from shop_streams.streaming.lease import HeldLease, Leases, Superseded
 from shop_streams.streaming.narrowing import due
 from shop_streams.streaming.patience import DATABASE_ERRORS, Patience
-from shop_streams.streaming.priority import TURN_SECONDS
 from shop_streams.streaming.progress import BatchProgress, Reporter, consumer_lag
 from shop_streams.streaming.query import (
     CALL_SECONDS,
@@ -44,13 +43,12 @@ from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
 from shop_streams.streaming.run_checks import RunChecks
 from shop_streams.streaming.spec import Sidecar, StreamSpec
 from shop_streams.streaming.stall import QueryStalled, StallWatch, stalled
-from shop_streams.streaming.start import START_SECONDS, start_in_turn
+from shop_streams.streaming.start import START_SECONDS, start_in_turn, start_limit
 from shop_streams.streaming.switch import KeepAliveSwitch
 
 LOOP_SECONDS = (
     300.0  # one pass of the loop, with a report that reads the topic and the lake; a longer pass loses the lease
 )
-NARROW_SECONDS = 1800.0  # narrowing reads the batch many times
 ASK_SECONDS = 2.0
 BEATS_BETWEEN_CHECKS = 3  # of the topic's identity and of the run's status
 
@@ -104,7 +102,7 @@ class StreamRun:
                 wait_for_spark(settings)
                 spark = within(START_SECONDS, self._spark_of)
             with self._stopping_queries(spark, lease):
-                limit = NARROW_SECONDS if due(spec, settings) else TURN_SECONDS + START_SECONDS
+                limit = start_limit(self._failures, narrows=due(spec, settings) is not None)
                 with lease.beating(settings.beat_seconds, limit):
                     query = within(limit, lambda: start_in_turn(spec, settings, spark, self._say))
                     self._identity = topic_identity(settings.kafka, spec.topic.name)

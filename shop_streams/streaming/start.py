@@ -14,10 +14,22 @@ from shop_streams.streaming import identity, records
 from shop_streams.streaming.batch_failures import BatchFailures
 from shop_streams.streaming.checkpoint import CheckpointMetadata, committed_offsets
 from shop_streams.streaming.narrowing import leave_out, narrow
-from shop_streams.streaming.priority import turn_to_start
+from shop_streams.streaming.priority import TURN_SECONDS, turn_to_start
 from shop_streams.streaming.spec import StreamContext, StreamSpec
 
 START_SECONDS = 120.0
+NARROW_SECONDS = 1800.0  # narrowing reads the batch many times
+MOST_DOUBLINGS = 5
+
+
+def start_limit(failures: int, narrows: bool) -> float:
+    """Seconds for a start, its turn included, after so many failed runs in a row.
+
+    The limit doubles after each failure: a first start may read the whole topic, and with a fixed limit each start would end
+    before it is done. A start that hangs ends too.
+    """
+    limit = (TURN_SECONDS + START_SECONDS) * 2 ** min(failures, MOST_DOUBLINGS)
+    return max(limit, NARROW_SECONDS) if narrows else limit
 
 
 def start_query(

@@ -1,6 +1,7 @@
 """A query that hangs, a Spark that dies and a person who terminates: each ends a stream's run in plain words."""
 
 import threading
+import time
 import traceback
 from types import SimpleNamespace
 
@@ -9,10 +10,10 @@ import grpc
 import pytest
 from pyspark.errors.exceptions.connect import SparkConnectGrpcException
 
-from shop_streams.streaming import run, stall
+from shop_streams.streaming import run, stall, start
 from shop_streams.streaming.checkpoint import PlannedBatch
 from shop_streams.streaming.query import SparkGone, SparkRestarted
-from shop_streams_tests.streaming.world import World
+from shop_streams_tests.streaming.world import FINISHED_AT_ONCE, World
 
 
 def test_a_query_that_commits_nothing_while_records_wait_fails_its_run(
@@ -90,6 +91,33 @@ def test_a_server_that_never_answers_ends_the_run(world: World, monkeypatch: pyt
     with pytest.raises(dg.Failure, match="Spark has not answered within 0 s"):
         world.execute()
     assert world.released and SparkGone.next_step in world.noted
+
+
+def test_a_start_that_is_only_slow_gets_more_time_after_each_failure(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that reads the whole topic for its first event."""
+
+    def slow(*_: object) -> object:
+        time.sleep(0.5)
+        return FINISHED_AT_ONCE
+
+    monkeypatch.setattr(run, "start_in_turn", slow)
+    monkeypatch.setattr(start, "TURN_SECONDS", 0.05)
+    monkeypatch.setattr(start, "START_SECONDS", 0.05)
+    world.beats = 1
+    with pytest.raises(dg.Failure, match="Spark has not answered"):
+        world.execute()
+    world.failures, world.released = 5, False
+    world.execute()
+    assert world.sound
+
+
+@pytest.mark.parametrize(
+    ("failures", "narrows", "seconds"), [(0, False, 210), (1, False, 420), (5, False, 6720), (50, False, 6720), (3, True, 1800)]
+)  # fmt: skip
+def test_the_limit_of_a_start_grows_and_has_an_end(failures: int, narrows: bool, seconds: float) -> None:
+    assert start.start_limit(failures, narrows) == seconds
 
 
 def test_a_batch_that_is_only_slow_gets_more_time_after_each_failure(
