@@ -46,9 +46,7 @@ from shop_streams.streaming.stall import QueryStalled, StallWatch, stalled
 from shop_streams.streaming.start import START_SECONDS, start_in_turn, start_limit
 from shop_streams.streaming.switch import KeepAliveSwitch
 
-LOOP_SECONDS = (
-    300.0  # one pass of the loop, with a report that reads the topic and the lake; a longer pass loses the lease
-)
+LOOP_SECONDS = 300.0  # one pass of the loop, which may read the topic and the lake; a longer pass loses the lease
 ASK_SECONDS = 2.0
 BEATS_BETWEEN_CHECKS = 3  # of the topic's identity and of the run's status
 
@@ -109,6 +107,7 @@ class StreamRun:
                 with spec.sidecar.run(settings, spec.name, lease.epoch) if spec.sidecar else nullcontext() as sidecar:
                     self._watch(query, lease, sidecar)
         with suppress(*DATABASE_ERRORS):
+            self._log_due(LOOP_SECONDS)
             if not self._rest_request.made():
                 self._checks.log()  # so that `alive` says that the stream was switched off, for example
 
@@ -135,7 +134,8 @@ class StreamRun:
         """
         spec, settings = self._spec, self._settings
         reporter = Reporter(spec, settings, self._context.run_id, sidecar)
-        reporter.start()
+        with lease.beating(settings.beat_seconds, LOOP_SECONDS):
+            reporter.start()
         patience = Patience(settings.lease_seconds, self._print)
         watch = StallWatch()
         # Nothing commits between two triggers. A batch that is only slow gets twice the time after each failure.
@@ -224,10 +224,15 @@ class StreamRun:
         if not self._due:
             self._due = reporter.events(self._last_batch, lag)
             self._last_report = time.monotonic()
-        while self._due:  # an event that could not be stored stays due
+        self._log_due(self._settings.beat_seconds)  # thousands of partitions may have grown, and the next beat waits
+        if not self._due:
+            self._checks.log()
+
+    def _log_due(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while self._due and time.monotonic() < until:  # an event that could not be stored stays due
             self._context.log_event(self._due[0])
             del self._due[0]
-        self._checks.log()
         list(self._context.consume_events())  # they are stored; the context would keep them until the run ends
 
     def _reason_to_rest(self) -> str | None:

@@ -1,5 +1,6 @@
 """Whatever ends a stream's run: its query is stopped, its lease is given back, and the failure says what to do next."""
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -125,3 +126,27 @@ def test_a_run_whose_query_fails_counts_the_failure_of_its_batch(world: World, m
     with pytest.raises(dg.Failure, match="division by zero"):
         world.execute()
     assert counted == [(INGEST.name, 7)]
+
+
+@pytest.mark.parametrize("rests", [False, True])
+def test_a_report_of_many_partitions_does_not_hold_up_the_beats(world: World, rests: bool) -> None:
+    """After a restore, 1,800 partitions may have grown; Dagster needs about 8 ms for each."""
+    partitions = [str(number) for number in range(1800)]
+    world.report = [dg.AssetMaterialization(INGEST.output, partition=key) for key in partitions]
+    logged: list[str | None] = []
+    since_beat: list[int] = []
+
+    def log(event: Any) -> None:
+        time.sleep(0.0005)
+        logged.append(event.partition)
+        since_beat[-1] += 1
+
+    def beat(*_: Any) -> None:
+        since_beat.append(0)
+        world.rests = len(logged) == len(partitions) or (rests and bool(logged))
+
+    world.context.log_event, world.beat = log, beat  # type: ignore[method-assign]
+    world.execute()
+    assert logged == partitions, "each once, also those that were due when the stream was asked to rest"
+    assert max(since_beat[:-1]) <= 50, "a beat's time of 10 ms has room for 20"
+    assert world.released

@@ -64,7 +64,8 @@ class World:
         self.switched_off = False
         monkeypatch.setattr(run, "RunChecks", lambda *_: SimpleNamespace(log=self._log_checks))
         monkeypatch.setattr(failure, "log_alive", lambda *_: self.checks_logged.append("failed"))
-        monkeypatch.setattr(run, "Reporter", lambda *_: SimpleNamespace(start=print, events=lambda *_: []))
+        self.report: list[Any] = []  # the events of the first report
+        monkeypatch.setattr(run, "Reporter", lambda *_: SimpleNamespace(start=print, events=self._events))
 
     def execute(self) -> None:
         run_stream(cast(dg.OpExecutionContext, self.context), INGEST, self.settings, lambda: None)
@@ -95,6 +96,10 @@ class World:
 
     def record_problem(self, _stream: str, _run_id: str, problem: str) -> None:
         self.noted = problem
+
+    def _events(self, *_: Any) -> list[Any]:
+        report, self.report = self.report, []
+        return report
 
     def _log_checks(self) -> None:
         self.checks_logged.append("at rest" if self.released else "running")
