@@ -19,6 +19,7 @@ from shop_streams.local.stopping import instance_of
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import recent_account
 from shop_streams.streaming.checks import Look
+from shop_streams.streaming.elsewhere import held_elsewhere
 from shop_streams.streaming.keep_alive import stream_state
 from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.patience import DATABASE_ERRORS
@@ -27,6 +28,7 @@ from shop_streams.terminal import cell, escaped
 from shop_streams.topics import copies
 
 COUNTED = ("records", "rows", "dead_letters", "forgotten", "in_flight", "missing", "copies")  # of each topic
+ELSEWHERE = "elsewhere"  # another stack on the same database runs the stream; `says` names it
 STREAMS = tuple(spec.name for spec in defined.STREAMS)
 
 
@@ -87,7 +89,10 @@ def topic_totals(spec: StreamSpec, settings: Settings, ask: bool) -> dict[str, i
 def _says(settings: Settings, ask_kafka: bool) -> dict[str, str]:
     """Each stream's condition, in the words of its check `alive`."""
     if not settings.dagster_home.is_dir():
-        return dict.fromkeys(STREAMS, "unknown: this home has never started Dagster")
+        unknown, leases = "unknown: this home has never started Dagster", _leases(settings)
+        return {
+            name: held_elsewhere(leases.get(name), settings.lease_seconds, settings.home) or unknown for name in STREAMS
+        }
     try:
         with instance_of(settings) as instance:
             return {spec.name: Look(spec, settings, instance, ask_kafka).condition().says for spec in defined.STREAMS}
@@ -97,16 +102,21 @@ def _says(settings: Settings, ask_kafka: bool) -> dict[str, str]:
 
 def streams(settings: Settings) -> dict[str, dict[str, Any]]:
     """Each stream's state from its lease; all are resting while the database does not answer."""
-    try:
-        leases = Leases(settings.postgres).read()
-    except psycopg2.Error:
-        leases = {}
+    leases = _leases(settings)
     return {name: _stream(leases.get(name), settings) for name in STREAMS}
 
 
+def _leases(settings: Settings) -> dict[str, Lease]:
+    try:
+        return Leases(settings.postgres).read()
+    except psycopg2.Error:
+        return {}
+
+
 def _stream(lease: Lease | None, settings: Settings) -> dict[str, Any]:
+    elsewhere = held_elsewhere(lease, settings.lease_seconds, settings.home)
     return {
-        "state": stream_state(lease, settings.lease_seconds),
+        "state": ELSEWHERE if elsewhere else stream_state(lease, settings.lease_seconds),
         **{name: getattr(lease, name, None) for name in ("run_id", "pid", "epoch", "lag")},
         "beat_age_seconds": None if lease is None else round(lease.beat_age, 1),
         "batch_id": None if lease is None else lease.progress.get("batch_id"),

@@ -11,6 +11,8 @@ from shop_streams.local.prepare import postgres_user
 from shop_streams.local.private import close_home
 from shop_streams.local.services import Service
 from shop_streams.settings import Settings
+from shop_streams.streaming.elsewhere import held_elsewhere
+from shop_streams.streaming.lease import Leases
 
 FREE_BYTES_NEEDED = 1_000_000_000
 
@@ -35,6 +37,19 @@ def check_home(settings: Settings) -> None:
             f"The disk of {home} has only {free / 1e6:.0f} MB free; {FREE_BYTES_NEEDED / 1e6:.0f} MB are needed. "
             "Free some space or set SHOP_STREAMS_HOME to another disk."
         )
+
+
+def check_database(settings: Settings) -> None:
+    """Check that no other stack runs streams on this database: it would hold their leases, and both would use one Dagster.
+
+    Raises:
+        ShopStreamsError: names the other stack's home and host, and says what to do.
+    """
+    leases = Leases(settings.postgres)
+    leases.create_table()
+    for lease in leases.read().values():
+        if problem := held_elsewhere(lease, settings.lease_seconds, settings.home):
+            raise ShopStreamsError(f"This stack did not start: {problem}.")
 
 
 def check_ports(settings: Settings, all_services: Sequence[Service]) -> None:

@@ -14,7 +14,7 @@ from shop_streams.local.down import down as down
 from shop_streams.local.down import stop_strays, stopping_on_failure
 from shop_streams.local.health import START_SECONDS, wait_healthy
 from shop_streams.local.jars import require_jars, require_java
-from shop_streams.local.preflight import check_home, check_ports
+from shop_streams.local.preflight import check_database, check_home, check_ports
 from shop_streams.local.prepare import runtime_folder
 from shop_streams.local.private import OTHERS, write_private
 from shop_streams.local.services import external_probes, services
@@ -65,6 +65,7 @@ def up(settings: Settings, console: Console) -> None:
             client.startProcess(name, False)
         stores = {name: probe for name, probe in probes.items() if name in ("kafka", "postgres")}
         wait_healthy(settings, stores, console)
+        check_database(settings)
         prepare_stores(settings)
         cancel_left_over_runs(settings)
         for service in all_services:

@@ -13,6 +13,7 @@ from shop_streams.runs import UNFINISHED, created_at
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import RECENT_HOURS, recent_account
 from shop_streams.streaming.condition import Condition, Unread, behind, condition, read_unread
+from shop_streams.streaming.elsewhere import held_elsewhere
 from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.patience import DATABASE_ERRORS
 from shop_streams.streaming.spec import StreamSpec, stream_key
@@ -56,6 +57,9 @@ class Look:
     def condition(self) -> Condition:
         """The stream's condition, also while Kafka does not answer."""
         lease = Leases(self.settings.postgres).read().get(self.spec.name)
+        elsewhere = held_elsewhere(lease, self.settings.lease_seconds, self.settings.home)
+        if elsewhere:
+            return Condition(elsewhere, alive=False)
         on = keep_alive_name(self.spec.name) not in switched_off(self.instance, self.location)
         unread = self._answer if isinstance(self._answer, Unread) else None
         return condition(lease, self.settings.lease_seconds, on, unread, self._starting(lease))

@@ -14,6 +14,7 @@ from shop_streams.runs import UNFINISHED, backoff_seconds, created_at, end_later
 from shop_streams.settings import Settings
 from shop_streams.streaming.checks import alive_key, alive_result, evaluation
 from shop_streams.streaming.condition import Condition, condition
+from shop_streams.streaming.elsewhere import held_elsewhere
 from shop_streams.streaming.lease import Lease, Leases
 from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
 from shop_streams.streaming.spec import StreamSpec
@@ -211,7 +212,8 @@ def build_sensor(spec: StreamSpec, job: dg.JobDefinition) -> dg.SensorDefinition
             context.instance.report_runless_asset_event(dead_stream(spec, lease, decision, settings.lease_seconds))
         cursor = json.dumps(asdict(decision.state))
         if not decision.start:
-            return dg.SensorResult(skip_reason=dg.SkipReason(decision.why), cursor=cursor)
+            why = held_elsewhere(lease, settings.lease_seconds, settings.home) or decision.why
+            return dg.SensorResult(skip_reason=dg.SkipReason(why), cursor=cursor)
         context.log.info(decision.why)
         epoch = lease.epoch if lease else 0
         key = f"{spec.name}:{epoch}:{decision.state.requests}"

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -20,6 +21,7 @@ import psycopg2
 from shop_streams.errors import ShopStreamsError
 from shop_streams.postgres import run_ddl, short_transaction
 from shop_streams.streaming.lease_table import ACQUIRE, COUNT_FROM_NOW, DDL, READ, REVOKE
+from shop_streams.streaming.rest import stack_id
 
 
 class LeaseHeld(ShopStreamsError):
@@ -54,6 +56,8 @@ class Lease:
     beat_age: float
     held_for: float
     problem: str | None = None
+    stack: str | None = None  # None: of an earlier version
+    home: str | None = None
 
     @property
     def topic_identity(self) -> str | None:
@@ -85,9 +89,13 @@ class Lease:
 
 @dataclass(frozen=True)
 class Leases:
-    """The table `stream_leases` in the database `dsn`. Every method except `hold` is one transaction on a new connection."""
+    """The table `stream_leases` in the database `dsn`. Every method except `hold` is one transaction on a new connection.
+
+    `home`: of the stack that acquires leases.
+    """
 
     dsn: str
+    home: Path | None = None
 
     def create_table(self) -> None:
         """Create the table if it is missing."""
@@ -118,8 +126,18 @@ class Leases:
         Raises:
             LeaseHeld: a holder beat within the last `ttl` seconds; names it.
         """
+        stack, home = (None, None) if self.home is None else (stack_id(self.home), str(self.home.resolve()))
+        values = {
+            "stream": stream,
+            "run_id": run_id,
+            "pid": pid,
+            "host": host,
+            "ttl": ttl,
+            "stack": stack,
+            "home": home,
+        }
         with short_transaction(self.dsn) as cursor:
-            cursor.execute(ACQUIRE, {"stream": stream, "run_id": run_id, "pid": pid, "host": host, "ttl": ttl})
+            cursor.execute(ACQUIRE, values)
             row = cursor.fetchone()
         if row is None:
             holder = self.read().get(stream)

@@ -13,19 +13,23 @@ create table if not exists stream_leases (
     lag         bigint,
     progress    jsonb not null default '{}',
     failures    integer not null default 0,
-    problem     text
+    problem     text,
+    stack       text,
+    home        text
 );
 alter table stream_leases
     add column if not exists failures integer not null default 0,
-    add column if not exists problem text
+    add column if not exists problem text,
+    add column if not exists stack text, -- the holder's stack, and the folder of its home; null: of an earlier version
+    add column if not exists home text
 """
 
 # A beat in the far future is of a clock that was set back since: it keeps no lease.
 ACQUIRE = """
-insert into stream_leases as held (stream, run_id, pid, host, epoch, acquired_at, beat_at)
-values (%(stream)s, %(run_id)s, %(pid)s, %(host)s, 1, clock_timestamp(), clock_timestamp())
+insert into stream_leases as held (stream, run_id, pid, host, stack, home, epoch, acquired_at, beat_at)
+values (%(stream)s, %(run_id)s, %(pid)s, %(host)s, %(stack)s, %(home)s, 1, clock_timestamp(), clock_timestamp())
 on conflict (stream) do update
-   set run_id = excluded.run_id, pid = excluded.pid, host = excluded.host,
+   set run_id = excluded.run_id, pid = excluded.pid, host = excluded.host, stack = excluded.stack, home = excluded.home,
        epoch = held.epoch + 1,
        acquired_at = excluded.acquired_at, beat_at = excluded.beat_at, released_at = null, lag = null
  where held.released_at is not null or held.beat_at not between
@@ -47,7 +51,7 @@ update stream_leases
 """
 
 READ = """
-select stream, run_id, pid, host, epoch, lag, progress, failures, problem, released_at is not null as released,
+select stream, run_id, pid, host, epoch, lag, progress, failures, problem, stack, home, released_at is not null as released,
        extract(epoch from clock_timestamp() - beat_at)::float8 as beat_age,
        extract(epoch from clock_timestamp() - acquired_at)::float8 as held_for
   from stream_leases

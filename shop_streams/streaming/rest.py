@@ -38,6 +38,12 @@ def stack_id(home: Path) -> str:
     return path.read_text()
 
 
+def find_stack_id(home: Path) -> str | None:
+    """The id of the home's stack, or None if it has none yet; writes nothing."""
+    path = home / "stack.id"
+    return path.read_text() if path.exists() else None
+
+
 @dataclass(frozen=True)
 class RestRequest:
     """The request of one stack, in the database `dsn`. Every method is one transaction."""

@@ -89,7 +89,7 @@ class StreamRun:
     def run(self) -> None:
         """Acquire the lease, start the query and watch it. The query is stopped on every exit."""
         spec, settings = self._spec, self._settings
-        with Leases(settings.postgres).hold(
+        with Leases(settings.postgres, settings.home).hold(
             spec.name, self._context.run_id, settings.lease_seconds, self._say
         ) as lease:
             if self._rest_request.made():

@@ -50,7 +50,7 @@ class World:
             consume_events=list,
         )
         for module in (run, failure):
-            monkeypatch.setattr(module, "Leases", lambda _dsn: self)
+            monkeypatch.setattr(module, "Leases", lambda *_: self)
         monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)  # a terminated run changes it
         monkeypatch.setattr(run, "RestRequest", SimpleNamespace(of=lambda _settings: self))
         monkeypatch.setattr(run, "wait_for_spark", lambda _settings: None)
