@@ -1,7 +1,7 @@
 """The outbox of promotions: a publisher sends notifications from PostgreSQL to Kafka, each once, and a sweeper makes new ones.
 
 Both run in the stream's run, beside its query. One Kafka transaction sends the notifications of one sequence number,
-and the number itself to a second, compacted topic. A new publisher fences the old one (same transactional id), reads
+and the number itself to a second, compacted topic. A new publisher fences the old one (`topic.transactional_id`), reads
 the last published number and continues from there. A consumer group's offset could hold that number too, but
 librdkafka's call for it ignores its timeout while a broker restarts (librdkafka issue 5456).
 """
@@ -29,6 +29,7 @@ from shop_streams.defs.promotions.topic import (
     last_sequence,
     produce,
     transactional,
+    transactional_id,
     value_of,
 )
 from shop_streams.errors import ShopStreamsError
@@ -163,9 +164,11 @@ class Outbox:
         dsn = self._settings.postgres
         with transaction(dsn) as cursor:
             self._require_lease(cursor)  # a run that lost its lease must not fence its successor
+            cursor.execute("select name::text from promotion_outbox")
+            (database,) = cursor.fetchone()
         with (
             listening(dsn, notifications.CHANNEL) as notices,
-            transactional(self._settings.kafka, self._sequence_topic) as producer,
+            transactional(self._settings.kafka, transactional_id(self._sequence_topic, database)) as producer,
         ):
             name, published = self._published()
             while True:

@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 
 from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
 from shop_streams.defs.promotions.schema import NOTIFICATION_BYTES
-from shop_streams.kafka import offset_ranges, producer, read_topic
+from shop_streams.kafka import TopicSilent, offset_ranges, producer, read_topic
 
 KAFKA_SECONDS = 30.0
 RETRY_MILLISECONDS = 500  # librdkafka waits so long before it repeats a request, at most 20 % less
@@ -31,8 +31,14 @@ def value_of(row: Mapping[str, Any]) -> str:
 
 
 def last_sequence(servers: str, topic: str, name: str) -> int:
-    """The last published sequence number of the database `name`; 0 when it has none."""
-    _, end = offset_ranges(servers, topic)[0]
+    """The last published sequence number of the database `name`; 0 when it has none.
+
+    Raises:
+        TopicSilent: a transaction of another database's publisher is open; numbers after it can't be read yet.
+    """
+    _, end = offset_ranges(servers, topic, committed=False)[0]
+    if offset_ranges(servers, topic)[0][1] < end:
+        raise TopicSilent(f"Topic {topic} has an open transaction of another publisher. It is waited for.")
     for first in (end - RECENT_OFFSETS, 0):
         numbers = [record.value for record in read_topic(servers, topic, {0: first}) if record.key == name.encode()]
         if numbers:
@@ -49,6 +55,15 @@ def produce(client: Producer, topic: str, value: str, key: str, **more: Any) -> 
         except BufferError:
             client.poll(0.1)
     client.poll(0)
+
+
+def transactional_id(topic: str, database: str) -> str:
+    """The transactional id of the publisher whose outbox is in the database that is named so (`promotion_outbox.name`).
+
+    The name decides, and not the home: a home that was moved, or made again over the same database, must fence the publisher
+    that was there before, and a stack with another database on the same Kafka must not.
+    """
+    return f"{topic}.{database}"
 
 
 @contextmanager

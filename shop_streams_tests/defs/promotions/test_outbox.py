@@ -10,6 +10,7 @@ from shop_streams.defs.promotions import notifications
 from shop_streams.defs.promotions import outbox as outbox_module
 from shop_streams.defs.promotions.outbox import Outbox, OutboxForgotten, OutboxStuck
 from shop_streams.defs.promotions.schema import outbox_of
+from shop_streams.defs.promotions.topic import transactional_id
 from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Superseded
@@ -35,7 +36,10 @@ def test_a_zombie_that_was_in_the_middle_of_sending_is_fenced(alone: tuple[Setti
     campaign = message()
     subscribe(settings.postgres, campaign["restaurant_id"], "a", "b")
     notifications.write_campaigns(settings.postgres, [as_taken(campaign)])
-    zombie = Producer({"bootstrap.servers": settings.kafka, "transactional.id": outbox_of(topic).name, "log_level": 0})
+    with transaction(settings.postgres) as cursor:
+        cursor.execute("select name::text from promotion_outbox")
+        name = transactional_id(outbox_of(topic).name, cursor.fetchone()[0])
+    zombie = Producer({"bootstrap.servers": settings.kafka, "transactional.id": name, "log_level": 0})
     zombie.init_transactions(30)
     zombie.begin_transaction()
     for client in ("a", "b"):
