@@ -23,10 +23,12 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
+from shop_streams.cluster import Cluster
 from shop_streams.errors import ShopStreamsError
 
 ANSWER_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
+READER_GROUP = "shop_streams_reader"
 
 
 class TopicSilent(ShopStreamsError):
@@ -43,24 +45,24 @@ class Record(NamedTuple):
     headers: dict[str, str | bytes | None]
 
 
-def admin(servers: str) -> AdminClient:
-    """A client for questions about topics and cluster."""
+def admin(servers: Cluster, options: Mapping[str, Any] | None = None) -> AdminClient:
+    """A client for questions about topics and cluster, with librdkafka's `options`."""
     # By Kafka's defaults, a question about a missing topic creates it.
-    return AdminClient({"bootstrap.servers": servers, "log_level": 0, "allow.auto.create.topics": False})
+    return AdminClient({**servers.librdkafka(), "log_level": 0, "allow.auto.create.topics": False, **(options or {})})
 
 
-def producer(servers: str, options: Mapping[str, Any] | None = None) -> Producer:
+def producer(servers: Cluster, options: Mapping[str, Any] | None = None) -> Producer:
     """A producer with librdkafka's `options`."""
-    return Producer({"bootstrap.servers": servers, "log_level": 0, **(options or {})})
+    return Producer({**servers.librdkafka(), "log_level": 0, **(options or {})})
 
 
 @contextmanager
-def _consumer(servers: str, committed: bool = True) -> Iterator[Consumer]:
+def _consumer(servers: Cluster, committed: bool = True) -> Iterator[Consumer]:
     # `assign` needs a group.id, but the consumer neither joins the group nor commits to it.
     consumer = Consumer(
         {
-            "bootstrap.servers": servers,
-            "group.id": "shop_streams_reader",
+            "group.id": READER_GROUP,
+            **servers.librdkafka(),
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",  # retention may delete the first offset of a range meanwhile
             "isolation.level": "read_committed" if committed else "read_uncommitted",
@@ -75,6 +77,12 @@ def _consumer(servers: str, committed: bool = True) -> Iterator[Consumer]:
 
 # A partition has no leader for a moment when its topic is new or its broker has just left.
 NO_LEADER_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+REFUSED = (
+    KafkaError._AUTHENTICATION,
+    KafkaError._SSL,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+)
 
 
 @retry(
@@ -84,7 +92,7 @@ NO_LEADER_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAI
     reraise=True,
 )
 def offset_ranges(
-    servers: str, topic: str, seconds: float = ANSWER_SECONDS, committed: bool = True
+    servers: Cluster, topic: str, seconds: float = ANSWER_SECONDS, committed: bool = True
 ) -> dict[int, tuple[int, int]]:
     """The offsets [low, high) that each partition of the topic holds now.
 
@@ -107,7 +115,7 @@ def offset_ranges(
     return {one.partition: (low[one].result().offset, high[one].result().offset) for one in partitions}
 
 
-def offsets_at(servers: str, topic: str, moments: Sequence[float]) -> list[dict[int, int]]:
+def offsets_at(servers: Cluster, topic: str, moments: Sequence[float]) -> list[dict[int, int]]:
     """For each moment (epoch seconds): partition -> first offset whose record is not older, or the partition's end.
 
     Records of open transactions count too.
@@ -122,7 +130,7 @@ def offsets_at(servers: str, topic: str, moments: Sequence[float]) -> list[dict[
         return found
 
 
-def topic_identity(servers: str, topic: str, seconds: float = ANSWER_SECONDS) -> str | None:
+def topic_identity(servers: Cluster, topic: str, seconds: float = ANSWER_SECONDS) -> str | None:
     """`cluster id/topic id`, which differs for another topic of the same name; None if the topic does not exist.
 
     Raises:
@@ -139,7 +147,7 @@ def topic_identity(servers: str, topic: str, seconds: float = ANSWER_SECONDS) ->
         raise
 
 
-def oldest_timestamp(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -> float | None:
+def oldest_timestamp(servers: Cluster, topic: str, ranges: Mapping[int, tuple[int, int]]) -> float | None:
     """Epoch seconds of the oldest record among the first ones of each of the `ranges` [first, end); None without a record."""
     times: dict[int, float] = {}
     with _consumer(servers) as consumer:
@@ -149,13 +157,14 @@ def oldest_timestamp(servers: str, topic: str, ranges: Mapping[int, tuple[int, i
     return min(times.values(), default=None)
 
 
-def read_topic(servers: str, topic: str, first: Mapping[int, int] | None = None) -> list[Record]:
+def read_topic(servers: Cluster, topic: str, first: Mapping[int, int] | None = None) -> list[Record]:
     """Every record that the topic holds now, in order within a partition; null keys and values as b"".
 
     `first` maps partitions to the offset where reading begins; the default is the earliest offset.
 
     Raises:
         TopicSilent: the broker sent nothing for 30 s before the end was reached.
+        KafkaException: the broker refuses, or does not answer.
     """
     begins, held = first or {}, offset_ranges(servers, topic)
     ranges = {number: (max(low, begins.get(number, low)), high) for number, (low, high) in held.items()}
@@ -165,18 +174,20 @@ def read_topic(servers: str, topic: str, first: Mapping[int, int] | None = None)
     ]
 
 
-def count_with_header(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]], header: str) -> int:
+def count_with_header(servers: Cluster, topic: str, ranges: Mapping[int, tuple[int, int]], header: str) -> int:
     """The number of records with this header in `ranges`: partition -> offsets [first, end)."""
     return sum(header in dict(message.headers() or []) for _, _, message in _messages(servers, topic, ranges))
 
 
-def record_at(servers: str, topic: str, partition: int, offset: int) -> Message:
+def record_at(servers: Cluster, topic: str, partition: int, offset: int) -> Message:
     """One record, as Kafka's client gives it."""
     ((_, _, message),) = _messages(servers, topic, {partition: (offset, offset + 1)})
     return message
 
 
-def held_offsets(servers: str, topic: str, ranges: Mapping[int, Sequence[tuple[int, int]]]) -> dict[int, Iterator[int]]:
+def held_offsets(
+    servers: Cluster, topic: str, ranges: Mapping[int, Sequence[tuple[int, int]]]
+) -> dict[int, Iterator[int]]:
     """Partition -> offsets in its `ranges` (ascending, each [first, end)) that hold a record.
 
     Transaction markers, aborted records and records that were deleted or compacted leave offsets without a record.
@@ -190,7 +201,9 @@ def held_offsets(servers: str, topic: str, ranges: Mapping[int, Sequence[tuple[i
     return {number: offsets(number, spans) for number, spans in ranges.items() if spans}
 
 
-def _messages(servers: str, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, int, Message]]:
+def _messages(
+    servers: Cluster, topic: str, ranges: Mapping[int, tuple[int, int]]
+) -> Iterator[tuple[int, int, Message]]:
     with _consumer(servers) as consumer:
         yield from _read(consumer, topic, ranges)
 
@@ -212,6 +225,8 @@ def _read(
     while left:
         for message in consumer.consume(at_once, timeout=0.2):
             partition, offset, error = message.partition(), message.offset(), message.error()
+            if error is not None and error.code() in REFUSED:
+                raise KafkaException(error)
             if partition not in left or offset is None:
                 continue
             if error is None:

@@ -15,19 +15,20 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlparse
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import SettingsConfigDict
 
 from shop_streams import addresses
 from shop_streams.environment import PREFIX, SMALL_MACHINE, adapt, check_names
 from shop_streams.errors import ShopStreamsError
+from shop_streams.kafka_settings import KAFKA_SECRETS, KafkaSettings
 
-SECRET_SETTINGS = ("track_token", "postgres_dsn", "api_postgres_dsn", "spark_remote")
+SECRET_SETTINGS = ("track_token", "postgres_dsn", "api_postgres_dsn", "spark_remote", *KAFKA_SECRETS)
 API_ROLE, API_PASSFILE = "shop_streams_api", "postgres_api.pass"
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-class Settings(BaseSettings):
+class Settings(KafkaSettings):
     """All settings. Ports are TCP ports on 127.0.0.1, durations are seconds."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", validate_default=True)
@@ -36,13 +37,10 @@ class Settings(BaseSettings):
     jars: Annotated[Path, AfterValidator(addresses.absolute)] = REPOSITORY / ".jars"
     lake_uri: Annotated[str, AfterValidator(addresses.lake_address)] = ""
 
-    kafka_bootstrap_servers: str = ""
     postgres_dsn: Annotated[str, AfterValidator(addresses.postgres_address)] = ""
     api_postgres_dsn: Annotated[str, AfterValidator(addresses.postgres_address)] = ""  # of a user that may only read
     spark_remote: str = ""
 
-    kafka_port: int = Field(9092, ge=1, le=65535)
-    kafka_controller_port: int = Field(9093, ge=1, le=65535)
     postgres_port: int = Field(5432, ge=1, le=65535)
     spark_port: int = Field(15002, ge=1, le=65535)
     bind_host: str = "127.0.0.1"
@@ -51,7 +49,6 @@ class Settings(BaseSettings):
     dagster_port: int = Field(3000, ge=1, le=65535)
     spark_memory: str = "3g"
     spark_java_options: str = Field(default_factory=lambda: SMALL_MACHINE if (os.cpu_count() or 1) <= 2 else "")
-    kafka_memory: str = "512m"
 
     track_token: str = "shop-streams-dev-token"
     body_limit_bytes: int = Field(1_048_576, ge=1024)
@@ -141,11 +138,6 @@ class Settings(BaseSettings):
         return f"http://127.0.0.1:{self.dagster_port}"
 
     @property
-    def kafka(self) -> str:
-        """Bootstrap servers of the broker in use."""
-        return self.kafka_bootstrap_servers or f"127.0.0.1:{self.kafka_port}"
-
-    @property
     def postgres(self) -> str:
         """libpq connection URI of the database in use. For the embedded one it has no secret: libpq reads it from a file."""
         passfile = quote(str(self.postgres_passfile), safe="")
@@ -218,7 +210,11 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """The settings as environment variables, for the services' processes."""
-        return {f"SHOP_STREAMS_{name.upper()}": str(value) for name, value in self.model_dump(mode="json").items()}
+        values = self.model_dump(mode="json") | self._revealed()
+        return {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
+
+    def _revealed(self) -> dict[str, str]:
+        return {name: one.get_secret_value() for name, one in self if isinstance(one, SecretStr)}
 
 
 def get_settings() -> Settings:

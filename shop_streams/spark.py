@@ -13,6 +13,7 @@ from shop_streams.settings import Settings, get_settings
 
 CALL_RETRIES = 4  # after 0.05, 0.2, 0.8 and 3.2 s
 STOP_TIMEOUT = "10s"
+REDACTED = "(?i)url|jaas|keystore|password|secret|token"
 
 
 def open_session(settings: Settings) -> SparkSession:
@@ -27,6 +28,8 @@ def open_session(settings: Settings) -> SparkSession:
         spark_config={
             "spark.remote": settings.spark_with_token,
             "spark.sql.session.timeZone": "UTC",
+            # Spark's plans and messages then have no login at Kafka, on a foreign server too. Its own pattern is `(?i)url`.
+            "spark.sql.redaction.options.regex": REDACTED,
             "spark.sql.shuffle.partitions": str(settings.state_partitions),
             # By default, `stop` waits without limit for the interrupted batch.
             "spark.sql.streaming.stopTimeout": STOP_TIMEOUT,

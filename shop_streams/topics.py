@@ -18,8 +18,10 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from shop_streams.cluster import Cluster
 from shop_streams.encoding import JSON, Encoding
 from shop_streams.kafka import ANSWER_SECONDS, admin, offset_ranges
+from shop_streams.kafka_access import RIGHTS, KafkaRefused, acl_command, require_access
 from shop_streams.settings import Settings
 
 
@@ -54,8 +56,10 @@ def create_topics(settings: Settings, topics: Sequence[Topic]) -> None:
     """Create the topics that do not exist. On the embedded broker, existing topics get the broker's time too.
 
     Raises:
-        KafkaException: the broker refused to create one.
+        KafkaRefused: the user may not create or use them; with the commands for an administrator.
+        KafkaException: no broker answers, or it refused for another reason.
     """
+    require_access(settings.kafka)
     client = admin(settings.kafka)
     known = client.list_topics(timeout=20)
     copies, in_sync = durability(len(known.brokers), settings.topic_replication)
@@ -69,14 +73,40 @@ def create_topics(settings: Settings, topics: Sequence[Topic]) -> None:
         for topic in topics
         if topic.name not in known.topics
     ]
-    for future in client.create_topics(new, request_timeout=20).values() if new else ():
+    refused = []
+    for name, future in client.create_topics(new, request_timeout=20).items() if new else ():
         try:
             future.result()
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            if error.args[0].code() in (
+                KafkaError.TOPIC_AUTHORIZATION_FAILED,
+                KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+            ):
+                refused.append(name)
+            elif error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    if refused:
+        raise _not_allowed(settings.kafka, [topic for topic in new if topic.topic in refused])
     if settings.embedded["kafka"]:
         _give_broker_time(client, [topic for topic in topics if topic.name in known.topics])
+    else:
+        require_access(settings.kafka, [topic.name for topic in topics])
+
+
+def _not_allowed(cluster: Cluster, topics: Sequence[NewTopic]) -> KafkaRefused:
+    """What to hand to an administrator: the commands that create the topics and allow us to use them."""
+    commands = [
+        f"kafka-topics.sh --bootstrap-server {cluster} --command-config admin.properties --create --if-not-exists --topic {one.topic} "
+        f"--partitions {one.num_partitions} --replication-factor {one.replication_factor} "
+        + " ".join(f"--config {name}={value}" for name, value in (one.config or {}).items())
+        for one in topics
+    ]
+    commands += [acl_command(cluster, RIGHTS.values(), f"--topic {one.topic}") for one in topics]
+    names = ", ".join(one.topic for one in topics)
+    return KafkaRefused(
+        f"Kafka at {cluster} does not let user {cluster.username or '(none)'} create topics, and these are missing or hidden from it: "
+        f"{names}. Ask an administrator to run these commands, then try again:\n" + "\n".join(commands)
+    )
 
 
 def _give_broker_time(client: AdminClient, existing: list[Topic]) -> None:
@@ -95,7 +125,7 @@ def _give_broker_time(client: AdminClient, existing: list[Topic]) -> None:
         future.result()
 
 
-def broker_time_problem(topic: str, found: dict[str, str], servers: str) -> str | None:
+def broker_time_problem(topic: str, found: dict[str, str], servers: Cluster) -> str | None:
     """The problem of a topic that keeps the producer's time, with the command that changes it; otherwise None."""
     kind = found.get("message.timestamp.type")
     if kind == "LogAppendTime":
@@ -107,7 +137,7 @@ def broker_time_problem(topic: str, found: dict[str, str], servers: str) -> str 
     )
 
 
-def topic_settings(servers: str, topic: str) -> dict[str, str]:
+def topic_settings(servers: Cluster, topic: str) -> dict[str, str]:
     """The topic's settings on the broker, defaults included."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
     client = admin(servers)  # it must exist until the answer is there
@@ -115,7 +145,7 @@ def topic_settings(servers: str, topic: str) -> dict[str, str]:
     return {name: entry.value for name, entry in found.items()}
 
 
-def copies(servers: str, topics: Sequence[str], seconds: float = ANSWER_SECONDS) -> dict[str, int]:
+def copies(servers: Cluster, topics: Sequence[str], seconds: float = ANSWER_SECONDS) -> dict[str, int]:
     """Topic -> the number of brokers that have each acknowledged record, at least; topics that do not exist are left out.
 
     0 if the broker does not allow us to read the topic's settings.
@@ -133,7 +163,7 @@ def copies(servers: str, topics: Sequence[str], seconds: float = ANSWER_SECONDS)
     return found
 
 
-def retention_seconds(servers: str, topic: str) -> float | None:
+def retention_seconds(servers: Cluster, topic: str) -> float | None:
     """How long the topic keeps a record; None without a limit."""
     milliseconds = int(topic_settings(servers, topic)["retention.ms"])
     return None if milliseconds < 0 else milliseconds / 1000
@@ -151,7 +181,7 @@ class TopicExtent(NamedTuple):
     newest: float | None
 
 
-def topic_extent(servers: str, topic: str) -> TopicExtent:
+def topic_extent(servers: Cluster, topic: str) -> TopicExtent:
     """What the topic holds now, without reading records.
 
     Raises:

@@ -75,7 +75,7 @@ def _led(settings: Settings, topic: str) -> bool:
         return False
 
 
-def _unmarked() -> dict[str, str]:
+def unmarked() -> dict[str, str]:
     """This process's environment without the mark of a stack: its `down` would end what inherits it."""
     return {name: value for name, value in os.environ.items() if name != SUPERVISED_MARK}
 
@@ -97,7 +97,7 @@ def running_broker(
         with (settings.home / "kafka.properties").open("a") as file:
             file.write(f"{properties}\n")
         with (settings.home / "kafka.log").open("wb") as log:
-            process = subprocess.Popen(service.command, env=_unmarked(), stdout=log, stderr=log)
+            process = subprocess.Popen(service.command, env=unmarked(), stdout=log, stderr=log)
         try:
             wait_for("the broker", lambda: answers(settings), 90)
             create_topics(settings, tuple(topics))
@@ -119,7 +119,7 @@ def running_collector(broker: Broker, **given: Any) -> Iterator[CollectorProcess
     log = settings.home / f"collector-{settings.collector_port}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "shop_streams.collector"], env=_unmarked() | settings.environment(), stderr=file, stdout=file
+            [sys.executable, "-m", "shop_streams.collector"], env=unmarked() | settings.environment(), stderr=file, stdout=file
         )  # fmt: skip
     running = CollectorProcess(settings, process, log)
     try:

@@ -17,9 +17,11 @@ PACKAGE = "shop_streams"
 # Each line imports from itself only within one room (a folder or a module), and from every line above it.
 LAYERS = (
     "errors plain",
-    "addresses encoding environment serve",
+    "addresses cluster encoding environment serve",
+    "kafka_settings",
     "settings rules terminal",
     "avro kafka postgres spark web",
+    "kafka_access",
     "topics beats",
     "runs",
     "lake",

@@ -19,6 +19,7 @@ from shop_streams.defs.sales import aggregate
 from shop_streams.defs.sales.schema import HOURLY_TOPIC
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import admin, offset_ranges
+from shop_streams.kafka_access import refusal, require_access
 from shop_streams.settings import Settings
 from shop_streams.spark import open_session
 from shop_streams.streaming import identity
@@ -76,6 +77,8 @@ def run_aggregate(
     except aggregate.AnotherCheckpoint as error:
         raise ShopStreamsError(f"{error}.") from error
     except PySparkException as error:
+        if refused := refusal(settings.kafka, str(error)):
+            raise refused from None
         raise ShopStreamsError(f"The aggregation failed: {aggregate.one_line(error)}") from error
     finally:
         if throw_away:
@@ -84,6 +87,7 @@ def run_aggregate(
 
 def _check(settings: Settings, in_topic: str) -> None:
     try:
+        require_access(settings.kafka, [in_topic], ("Read", "Describe"))
         topics = admin(settings.kafka).list_topics(timeout=5).topics
     except KafkaException as error:
         raise ShopStreamsError(

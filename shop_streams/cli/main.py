@@ -200,12 +200,24 @@ def _run() -> int:
     except SystemExit as ended:  # as typer ends a command
         return int(ended.code or 0)
     except (ShopStreamsError, KafkaException, OSError) as problem:
-        text = escaped(problem, lines=True)
+        text = escaped(_in_plain_words(problem), lines=True)
         Console(stderr=True, emoji=False).print(f"[red]error:[/] {text}", highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _in_plain_words(problem: Exception) -> Exception:
+    """The problem, with the next step if Kafka refuses us."""
+    if not isinstance(problem, KafkaException):
+        return problem
+    from shop_streams.kafka_access import refusal
+
+    try:
+        return refusal(get_settings().kafka, problem) or problem
+    except ShopStreamsError:
+        return problem
 
 
 if __name__ == "__main__":

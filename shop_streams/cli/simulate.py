@@ -60,7 +60,7 @@ def require_own_endpoint(domain: str, settings: Settings) -> None:
     from shop_streams.local.supervision import is_up
 
     if domain == "promotions":
-        address, names = settings.kafka, ("kafka_bootstrap_servers", "kafka_port")
+        address, names = str(settings.kafka), ("kafka_bootstrap_servers", "kafka_port")
     else:
         address, names = settings.collector_url, ("collector_port", "bind_host")
     if settings.model_fields_set.isdisjoint(names) and not is_up(settings):

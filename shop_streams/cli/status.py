@@ -44,7 +44,7 @@ def collect(settings: Settings) -> dict[str, Any]:
     return {
         "services": services,
         "endpoints": {
-            "kafka_bootstrap_servers": settings.kafka,
+            "kafka_bootstrap_servers": str(settings.kafka),
             "postgres_dsn": without_secret(settings.postgres),
             "spark_remote": without_secret(settings.spark),
             "collector_url": settings.collector_url,

@@ -7,6 +7,7 @@ makes thousands of single acknowledgements a second cheap.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections import deque
@@ -16,9 +17,12 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
+from shop_streams.cluster import Cluster
 from shop_streams.kafka import producer
+from shop_streams.kafka_access import refusal
 from shop_streams.topics import VIA_COLLECTOR
 
+_log = logging.getLogger("shop_streams.collector")
 POLL_SECONDS = 0.001
 PROBE_SECONDS = 1.0
 PROBE_TIMEOUT = 3.0
@@ -60,7 +64,7 @@ class _Delivery:
 class DurableProducer:
     """An idempotent producer with `acks=all`; one for each event loop. `async with` starts and ends it."""
 
-    def __init__(self, servers: str, queue_records: int = 100_000, queue_bytes: int = 67_108_864) -> None:
+    def __init__(self, servers: Cluster, queue_records: int = 100_000, queue_bytes: int = 67_108_864) -> None:
         self._servers = servers
         self._queue_records = queue_records
         self._queue_bytes = queue_bytes
@@ -68,6 +72,7 @@ class DurableProducer:
         self._flying: deque[_Delivery] = deque()
         self._wake = asyncio.Event()
         self._answers = False
+        self._refused = ""
 
     async def __aenter__(self) -> DurableProducer:
         self._producer = producer(
@@ -84,11 +89,19 @@ class DurableProducer:
                 "reconnect.backoff.max.ms": 1000,
                 "compression.type": "lz4",
                 "log_level": 3,
+                "error_cb": self._heard,
             },
         )
         await self._probe()
         self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._keep_probing())]
         return self
+
+    def _heard(self, error: KafkaError) -> None:
+        """librdkafka's report of a refused login; the full sentence is for the log, not for clients."""
+        refused = refusal(self._servers, error)
+        if refused is not None and str(refused) != self._refused:
+            _log.error("%s", refused)
+        self._refused = str(refused) if refused else self._refused
 
     async def __aexit__(self, *_error: object) -> None:
         """Wait at most 2 s for records in flight: their requests are answered or gone."""
@@ -115,15 +128,16 @@ class DurableProducer:
     async def _probe(self) -> None:
         try:
             await asyncio.to_thread(self._producer.list_topics, timeout=PROBE_TIMEOUT)
-            self._answers = True
+            self._answers, self._refused = True, ""
         except KafkaException:
             self._answers = False
+            self._producer.poll(0)  # it calls `_heard`
 
     @property
     def problem(self) -> str | None:
         """Why nothing can be sent now, without a call to Kafka; None if records can be sent."""
         if not self._answers:
-            return "Kafka does not answer"
+            return "Kafka refuses the collector; its log says why" if self._refused else "Kafka does not answer"
         if self._flying and asyncio.get_running_loop().time() - self._flying[0].began > STALLED_SECONDS:
             return f"Kafka has not acknowledged for {STALLED_SECONDS:.0f} s"
         return None
@@ -175,6 +189,8 @@ class DurableProducer:
             self._end_if_fatal(delivery.error)
             if delivery.error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 raise TooLarge(f"Topic {topic} takes no record of that size (its max.message.bytes)")
+            if refused := refusal(self._servers, delivery.error, topic):
+                _log.error("%s", refused)
             raise NotDurable(f"Kafka did not acknowledge: {delivery.error.str()}")
 
     def _end_if_fatal(self, error: Any) -> None:

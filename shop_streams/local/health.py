@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from shop_streams.errors import ShopStreamsError
-from shop_streams.local.probes import Recovering, Unhealthy
+from shop_streams.local.probes import NeedsAPerson, Recovering, Unhealthy
 from shop_streams.local.services import Service, external_probes, services
 from shop_streams.local.supervision import connect
 from shop_streams.settings import Settings
@@ -24,7 +24,7 @@ def wait_healthy(settings: Settings, waited: dict[str, Callable[[], None]], cons
     """Wait until each probe passes, and print a line for each service.
 
     Raises:
-        ShopStreamsError: a service is not healthy after 180 s; with the end of its log.
+        ShopStreamsError: a service refuses us, or is not healthy after 180 s; then with the end of its log.
     """
     deadline = time.monotonic() + START_SECONDS
     started = time.monotonic()
@@ -34,6 +34,8 @@ def wait_healthy(settings: Settings, waited: dict[str, Callable[[], None]], cons
             for name in list(reasons):
                 try:
                     waited[name]()
+                except NeedsAPerson as refused:
+                    raise ShopStreamsError(str(refused)) from refused
                 except Unhealthy as unhealthy:
                     reasons[name] = str(unhealthy)
                 else:

@@ -1,4 +1,4 @@
-"""The checks before a start: the home folder, the disk, the ports."""
+"""The checks before a start: the home folder, the disk, the ports, and whether services elsewhere let us in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.prepare import postgres_user
 from shop_streams.local.private import close_home
-from shop_streams.local.services import Service
+from shop_streams.local.probes import NeedsAPerson, Unhealthy
+from shop_streams.local.services import Service, external_probes
 from shop_streams.settings import Settings
 from shop_streams.streaming.elsewhere import held_elsewhere
 from shop_streams.streaming.lease import Leases
@@ -66,6 +67,17 @@ def check_ports(settings: Settings, all_services: Sequence[Service]) -> None:
     problems += [f"SHOP_STREAMS_{name.upper()}={ports[name]} is not the only one with this port" for name in twice]
     variables = ", ".join(f"SHOP_STREAMS_{name.upper()}" for name in dict.fromkeys(taken + twice))
     raise ShopStreamsError(f"{'; '.join(problems)}. Stop what uses them, or set {variables} to free ports.")
+
+
+def check_external(settings: Settings) -> None:
+    """Check that the services elsewhere let us in. Those that do not answer are waited for later."""
+    for probe in external_probes(settings).values():
+        try:
+            probe()
+        except NeedsAPerson as refused:
+            raise ShopStreamsError(str(refused)) from refused
+        except Unhealthy:
+            continue
 
 
 def _is_taken(port: int) -> bool:

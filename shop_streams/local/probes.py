@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import httpx
 import psycopg2
 from confluent_kafka import KafkaException
 
-from shop_streams.kafka import admin
+from shop_streams.errors import ShopStreamsError
+from shop_streams.kafka_access import require_access
 from shop_streams.postgres import connect, transaction
 from shop_streams.settings import Settings
 
@@ -21,16 +23,22 @@ class Unhealthy(Exception):
     """Why a service can't be used at this moment."""
 
 
+class NeedsAPerson(Unhealthy):
+    """The service answers that it refuses us: to wait does not help."""
+
+
 class Recovering(Unhealthy):
     """The service answers that it is still starting: it must not be restarted."""
 
 
 def probe_kafka(settings: Settings) -> None:
-    """Ask the broker for its metadata."""
+    """Log in, and ask the broker for its metadata."""
     try:
-        admin(settings.kafka).list_topics(timeout=PROBE_SECONDS)
+        require_access(settings.kafka, seconds=PROBE_SECONDS)
     except KafkaException as error:
         raise Unhealthy(f"no answer from {settings.kafka}: {error.args[0].str()}") from error
+    except ShopStreamsError as error:
+        raise NeedsAPerson(str(error)) from error
 
 
 def probe_postgres(settings: Settings) -> None:
@@ -46,13 +54,23 @@ def probe_postgres(settings: Settings) -> None:
 def probe_spark(settings: Settings) -> None:
     """Complete an HTTP/2 handshake with the Spark Connect endpoint: an open port alone proves nothing."""
     host, port = settings.spark_address
-    channel = grpc.insecure_channel(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    channel = _spark_channel(settings)
     try:
         grpc.channel_ready_future(channel).result(timeout=PROBE_SECONDS)
     except grpc.FutureTimeoutError as error:
         raise Unhealthy(f"no Spark Connect server answers at {host}:{port}") from error
     finally:
         channel.close()
+
+
+def _spark_channel(settings: Settings) -> grpc.Channel:
+    """A channel as Spark's client opens it: an address elsewhere with a token or `use_ssl=true` is one with TLS."""
+    if re.search(r";(token=|use_ssl=true)", settings.spark_remote, re.IGNORECASE):
+        from pyspark.sql.connect.client import DefaultChannelBuilder  # imports pandas
+
+        return DefaultChannelBuilder(settings.spark_remote).toChannel()
+    host, port = settings.spark_address
+    return grpc.insecure_channel(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
 
 def probe_http(url: str) -> None:

@@ -8,13 +8,14 @@ import sys
 
 from rich.console import Console
 
-from shop_streams.environment import process_environment
+from shop_streams.environment import PREFIX, process_environment
 from shop_streams.errors import ShopStreamsError
+from shop_streams.kafka_settings import KAFKA_SECRETS
 from shop_streams.local.down import down as down
 from shop_streams.local.down import stop_strays, stopping_on_failure
 from shop_streams.local.health import START_SECONDS, wait_healthy
 from shop_streams.local.jars import require_jars, require_java
-from shop_streams.local.preflight import check_database, check_home, check_ports
+from shop_streams.local.preflight import check_database, check_external, check_home, check_ports
 from shop_streams.local.prepare import runtime_folder
 from shop_streams.local.private import OTHERS, write_private
 from shop_streams.local.services import external_probes, services
@@ -45,6 +46,7 @@ def up(settings: Settings, console: Console) -> None:
         return
     stop_strays(settings)
     check_ports(settings, all_services)
+    check_external(settings)
     before = os.umask(OTHERS)
     try:
         for service in all_services:
@@ -93,8 +95,13 @@ def make_runtime_folder(settings: Settings) -> None:
 
 
 def stack_env(settings: Settings) -> str:
-    """The settings as python-dotenv reads them: quoted, since a path may have spaces, quotes and number signs."""
-    values = {key: value.replace("\\", "\\\\").replace("'", "\\'") for key, value in settings.environment().items()}
+    """The settings as python-dotenv reads them: quoted, since a path may have spaces, quotes and number signs.
+
+    Without the secrets of a Kafka elsewhere: other shells need them too, or the files that have them.
+    """
+    left_out = {f"{PREFIX}{name.upper()}" for name in KAFKA_SECRETS}
+    kept = {key: value for key, value in settings.environment().items() if key not in left_out}
+    values = {key: value.replace("\\", "\\\\").replace("'", "\\'") for key, value in kept.items()}
     return "".join(f"{key}='{value}'\n" for key, value in values.items())
 
 

@@ -8,15 +8,18 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import psycopg2.extras
+from confluent_kafka import KafkaError, KafkaException
 from rich.progress import track
 
 from shop_streams import kafka
 from shop_streams.defs.promotions.schema import PROMOTIONS_TOPIC
 from shop_streams.errors import ShopStreamsError
+from shop_streams.kafka_access import refusal, require_access
 from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 
@@ -24,6 +27,7 @@ RESTAURANTS = 40
 CLIENTS = 500
 SUBSCRIPTIONS = 2_000
 REMEMBERED = 1_000
+KAFKA_SECONDS = 3.0
 IN_FLIGHT = 10_000  # the producer holds ten times as many, and then raises
 DISHES = ("soup of the day", "two pizzas for one", "free dessert", "lunch at half the price", "a glass of lemonade")
 OWNERS = ("Ivanov Ivan Ivanovich", "Garcia Lucia", "Meyer Anna", "Rossi Paolo")
@@ -97,10 +101,18 @@ def send(settings: Settings, count: int, seed: int, now: datetime, rate: float |
     Raises:
         ShopStreamsError: PostgreSQL or Kafka did not accept them.
     """
+    with suppress(KafkaException):  # the producer waits longer for a broker
+        require_access(settings.kafka, [PROMOTIONS_TOPIC.name], ("Write", "Describe"), KAFKA_SECONDS)
     try:
         subscribe(settings, subscriptions(seed))
     except psycopg2.Error as error:
         raise ShopStreamsError(f"PostgreSQL did not take the subscribers: {error}") from error
+    refused: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _message: Any) -> None:
+        if error is not None:
+            refused.append(error)
+
     producer = kafka.producer(settings.kafka, {"enable.idempotence": True, "message.timeout.ms": 60_000})
     started = time.monotonic()
     for number, message in enumerate(track(campaigns(count, seed, now), PROMOTIONS_TOPIC.name, total=count)):
@@ -108,9 +120,15 @@ def send(settings: Settings, count: int, seed: int, now: datetime, rate: float |
             time.sleep(max(0.0, started + number / rate - time.monotonic()))
         while len(producer) >= IN_FLIGHT:
             producer.poll(0.1)
-        producer.produce(PROMOTIONS_TOPIC.name, json.dumps(message), f"message-{number}")
+        producer.produce(PROMOTIONS_TOPIC.name, json.dumps(message), f"message-{number}", on_delivery=delivered)
+        if refused:
+            break
         producer.poll(0)
     left = producer.flush(60)
+    if refused:
+        raise refusal(settings.kafka, refused[0], PROMOTIONS_TOPIC.name) or ShopStreamsError(
+            f"Kafka did not take {len(refused)} campaigns: {refused[0].str()}. See `shop-streams status`."
+        )
     if left:
         raise ShopStreamsError(f"Kafka did not acknowledge {left} of {count} campaigns. See `shop-streams status`.")
     return count

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from shop_streams.cluster import Cluster
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import offset_ranges, topic_identity
 from shop_streams.streaming.checkpoint import CheckpointMetadata
@@ -47,7 +48,7 @@ def require_same(topic: str, known: str, found: str | None) -> None:
 
 
 def require_unchanged(
-    metadata: CheckpointMetadata, servers: str, topic: str, committed: Mapping[int, int]
+    metadata: CheckpointMetadata, servers: Cluster, topic: str, committed: Mapping[int, int]
 ) -> dict[int, int]:
     """Store the topic's identity at the checkpoint's first start, and compare it at each later one.
 

@@ -10,6 +10,7 @@ import dagster as dg
 import psycopg2
 from confluent_kafka import KafkaException
 
+from shop_streams.cluster import Cluster
 from shop_streams.kafka import offset_ranges
 from shop_streams.lake import reader
 from shop_streams.settings import Settings
@@ -19,7 +20,7 @@ from shop_streams.streaming.spec import Sidecar, StreamSpec, stream_key
 LAG_SECONDS = 2.0  # it is asked between two beats and must not delay them
 
 
-def consumer_lag(servers: str, topic: str, end_offsets: dict[str, int]) -> int | None:
+def consumer_lag(servers: Cluster, topic: str, end_offsets: dict[str, int]) -> int | None:
     """The number of offsets that a query has not committed, given its next offset of each partition; None without Kafka."""
     try:
         ranges = offset_ranges(servers, topic, LAG_SECONDS)

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
+from confluent_kafka import KafkaException
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from shop_streams.errors import ShopStreamsError
+from shop_streams.kafka_access import refusal
 from shop_streams.settings import Settings
 
 T = TypeVar("T")
@@ -60,9 +62,13 @@ def said(error: Exception) -> str:
 
 
 def in_plain_words(error: Exception, settings: Settings) -> Exception:
-    """Turn an error of Spark's client into SparkGone or SparkRestarted if it means that; return other errors unchanged."""
+    """Turn an error into KafkaRefused, SparkGone or SparkRestarted if it means that; return other errors unchanged."""
+    if isinstance(error, KafkaException):
+        return refusal(settings.kafka, error) or error
     if not isinstance(error, (PySparkException, QueryEnded)):
         return error
+    if refused := refusal(settings.kafka, str(error)):
+        return refused
     if any(words in said(error) for words in RESTARTED):
         return SparkRestarted("Spark was restarted, which ended its queries.")
     status = getattr(error, "getGrpcStatusCode", None)

@@ -19,6 +19,7 @@ import msgspec
 import msgspec.inspect
 from pyspark.sql import DataFrame, SparkSession
 
+from shop_streams.cluster import Cluster
 from shop_streams.rules import MAX_AHEAD, Refused, Rules, Times, microseconds, times_at
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ RECORD_TYPES = {
 
 def read_stream(
     spark: SparkSession,
-    servers: str,
+    servers: Cluster,
     topic: str,
     max_offsets_per_trigger: int | None = None,
     columns: Sequence[str] = RECORD_COLUMNS,
@@ -47,14 +48,14 @@ def read_stream(
     return reader.load().select(*columns)
 
 
-def read_batch(spark: SparkSession, servers: str, topic: str) -> DataFrame:
+def read_batch(spark: SparkSession, servers: Cluster, topic: str) -> DataFrame:
     """The records that the topic holds now, with `RECORD_COLUMNS`."""
     return _source(spark.read, servers, topic).load().select(*RECORD_COLUMNS)
 
 
 def read_offsets(
     spark: SparkSession,
-    servers: str,
+    servers: Cluster,
     topic: str,
     spans: Sequence[tuple[int, int, int]],
     columns: Sequence[str] = RECORD_COLUMNS,
@@ -69,11 +70,11 @@ def read_offsets(
 
 
 def _source(
-    reader: Any, servers: str, topic: str, how: str = "subscribe", columns: Sequence[str] = RECORD_COLUMNS
+    reader: Any, servers: Cluster, topic: str, how: str = "subscribe", columns: Sequence[str] = RECORD_COLUMNS
 ) -> Any:  # DataFrameReader or DataStreamReader
     return (
         reader.format("kafka")
-        .option("kafka.bootstrap.servers", servers)
+        .options(**servers.spark())
         .option(how, topic)
         .option("includeHeaders", "headers" in columns)
         .option("startingOffsets", "earliest")

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import offset_ranges, producer, read_topic
+from shop_streams.kafka_access import refusal
 from shop_streams.lake import reader
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, stored_columns
@@ -178,7 +179,7 @@ def _ends(settings: Settings, topic: str) -> dict[int, int]:
     try:
         return {number: high for number, (_, high) in offset_ranges(settings.kafka, topic).items()}
     except KafkaException as error:
-        raise ShopStreamsError(
+        raise refusal(settings.kafka, error, topic) or ShopStreamsError(
             f"Kafka at {settings.kafka} does not report the end of topic {topic}: {error.args[0]}. "
             "`shop-streams status` tells whether it is up."
         ) from error
@@ -215,7 +216,7 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[
             if error is None:
                 landed[origin] = f"{message.topic()}:{message.partition()}:{message.offset()}"
             else:
-                problems[origin] = str(error)
+                problems[origin] = str(refusal(settings.kafka, error, message.topic()) or error)
                 if error.code() in ABOUT_THE_RECORD:
                     unfit.add(origin)
 

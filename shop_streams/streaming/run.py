@@ -43,7 +43,7 @@ from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
 from shop_streams.streaming.run_checks import RunChecks
 from shop_streams.streaming.spec import Sidecar, StreamSpec
 from shop_streams.streaming.stall import QueryStalled, StallWatch, stalled
-from shop_streams.streaming.start import START_SECONDS, start_in_turn, start_limit
+from shop_streams.streaming.start import START_SECONDS, require_kafka, start_in_turn, start_limit
 from shop_streams.streaming.switch import KeepAliveSwitch
 
 LOOP_SECONDS = 300.0  # one pass of the loop, which may read the topic and the lake; a longer pass loses the lease
@@ -97,6 +97,7 @@ class StreamRun:
                 return
             self._failures = Leases(settings.postgres).read()[spec.name].failures
             with lease.beating(settings.beat_seconds, SPARK_WAIT_SECONDS + START_SECONDS):  # a cold server is slow
+                require_kafka(spec, settings)
                 wait_for_spark(settings)
                 spark = within(START_SECONDS, self._spark_of)
             with self._stopping_queries(spark, lease):

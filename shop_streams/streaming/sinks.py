@@ -126,7 +126,7 @@ class TopicSink:
         return (
             self.transform(records, context)
             .writeStream.format("kafka")
-            .option("kafka.bootstrap.servers", context.settings.kafka)
+            .options(**context.settings.kafka.spark())
             .option("topic", self.output_topic.name)
             .outputMode("update")
         )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+from confluent_kafka import KafkaException
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from tenacity import retry, retry_if_exception, stop_after_delay
 
+from shop_streams.kafka_access import require_access
 from shop_streams.settings import Settings
 from shop_streams.streaming import identity, records
 from shop_streams.streaming.batch_failures import BatchFailures
@@ -20,6 +23,7 @@ from shop_streams.streaming.spec import StreamContext, StreamSpec
 START_SECONDS = 120.0
 NARROW_SECONDS = 1800.0  # narrowing reads the batch many times
 MOST_DOUBLINGS = 5
+KAFKA_SECONDS = 4.0
 
 
 def start_limit(failures: int, narrows: bool) -> float:
@@ -30,6 +34,18 @@ def start_limit(failures: int, narrows: bool) -> float:
     """
     limit = (TURN_SECONDS + START_SECONDS) * 2 ** min(failures, MOST_DOUBLINGS)
     return max(limit, NARROW_SECONDS) if narrows else limit
+
+
+def require_kafka(spec: StreamSpec, settings: Settings) -> None:
+    """Fail before Spark is waited for if Kafka refuses us. A broker that does not answer yet is asked again by `start_query`.
+
+    Raises:
+        KafkaRefused: with the next step.
+    """
+    with suppress(KafkaException):
+        require_access(settings.kafka, [spec.topic.name], ("Read", "Describe"), KAFKA_SECONDS)
+        if spec.sink.output_topic is not None:
+            require_access(settings.kafka, [spec.sink.output_topic.name], ("Write", "Describe"), KAFKA_SECONDS)
 
 
 def start_query(

@@ -69,7 +69,7 @@ def bench_collector(settings: Settings, folder: Path, rounds: int) -> list[list[
         sys.executable,
         "-m",
         "shop_streams_tests.bench.fastapi_endpoint",
-        settings.kafka,
+        str(settings.kafka),
         EVENTS.name,
         str(port),
     ]

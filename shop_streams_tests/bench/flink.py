@@ -68,7 +68,7 @@ def bench_flink(spark: SparkSession, settings: Settings, count: int, rounds: int
             started = time.monotonic()
             seconds_of(lambda name=ours: our_aggregation(spark, settings, name))  # type: ignore[misc]
             mine = time.monotonic() - started
-            other = flink.seconds_of(servers=settings.kafka, topic=AGGREGATED, out=theirs)
+            other = flink.seconds_of(servers=str(settings.kafka), topic=AGGREGATED, out=theirs)
             console.print(f"  flink round {number}: ours {mine:.1f} s, PyFlink SQL {other:.1f} s", highlight=False)
             if hours(settings, ours) != hours(settings, theirs):
                 raise SystemExit("PyFlink's hours differ from ours: this compares nothing")

@@ -89,7 +89,7 @@ def bench_ingest(spark: SparkSession, settings: Settings, count: int, rounds: in
             folder = f"{settings.home}/bare-spark/{uuid.uuid4().hex}"
             places = {"topic": topic.name, "out": folder, "checkpoint": f"{folder}-checkpoint"}
             return other.seconds_of(
-                name="ingest", servers=settings.kafka, fields=_ddl(spark_types(STORED_EVENT.model)), **places
+                name="ingest", servers=str(settings.kafka), fields=_ddl(spark_types(STORED_EVENT.model)), **places
             )
 
         return compare("ingest", count, ours, bare, rounds)
@@ -117,6 +117,6 @@ def bench_aggregate(spark: SparkSession, settings: Settings, count: int, rounds:
         def bare() -> float:
             out = new_topic(settings)
             places = {"topic": AGGREGATED, "out": out, "checkpoint": f"{settings.home}/bare-spark/{out}"}
-            return other.seconds_of(name="aggregate", servers=settings.kafka, fields=SHOP_FIELDS, **places)
+            return other.seconds_of(name="aggregate", servers=str(settings.kafka), fields=SHOP_FIELDS, **places)
 
         return compare("aggregate", count, lambda: our_aggregation(spark, settings, new_topic(settings)), bare, rounds)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from pyspark.sql import SparkSession
 
+from shop_streams.cluster import Cluster
 from shop_streams.defs.sales.aggregate import AnotherCheckpoint, require_same_topic, window_offset
 from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.harness import Stack
@@ -31,9 +32,9 @@ def test_a_checkpoint_without_topic_metadata_is_known_by_its_offsets(tmp_path: P
 
 
 def test_another_anchor_is_refused(tmp_path: Path) -> None:
-    assert window_offset(NO_SPARK, "", "one", "hour", str(tmp_path), "2015-01-01") == 0
+    assert window_offset(NO_SPARK, Cluster(""), "one", "hour", str(tmp_path), "2015-01-01") == 0
     with pytest.raises(AnotherCheckpoint, match="begin at hour, not first_event"):
-        window_offset(NO_SPARK, "", "one", "first_event", str(tmp_path), "2015-01-01")
+        window_offset(NO_SPARK, Cluster(""), "one", "first_event", str(tmp_path), "2015-01-01")
 
 
 def test_what_was_not_aggregated_is_reported(stack: Stack, tmp_path: Path) -> None:

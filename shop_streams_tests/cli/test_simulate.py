@@ -101,7 +101,7 @@ def test_a_slow_kafka_slows_the_campaigns_down(monkeypatch: pytest.MonkeyPatch) 
         def __len__(self) -> int:
             return self.waiting
 
-        def produce(self, *_: Any) -> None:
+        def produce(self, *_: Any, **_more: Any) -> None:
             self.waiting += 1
             self.most = max(self.most, self.waiting)
 
@@ -113,6 +113,7 @@ def test_a_slow_kafka_slows_the_campaigns_down(monkeypatch: pytest.MonkeyPatch) 
 
     slow = SlowProducer()
     monkeypatch.setattr(promotions, "subscribe", lambda *_: None)
+    monkeypatch.setattr(promotions, "require_access", lambda *_: None)
     monkeypatch.setattr(promotions.kafka, "producer", lambda *_: slow)
     monkeypatch.setattr(promotions, "IN_FLIGHT", 10)
     assert promotions.send(Settings(), 50, 1, DAY) == 50 and slow.most == 10

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shop_streams.cluster import Cluster
 from shop_streams.collector.durable import DurableProducer, NotDurable
 from shop_streams.defs.clickstream.items import item_page
 from shop_streams.defs.clickstream.schema import MAX_ITEM_ID
@@ -153,7 +154,7 @@ def test_memory_is_bounded_when_kafka_is_away() -> None:
 
     async def refused(count: int, header: bytes, **limits: int) -> list[str]:
         (nothing,) = free_ports(1)
-        async with DurableProducer(f"127.0.0.1:{nothing}", **limits) as producer:
+        async with DurableProducer(Cluster(f"127.0.0.1:{nothing}"), **limits) as producer:
             with pytest.raises(NotDurable, match="does not answer"):
                 await producer.send("online_store", [(b"k", b"v")], [("referer", header)])
             producer._answers = True  # it is noticed a moment later only

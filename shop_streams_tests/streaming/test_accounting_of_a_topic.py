@@ -124,7 +124,7 @@ def test_compacted_and_deleted_records_are_not_counted(kafka: Settings) -> None:
         producer.produce(spec.topic.name, b"{}")
     producer.flush(30)
     arrive_all(kafka, spec)
-    client = AdminClient({"bootstrap.servers": kafka.kafka})
+    client = AdminClient({"bootstrap.servers": str(kafka.kafka)})
     for future in client.delete_records([TopicPartition(spec.topic.name, 0, 4)]).values():
         future.result(30)
     assert only(accounts(spec, kafka)) == (6, 6, 0, True)
@@ -155,7 +155,7 @@ def test_expired_letters_are_not_missing_in_any_account(kafka: Settings, monkeyp
     before = {0: (0, 10)}  # as somebody asked for while the topic had them
     all_of_it = {"records": 10, "rows": 4, "dead_letters": 4, "forgotten": 0, "in_flight": 2, "missing": 0}
     assert topic_account(spec, kafka, before).sums == all_of_it
-    client = AdminClient({"bootstrap.servers": kafka.kafka})
+    client = AdminClient({"bootstrap.servers": str(kafka.kafka)})
     for future in client.delete_records([TopicPartition(spec.topic.name, 0, 4)]).values():
         future.result(30)
     monkeypatch.setattr(maintenance, "LAKE_STREAMS", [spec])

@@ -69,7 +69,7 @@ def commit(settings: Settings, spec: StreamSpec, offset: int) -> None:
 
 
 def make_again(settings: Settings, spec: StreamSpec) -> None:
-    client = AdminClient({"bootstrap.servers": settings.kafka})
+    client = AdminClient({"bootstrap.servers": str(settings.kafka)})
     client.delete_topics([spec.topic.name])[spec.topic.name].result(30)
     wait_for("the topic to be gone", lambda: topic_identity(settings.kafka, spec.topic.name) is None, 30)
     with pytest.raises(KafkaException):  # no topic is not a topic without records, whose lag is 0
@@ -158,4 +158,4 @@ def test_looking_at_a_topic_does_not_create_it_on_a_cluster_with_auto_creation()
             with pytest.raises(KafkaException):
                 look(servers, "nobodys")
         assert topic_identity(servers, "nobodys") is None and copies(servers, ["nobodys"]) == {}
-        assert "nobodys" not in AdminClient({"bootstrap.servers": servers}).list_topics(timeout=10).topics
+        assert "nobodys" not in AdminClient({"bootstrap.servers": str(servers)}).list_topics(timeout=10).topics

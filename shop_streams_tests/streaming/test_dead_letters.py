@@ -59,7 +59,7 @@ def test_a_value_of_10_megabytes_is_refused_without_harm(stack: Stack) -> None:
 
     entry = ConfigEntry("max.message.bytes", "20000000", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, "shop_events", incremental_configs=[entry])
-    client = AdminClient({"bootstrap.servers": stack.settings.kafka})
+    client = AdminClient({"bootstrap.servers": str(stack.settings.kafka)})
     for future in client.incremental_alter_configs([resource]).values():
         future.result()
     stack.produce("shop_events", [json.dumps(SHOP | {"item_id": "x" * 10_000_000}).encode()])

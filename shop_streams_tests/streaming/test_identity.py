@@ -58,7 +58,7 @@ def new_topic(stack: Stack, **config: str) -> Topic:
 
 def make_again(stack: Stack, topic: Topic) -> None:
     before = topic_identity(stack.settings.kafka, topic.name)
-    admin = AdminClient({"bootstrap.servers": stack.settings.kafka})
+    admin = AdminClient({"bootstrap.servers": str(stack.settings.kafka)})
     admin.delete_topics([topic.name])[topic.name].result()
     wait_for("the topic to be gone", lambda: topic_identity(stack.settings.kafka, topic.name) is None)
     with pytest.raises(TopicChanged, match="no longer exists"):
@@ -86,7 +86,7 @@ def test_records_that_retention_deleted_before_they_were_read_are_reported(stack
     stack.produce(topic.name, [json.dumps(SALE).encode()] * 2)
     assert catch_up(stack, stream) == 2
     stack.produce(topic.name, [json.dumps(SALE).encode()] * 5)
-    admin = AdminClient({"bootstrap.servers": stack.settings.kafka})
+    admin = AdminClient({"bootstrap.servers": str(stack.settings.kafka)})
     for deleted in admin.delete_records([TopicPartition(topic.name, 0, 6)]).values():
         deleted.result()
     with pytest.raises(RecordsLost, match=r"4 of partition 0.*retention\.ms.*Switch the stream off"):
@@ -144,7 +144,7 @@ def test_only_what_was_committed_counts(stack: Stack) -> None:
 
 def test_a_topic_of_an_earlier_version_is_given_the_brokers_time(stack: Stack) -> None:
     topic = Topic(f"identity-{uuid.uuid4().hex}", "", APPEND_TIME)
-    admin = AdminClient({"bootstrap.servers": stack.settings.kafka})
+    admin = AdminClient({"bootstrap.servers": str(stack.settings.kafka)})
     admin.create_topics([NewTopic(topic.name, 1, 1)])[topic.name].result()
     servers = stack.settings.kafka
     before = broker_time_problem(topic.name, topic_settings(servers, topic.name), servers)

@@ -111,7 +111,7 @@ def test_a_running_stream_whose_topic_is_made_again_ends_with_the_way_out(stack:
     assert table is not None
     wait_for("the table", lambda: reader.open_table(table.uri(stack.settings)))
     wait_for("the rows", lambda: prices(stack, spec) == [1, 2])
-    client = AdminClient({"bootstrap.servers": stack.settings.kafka})
+    client = AdminClient({"bootstrap.servers": str(stack.settings.kafka)})
     client.delete_topics([spec.topic.name])[spec.topic.name].result(30)
     wait_for("the topic to be gone", lambda: spec.topic.name not in client.list_topics(timeout=10).topics, 30)
     create_topics(stack.settings, (spec.topic,))

@@ -34,6 +34,7 @@ from shop_streams.defs.promotions.topic import (
 )
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import TopicSilent
+from shop_streams.kafka_access import refusal
 from shop_streams.postgres import connect, listening, transaction
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Superseded
@@ -140,6 +141,10 @@ class Outbox:
                     if self._over.is_set():
                         return
             except Temporary as problem:
+                refused = refusal(self._settings.kafka, problem, self._topic, self._sequence_topic)
+                if refused is not None:  # to wait does not help
+                    self._problem = refused
+                    return
                 if time.monotonic() - self._last_progress[name] > PATIENCE_SECONDS:
                     self._problem = problem
                     return

@@ -10,6 +10,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
+from shop_streams.cluster import Cluster
 from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
 from shop_streams.defs.promotions.schema import NOTIFICATION_BYTES
 from shop_streams.kafka import TopicSilent, offset_ranges, producer, read_topic
@@ -30,7 +31,7 @@ def value_of(row: Mapping[str, Any]) -> str:
     return json.dumps({name: row[name] for name in NOTIFICATION_COLUMNS}, ensure_ascii=False, separators=(",", ":"))
 
 
-def last_sequence(servers: str, topic: str, name: str) -> int:
+def last_sequence(servers: Cluster, topic: str, name: str) -> int:
     """The last published sequence number of the database `name`; 0 when it has none.
 
     Raises:
@@ -67,7 +68,7 @@ def transactional_id(topic: str, database: str) -> str:
 
 
 @contextmanager
-def transactional(servers: str, name: str) -> Iterator[Producer]:
+def transactional(servers: Cluster, name: str) -> Iterator[Producer]:
     """A producer that has fenced every earlier producer of this name and aborted its open transaction."""
     client = producer(
         servers,

@@ -26,6 +26,7 @@ if not __package__:
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
+from shop_streams.cluster import Cluster, Secret
 from shop_streams.defs.sales import transforms
 from shop_streams.streaming.checkpoint import CheckpointMetadata, topic_read
 from shop_streams.streaming.records import read_batch, read_stream
@@ -71,7 +72,9 @@ def sums_of(spark: SparkSession, checkpoint: str) -> str:
     return metadata.get(SUMS_KEY, lambda: "bigint" if of_earlier_version else transforms.EXACT)
 
 
-def window_offset(spark: SparkSession, servers: str, topic: str, anchor: str, checkpoint: str, first_day: str) -> int:
+def window_offset(
+    spark: SparkSession, servers: Cluster, topic: str, anchor: str, checkpoint: str, first_day: str
+) -> int:
     """Seconds by which windows are shifted from the clock hour, fixed at the checkpoint's first start.
 
     Raises:
@@ -106,7 +109,7 @@ def aggregation(records: DataFrame, offset_seconds: int, first_day: str, sums_as
 
 def start(
     spark: SparkSession,
-    servers: str,
+    servers: Cluster,
     in_topic: str,
     out_topic: str,
     checkpoint: str,
@@ -123,7 +126,7 @@ def start(
     return (
         aggregation(records, offset, first_day, sums_as)
         .writeStream.format("kafka")
-        .option("kafka.bootstrap.servers", servers)
+        .options(**servers.spark())
         .option("topic", out_topic)
         .option("checkpointLocation", checkpoint)
         .outputMode("update")
@@ -172,6 +175,9 @@ def main() -> int:
     """The spark-submit entry point; returns the exit status."""
     parser = argparse.ArgumentParser(description="Hourly metrics of shop events, Kafka to Kafka.")
     parser.add_argument("--bootstrap-servers", default="127.0.0.1:9092")
+    parser.add_argument(
+        "--kafka-options", type=Path, help="a file with options of Spark's Kafka source as JSON: the login"
+    )
     parser.add_argument("--in-topic", required=True)
     parser.add_argument("--out-topic", required=True)
     parser.add_argument("--until-caught-up", action="store_true", help="aggregate what the topic holds, then stop")
@@ -188,9 +194,10 @@ def main() -> int:
         .getOrCreate()
     )
     tally = Tally()
+    kafka = Secret("--kafka-options", options.kafka_options.read_text() if options.kafka_options else "")
     try:
         query = start(
-            spark, options.bootstrap_servers, options.in_topic, options.out_topic,
+            spark, Cluster(options.bootstrap_servers, spark_options=kafka), options.in_topic, options.out_topic,
             options.checkpoint or tempfile.mkdtemp(prefix="hourly_metrics-"), options.window_anchor,
             options.until_caught_up, options.first_day.isoformat(),
         )  # fmt: skip

@@ -39,7 +39,7 @@ def test_the_sample_message_gives_the_sample_output(stack: Stack) -> None:
     subscribe(stack.settings.postgres, str(uuid.uuid4()), "somebody else's client")
     before = int(time.time())
     for _ in range(2):
-        command = ["kcat", "-b", stack.settings.kafka, "-t", "promotions", "-P", "-K:"]
+        command = ["kcat", "-b", str(stack.settings.kafka), "-t", "promotions", "-P", "-K:"]
         subprocess.run(command, input=f"first_message:{SAMPLE}\n", text=True, check=True, timeout=30)
     wait_notified(stack, sample, *clients)
     wait_for("both messages to be read", lambda: exact(STREAM, stack))
