@@ -6,6 +6,7 @@ Keep the import light: Spark's workers import this file, and `aggregate` runs wi
 from __future__ import annotations
 
 import json
+import pkgutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,10 @@ class Cluster:
             "ssl.key.location": self.key,
             "ssl.key.password": self.key_password.read(),
         }
-        return {name: value for name, value in found.items() if value} | self.properties.options()
+        more = self.properties.options()
+        if "oauth_cb" in more:
+            more["oauth_cb"] = _function(str(more["oauth_cb"]))
+        return {name: value for name, value in found.items() if value} | more
 
     def spark(self) -> dict[str, str]:
         """The options of Spark's Kafka source and sink. They hold secrets: never print them.
@@ -173,6 +177,16 @@ def _pem(path: str) -> str:
         return Path(path).read_text() if path else ""
     except (OSError, UnicodeDecodeError) as error:
         raise ShopStreamsError(f"The certificate or key {path} can't be read: {_why(error)}.") from None
+
+
+def _function(name: str) -> Any:
+    """The Python function `module:function` that gets librdkafka a token, which JSON can only name."""
+    try:
+        return pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ShopStreamsError(
+            f"oauth_cb={name} in SHOP_STREAMS_KAFKA_PROPERTIES can't be imported: {error}."
+        ) from None
 
 
 def _why(error: Exception) -> str:

@@ -26,7 +26,7 @@ from shop_streams.kafka import admin
 from shop_streams.local import prepare
 from shop_streams.local.jars import require_java
 from shop_streams.settings import Settings
-from shop_streams_tests.broker import unmarked
+from shop_streams_tests.broker import Broker, unmarked
 from shop_streams_tests.harness import free_ports, wait_for
 
 ADMIN, ADMIN_PASSWORD = "admin", "admin-secret"
@@ -98,8 +98,8 @@ class SecuredBroker:
     """A running broker; `settings` log in as `USER`, who has no rights at first."""
 
     settings: Settings
+    process: "subprocess.Popen[bytes]"
     authority: Path
-    log: Path
 
     def as_user(self, **given: Any) -> Settings:
         """Settings with other values, read anew."""
@@ -108,6 +108,12 @@ class SecuredBroker:
     @property
     def administrator(self) -> AdminClient:
         return admin(self.as_user(kafka_sasl_username=ADMIN, kafka_sasl_password=SecretStr(ADMIN_PASSWORD)).kafka)
+
+    @property
+    def of_collector(self) -> Broker:
+        """The same for `running_collector`, whose log is in the home."""
+        self.settings.home.mkdir(exist_ok=True)
+        return Broker(self.settings, self.process)
 
     def allow(self, kind: ResourceType, name: str, *operations: AclOperation, prefix: bool = False) -> None:
         """Give `USER` rights; the broker knows them when this returns."""
@@ -174,7 +180,7 @@ def running_secured_broker(more: Sequence[str] = ()) -> Iterator[SecuredBroker]:
             kafka_sasl_mechanism=MECHANISM, kafka_sasl_username=USER, kafka_sasl_password=SecretStr(PASSWORD),
             kafka_ssl_ca_location=str(authority),
         )  # fmt: skip
-        broker = SecuredBroker(settings, authority, log)
+        broker = SecuredBroker(settings, process, authority)
         try:
             wait_for("the broker's administrator", lambda: _ready(broker), 180, lambda: log.read_text()[-2000:])
             credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)

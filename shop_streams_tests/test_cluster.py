@@ -88,6 +88,19 @@ def test_more_properties_win_and_reach_their_client_alone() -> None:
     assert cluster.spark() == {"kafka.bootstrap.servers": "k:1", **for_java, "minPartitions": "4"}
 
 
+def test_a_function_that_gets_tokens_is_named() -> None:
+    def cluster(name: str) -> Cluster:
+        more = SecretStr(json.dumps({"oauth_cb": name}))
+        return Settings(kafka_bootstrap_servers="k:1", kafka_properties=more).kafka
+
+    assert cluster("json:loads").librdkafka()["oauth_cb"] is json.loads
+    for name in ("no_such_module:token", "json:token", ""):
+        with pytest.raises(
+            ShopStreamsError, match=f"oauth_cb={name} in SHOP_STREAMS_KAFKA_PROPERTIES can't be imported"
+        ):
+            cluster(name).librdkafka()
+
+
 def test_oauth_needs_no_user() -> None:
     cluster = Settings(
         kafka_bootstrap_servers="k:1", kafka_security_protocol="SASL_SSL", kafka_sasl_mechanism="OAUTHBEARER"

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from shop_streams.errors import ShopStreamsError
-from shop_streams.local.probes import NeedsAPerson, Recovering, Unhealthy
+from shop_streams.local.probes import Recovering, RefusesUs, Unhealthy
 from shop_streams.local.services import Service, external_probes, services
 from shop_streams.local.supervision import connect
 from shop_streams.settings import Settings
@@ -34,7 +34,7 @@ def wait_healthy(settings: Settings, waited: dict[str, Callable[[], None]], cons
             for name in list(reasons):
                 try:
                     waited[name]()
-                except NeedsAPerson as refused:
+                except RefusesUs as refused:
                     raise ShopStreamsError(str(refused)) from refused
                 except Unhealthy as unhealthy:
                     reasons[name] = str(unhealthy)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.prepare import postgres_user
 from shop_streams.local.private import close_home
-from shop_streams.local.probes import NeedsAPerson, Unhealthy
+from shop_streams.local.probes import RefusesUs, Unhealthy
 from shop_streams.local.services import Service, external_probes
 from shop_streams.settings import Settings
 from shop_streams.streaming.elsewhere import held_elsewhere
@@ -74,7 +74,7 @@ def check_external(settings: Settings) -> None:
     for probe in external_probes(settings).values():
         try:
             probe()
-        except NeedsAPerson as refused:
+        except RefusesUs as refused:
             raise ShopStreamsError(str(refused)) from refused
         except Unhealthy:
             continue

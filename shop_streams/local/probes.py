@@ -23,7 +23,7 @@ class Unhealthy(Exception):
     """Why a service can't be used at this moment."""
 
 
-class NeedsAPerson(Unhealthy):
+class RefusesUs(Unhealthy):
     """The service answers that it refuses us: to wait does not help."""
 
 
@@ -38,7 +38,7 @@ def probe_kafka(settings: Settings) -> None:
     except KafkaException as error:
         raise Unhealthy(f"no answer from {settings.kafka}: {error.args[0].str()}") from error
     except ShopStreamsError as error:
-        raise NeedsAPerson(str(error)) from error
+        raise RefusesUs(str(error)) from error
 
 
 def probe_postgres(settings: Settings) -> None:

@@ -56,7 +56,7 @@ def failing_with_advice(context: dg.OpExecutionContext, spec: StreamSpec, settin
         sys.tracebacklimit = 0  # the process ends with its run
         raise dg.DagsterExecutionInterruptedError(str(interrupt) or TERMINATED) from None
     except Exception as caught:  # every failed run must say the next step
-        error = in_plain_words(caught, settings)
+        error = in_plain_words(caught, settings, spec.topic.name)
         # Dagster stores the failure in PostgreSQL. Without PostgreSQL, the run would end without a message.
         wait_until_it_answers(lambda: context.instance.get_run_by_id(context.run_id), STORAGE_WAIT_SECONDS)
         with suppress(*DATABASE_ERRORS):

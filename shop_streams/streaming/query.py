@@ -61,13 +61,16 @@ def said(error: Exception) -> str:
     return f"{type(error).__name__}: {text}"
 
 
-def in_plain_words(error: Exception, settings: Settings) -> Exception:
-    """Turn an error into KafkaRefused, SparkGone or SparkRestarted if it means that; return other errors unchanged."""
+def in_plain_words(error: Exception, settings: Settings, topic: str = "") -> Exception:
+    """Turn an error into KafkaRefused, SparkGone or SparkRestarted if it means that; return other errors unchanged.
+
+    `topic` is what the message names if the error names none.
+    """
     if isinstance(error, KafkaException):
-        return refusal(settings.kafka, error) or error
+        return refusal(settings.kafka, error, topic) or error
     if not isinstance(error, (PySparkException, QueryEnded)):
         return error
-    if refused := refusal(settings.kafka, str(error)):
+    if refused := refusal(settings.kafka, str(error), topic):
         return refused
     if any(words in said(error) for words in RESTARTED):
         return SparkRestarted("Spark was restarted, which ended its queries.")

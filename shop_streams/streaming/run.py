@@ -169,7 +169,7 @@ class StreamRun:
         if look.ended is not None:
             probe_spark(self._settings)
             self._require_topic()  # its message is clearer than Spark's for a deleted topic
-            error = in_plain_words(QueryEnded(look.ended), self._settings)
+            error = in_plain_words(QueryEnded(look.ended), self._settings, self._spec.topic.name)
             if isinstance(error, QueryEnded):  # the batch did not fail if the server is gone
                 self._count_failure()
             raise error
