@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import dagster as dg
@@ -202,7 +203,7 @@ def test_the_sensors_run_leaves_out_what_was_computed_while_it_waited(
         build_mart(replace(MART, serve=None), ["team:test"]),
     )
     with dg.DagsterInstance.ephemeral() as instance:
-        empty = {"dagster/partition_row_count": 0, "source_version": "7"}
+        empty: dict[str, Any] = {"dagster/partition_row_count": 0, "source_version": "7"}
         key = asset_key(MART.table)
         instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=EMPTY, metadata=empty))
         asked = request(MART, keys)

@@ -145,7 +145,7 @@ def test_a_report_of_many_partitions_does_not_hold_up_the_beats(world: World, re
         since_beat.append(0)
         world.rests = len(logged) == len(partitions) or (rests and bool(logged))
 
-    world.context.log_event, world.beat = log, beat  # type: ignore[method-assign]
+    world.context.log_event, world.beat = log, beat  # type: ignore[method-assign, assignment]
     world.execute()
     assert logged == partitions, "each once, also those that were due when the stream was asked to rest"
     assert max(since_beat[:-1]) <= 50, "a beat's time of 10 ms has room for 20"

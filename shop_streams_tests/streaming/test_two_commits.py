@@ -66,8 +66,10 @@ class Stream:
         context = StreamContext(self.spark, self.settings, spec.name, self.topic, spec.checkpoint(self.settings))
         self.sink.prepare(context)
         self.letters = BatchLetters.of(spec.domain, self.sink.table, context)
-        keys, headers = ([b"party"] * RECORDS, [[]] * RECORDS) if "key" in spec.record_columns else ([], [])
-        self.batch = records(self.spark, [value] * RECORDS, self.topic, keys, headers)
+        more: dict[str, Any] = (
+            {"keys": [b"party"] * RECORDS, "headers": [[]] * RECORDS} if "key" in spec.record_columns else {}
+        )
+        self.batch = records(self.spark, [value] * RECORDS, self.topic, **more)
 
     def write(self, refused: Collection[int], letters: BatchLetters, batch: DataFrame, batch_id: int) -> None:
         def validate(some: DataFrame, first_day: str) -> DataFrame:

@@ -80,7 +80,7 @@ class LandingSource:
         """Date -> version of its files; of a vanished date the version that it was loaded with."""
         # `Mart.versions` stamps all versions. To stamp twice gives the number itself.
         loaded = {key: stamped(found, self.code_version) for key, found in lake.source_versions(STG_EVENTS).items()}
-        return loaded | self.walk.versions(Landing.of(lake.settings))
+        return {**loaded, **self.walk.versions(Landing.of(lake.settings))}
 
     def read(self, spark: SparkSession, lake: Lake, computation: Computation) -> DataFrame:
         """The rows of the dates `computation.keys`, with STG's columns but `source_rows`. The files are read now, once.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 
@@ -172,7 +173,12 @@ def test_versions_need_no_object_for_each_file(tmp_path: Path, monkeypatch: pyte
         (folder / name).touch()
     made: list[str] = []
     real = landing.File
-    monkeypatch.setattr(landing, "File", lambda path, name, *more: made.append(name) or real(path, name, *more))
+
+    def counted(path: bytes, name: str, *more: Any) -> landing.File:
+        made.append(name)
+        return real(path, name, *more)
+
+    monkeypatch.setattr(landing, "File", counted)
     found = Landing(os.path.realpath(tmp_path), date(2015, 1, 1), date(2026, 3, 1))
     assert found.versions() and made == []
     (one,) = found.folders()

@@ -74,7 +74,7 @@ def test_a_repeated_batch_has_each_campaign_in_one_place(
 
         late, known = message(), message()
         two = records(spark, [json.dumps(one).encode() for one in (late, known)], STREAM.topic.name)
-        two = two.withColumn("offset", two.offset + 100)
+        two = two.withColumn("offset", two["offset"] + 100)
         with pytest.raises(Killed):
             write({100}, killed(letters), two, 100)
         write({101}, letters, two, 100)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from shop_streams.cluster import Cluster
 from shop_streams.defs.promotions import notifications, tables
 from shop_streams.defs.promotions import outbox as outbox_module
 from shop_streams.defs.promotions.outbox import Outbox
@@ -65,7 +66,7 @@ def test_two_databases_publish_to_one_kafka_and_neither_is_fenced(
 ) -> None:
     ids: list[str] = []
 
-    def counted(servers: str, name: str) -> Any:
+    def counted(servers: Cluster, name: str) -> Any:
         ids.append(name)
         return transactional(servers, name)
 
@@ -103,7 +104,7 @@ def _commit(producer: Producer, topic: str, number: str) -> None:
     producer.commit_transaction(30)
 
 
-def _found(servers: str, topic: str) -> int | None:
+def _found(servers: Cluster, topic: str) -> int | None:
     try:
         return last_sequence(servers, topic, "ours")
     except TopicSilent:
