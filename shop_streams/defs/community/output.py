@@ -22,6 +22,7 @@ LETTERS_OF_A_FILE = 1_000  # the next one says how many more there are
 LETTERS_OF_A_TASK = 5_000  # then a file has one that says how many there are
 RAW_LIMIT = 4_096  # bytes of a refused row that are kept
 ROWS_AT_ONCE = 5_000
+BYTES_AT_ONCE = 16 * 1_048_576  # of rows and letters: a text that is in memory once may be in thousands of rows
 DAY = 86_400_000_000  # microseconds
 UNREADABLE = "the file can't be read: "
 
@@ -67,6 +68,7 @@ class Output:
     letters: list[tuple[str, int | None, date, bytes | None, str]] = field(default_factory=list)
     counts: dict[date, list[int]] = field(default_factory=dict)  # files, rows, refused rows
     written: int = 0
+    size: int = 0  # bytes of these rows and letters
     _file: File | None = None
     _rows: int = 0
     _refused: int = 0
@@ -75,7 +77,8 @@ class Output:
 
     @property
     def full(self) -> bool:
-        return len(self.rows) >= ROWS_AT_ONCE or len(self.letters) >= LETTERS_OF_A_FILE
+        many = len(self.rows) >= ROWS_AT_ONCE or len(self.letters) >= LETTERS_OF_A_FILE
+        return many or self.size >= BYTES_AT_ONCE
 
     def begin(self, one: File) -> None:
         self._file, self._rows, self._refused, self._letters, self._next = one, 0, 0, 0, None
@@ -83,6 +86,7 @@ class Output:
     def add(self, line: int, row: Row) -> None:
         assert self._file is not None
         self._rows += 1
+        self.size += row.size
         self.rows.append((row, line, self._file.file, self._file.folder_date))
 
     def refuse(self, line: int, reason: str, source: Any) -> None:
@@ -109,6 +113,7 @@ class Output:
 
     def _letter(self, line: int | None, raw: bytes | None, reason: str) -> None:
         assert self._file is not None
+        self.size += len(raw or b"") + len(reason)
         self.letters.append((self._file.file, line, self._file.folder_date, raw, reason))
 
     def flush(self) -> Iterator[pa.RecordBatch]:
@@ -120,7 +125,7 @@ class Output:
                     zip(("file", "line", "folder_date", "raw", "reason"), zip(*self.letters, strict=True), strict=True)
                 )
             )
-        self.rows, self.letters = [], []
+        self.rows, self.letters, self.size = [], [], 0
 
     def end(self) -> Iterator[pa.RecordBatch]:
         yield from self.flush()
@@ -142,7 +147,7 @@ def shown(source: Any) -> bytes:
 
 def _valid(rows: Sequence[tuple[Row, int, str, date]]) -> pa.RecordBatch:
     found, lines, files, dates = zip(*rows, strict=True)
-    raws, ids, users, times = zip(*found, strict=True)
+    raws, ids, users, times, _ = zip(*found, strict=True)
     events = [raw.event for raw in raws]
     at = pa.array(times, pa.int64())
     return _batch(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
-from shop_streams.defs.community.json_files import Read
+from shop_streams.defs.community.json_files import LINE_LIMIT, Read
+from shop_streams.defs.community.parquet_limits import COLUMNS, bytes_of_rows, group_of, parts, texts
 from shop_streams.defs.community.rows import (
     LEAVES,
     LISTS,
@@ -22,10 +25,7 @@ from shop_streams.defs.community.rows import (
 )
 from shop_streams.defs.community.values import Wrong, id_of, number_of, text_of
 
-COLUMNS = ("event", *OF_A_ROW)
-GROUP_LIMIT = 512 * 1_048_576  # bytes of a row group, uncompressed, as its metadata declare them
-CELLS_LIMIT = 2_000_000_000  # values of a row group: runs of equal values take no bytes
-BATCH_ROWS = 2_000  # a value that the dictionary holds once may be in every row
+SHORT = 1_000  # bytes: values up to this length are kept of a row that is too large
 
 
 class Unreadable(Exception):
@@ -39,23 +39,25 @@ def parquet_rows(file: IO[bytes]) -> Iterator[Read]:
         Unreadable: at the beginning, or after the rows of the row groups that could be read.
     """
     try:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        metadata = pq.ParquetFile(file).metadata
+        dictionaries = texts(metadata)
+        parquet = pq.ParquetFile(file, metadata=metadata, read_dictionary=dictionaries, page_checksum_verification=True)
         names = [name for name in COLUMNS if name in parquet.schema_arrow.names]
         if not names:
             raise Unreadable(f"it has none of the columns {', '.join(COLUMNS)}")
         if len(parquet.schema_arrow.names) != len(set(parquet.schema_arrow.names)):
             raise Unreadable("it has two columns of one name")
         first, refused = 1, []
-        for number in range(parquet.metadata.num_row_groups):
-            rows, problem = _sane(parquet.metadata.row_group(number))
-            if problem:
-                refused.append(f"row group {number}, rows {first} to {first + rows - 1}, {problem}")
+        for number in range(metadata.num_row_groups):
+            group = group_of(metadata, number, dictionaries)
+            if group.problem:
+                refused.append(f"row group {number}, rows {first} to {first + group.rows - 1}, {group.problem}")
             else:
                 line = first
-                for batch in parquet.iter_batches(BATCH_ROWS, [number], columns=names, use_threads=False):
+                for batch in parquet.iter_batches(group.batch_rows, [number], columns=names, use_threads=False):
                     yield from rows_of(batch, line)
                     line += batch.num_rows
-            first += rows
+            first += group.rows
     except MemoryError:
         raise  # of this machine, not of the file: the date fails, and is tried again
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError) as error:
@@ -64,21 +66,34 @@ def parquet_rows(file: IO[bytes]) -> Iterator[Read]:
         raise Unreadable(f"{len(refused)} row groups are not read. The first: {refused[0]}")
 
 
-def _sane(group: Any) -> tuple[int, str]:
-    """The number of rows of a row group, and why it must not be read, or ""."""
-    declared = [group.column(number) for number in range(group.num_columns)]
-    declared = [one for one in declared if one.path_in_schema.split(".")[0] in COLUMNS]
-    size = sum(one.total_uncompressed_size for one in declared)
-    if group.num_rows < 0 or any(one.total_uncompressed_size < 0 for one in declared):
-        return max(0, group.num_rows), "declares a negative size"
-    if size > GROUP_LIMIT:
-        return group.num_rows, f"declares {size} bytes, more than {GROUP_LIMIT}"
-    cells = max(group.num_rows * len(declared), sum(one.num_values for one in declared))
-    return group.num_rows, f"declares {cells} values, more than {CELLS_LIMIT}" if cells > CELLS_LIMIT else ""
-
-
 def rows_of(batch: pa.RecordBatch, first: int) -> Iterator[Read]:
-    """The batch's rows; `first` is the number of the first one."""
+    """The batch's rows; `first` is the number of the first one. Of a row above `LINE_LIMIT`, long values are not made."""
+    sizes = bytes_of_rows(batch)
+    for begin, end in parts(sizes):
+        if sizes[begin] > LINE_LIMIT:
+            _, raw, _, source = next(_rows(_short(batch.slice(begin, 1)), first + begin))
+            yield first + begin, raw, [("body", f"a row with texts and lists of more than {LINE_LIMIT} bytes")], source
+        else:
+            yield from _rows(batch.slice(begin, end - begin), first + begin)
+
+
+def _short(row: pa.RecordBatch) -> pa.RecordBatch:
+    """The row without its long values: what its dead letter shows, and whose it is."""
+    columns = dict(zip(row.schema.names, row.columns, strict=True))
+    fields = {
+        name: column for name, column in _fields(columns.pop("event", None), "event", {}).items() if _is_short(column)
+    }
+    kept = {name: column for name, column in columns.items() if _is_short(column)}
+    if fields:
+        kept["event"] = pa.StructArray.from_arrays([*fields.values()], names=[*fields])
+    return pa.RecordBatch.from_pydict(kept or {"event": pa.nulls(1)})
+
+
+def _is_short(column: Any) -> bool:
+    return bool(bytes_of_rows(column)[0] <= SHORT)
+
+
+def _rows(batch: pa.RecordBatch, first: int) -> Iterator[Read]:
     problems: dict[int, Problems] = {}
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
     count = batch.num_rows
@@ -108,7 +123,7 @@ def _fields(column: Any, title: str, problems: dict[int, Problems]) -> dict[str,
     if column is None or kinds.is_null(column.type):
         return {}
     if not kinds.is_struct(column.type):
-        _refuse_all(column, f"is wrong: {column.type} where an object belongs", title, problems)
+        _refuse_all(column, f"is wrong: {_called(column)} where an object belongs", title, problems)
         return {}
     return dict(zip((field.name for field in column.type), column.flatten(), strict=True))
 
@@ -134,7 +149,7 @@ def _lists(column: Any, kind: Kind, title: str, problems: dict[int, Problems]) -
     if kinds.is_fixed_size_list(column.type):
         column = column.cast(pa.list_(column.type.value_type))
     if not (kinds.is_list(column.type) or kinds.is_large_list(column.type)):
-        _refuse_all(column, f"is wrong: {column.type} where a list belongs", title, problems)
+        _refuse_all(column, f"is wrong: {_called(column)} where a list belongs", title, problems)
         return [None] * len(column)
     lengths = column.value_lengths().to_pylist()
     wrong: dict[int, Problems] = {}
@@ -157,12 +172,12 @@ def _leaves(column: Any, kind: Kind, title: str, problems: dict[int, Problems]) 
     """The typed values of a column; a wrong one is null, and a problem of its row."""
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
-    if kinds.is_dictionary(column.type):
-        column = column.dictionary_decode()
     if column.null_count == len(column):
         return [None] * len(column)
+    if kinds.is_dictionary(column.type):
+        return _distinct_leaves(column, kind, title, problems)
     if not _readable(column.type):
-        _refuse_all(column, f"is wrong: {column.type} where {_NAMES[kind]} belongs", title, problems)
+        _refuse_all(column, f"is wrong: {_called(column)} where {_NAMES[kind]} belongs", title, problems)
         return [None] * len(column)
     is_text = kinds.is_string(column.type) or kinds.is_large_string(column.type) or kinds.is_string_view(column.type)
     try:
@@ -184,6 +199,25 @@ def _leaves(column: Any, kind: Kind, title: str, problems: dict[int, Problems]) 
                 values[row] = None
                 problems.setdefault(row, []).append((title, str(wrong)))
     return values
+
+
+def _distinct_leaves(column: Any, kind: Kind, title: str, problems: dict[int, Problems]) -> list[Any]:
+    """`_leaves` of a dictionary. A value is made once, however many rows refer to it."""
+    there = np.asarray(column.is_valid())
+    used, numbers = np.unique(column.indices.drop_null().to_numpy(), return_inverse=True)
+    wrong: dict[int, Problems] = {}
+    distinct = _leaves(column.dictionary.take(pa.array(used)), kind, title, wrong)
+    values: list[Any] = [None] * len(column)
+    for row, number in zip(np.flatnonzero(there).tolist(), numbers.tolist(), strict=True):
+        values[row] = distinct[number]
+        if number in wrong:
+            problems.setdefault(row, []).extend(wrong[number])
+    return values
+
+
+def _called(column: Any) -> str:
+    """The type, without the dictionaries that texts are read as."""
+    return re.sub(r"dictionary<values=(\w+), [^>]*>", r"\1", str(column.type))
 
 
 _NAMES: dict[Kind, str] = {id_of: "an id", text_of: "text", number_of: "a number"}

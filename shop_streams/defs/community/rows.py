@@ -68,12 +68,13 @@ class Raw(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class Row(NamedTuple):
-    """A valid row. `event_time` is in microseconds since 1970."""
+    """A valid row. `event_time` is in microseconds since 1970, `size` in bytes: that of the row's JSON."""
 
     raw: Raw
     event_id: str
     user_id: int
     event_time: int
+    size: int
 
 
 Kind = Callable[[Any], Any]
@@ -169,7 +170,8 @@ def validate(raw: Raw, times: Times, problems: Problems | None = None) -> Row:
         raise Refused([*(problems or []), *new])
     assert user is not None and at is not None
     raw.lat, raw.lon = _coordinate(raw.lat), _coordinate(raw.lon)
-    return Row(raw, event_id(raw), user, at)
+    content = msgspec.json.encode(raw)
+    return Row(raw, id_of_content(content), user, at, len(content))
 
 
 def _acting(event_type: str | None, event: Event) -> tuple[str, int | str | None]:
@@ -205,10 +207,15 @@ def _coordinate(value: float | None) -> float | None:
 
 
 def event_id(raw: Raw) -> str:
+    """The id of a row's content."""
+    return id_of_content(msgspec.json.encode(raw))
+
+
+def id_of_content(content: bytes) -> str:
     """128 bits of BLAKE2b over the row's JSON, as 32 hex digits.
 
     The JSON is written in one way: fields in the order of the schema, without those that are null and without spaces, text in
     UTF-8, coordinates with the fewest digits that give the same double. A field that the schema gets later does not change
     the ids of rows without it.
     """
-    return blake2b(msgspec.json.encode(raw), digest_size=16).hexdigest()
+    return blake2b(content, digest_size=16).hexdigest()

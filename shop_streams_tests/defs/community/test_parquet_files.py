@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from shop_streams.defs.community import parquet_files
+from shop_streams.defs.community import parquet_limits
 from shop_streams_tests.defs.community.delivered import EVENT, RAW, message, read, refused, valid, write_parquet
 
 
@@ -119,13 +119,13 @@ def test_rows_are_numbered_through_row_groups(tmp_path: Path) -> None:
 def test_a_row_group_that_declares_too_much_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [*[message(message=os.urandom(50_000).hex())] * 3, message(), message()]
     file = write_parquet(tmp_path / "a.parquet", rows, row_group_size=3, use_dictionary=False)
-    monkeypatch.setattr(parquet_files, "GROUP_LIMIT", 100_000)
+    monkeypatch.setattr(parquet_limits, "GROUP_LIMIT", 100_000)
     table = read(file, root=tmp_path)
     assert [row["line"] for row in valid(table)] == [4, 5]
     ((line, reason),) = refused(table)
     assert line is None and reason.startswith(
         "the file can't be read: 1 row groups are not read. The first: row group 0, rows 1 to 3, declares"
     )
-    monkeypatch.setattr(parquet_files, "GROUP_LIMIT", 10**9)
-    monkeypatch.setattr(parquet_files, "CELLS_LIMIT", 50)
+    monkeypatch.setattr(parquet_limits, "GROUP_LIMIT", 10**9)
+    monkeypatch.setattr(parquet_limits, "CELLS_LIMIT", 50)
     assert [row["line"] for row in valid(read(file, root=tmp_path))] == [4, 5]
