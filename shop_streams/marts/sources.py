@@ -26,11 +26,13 @@ class LakeSource:
     `versions_of`: (lake, version of the table) -> version of each partition of the mart. By default, a partition's version
     is its number of rows. This is right for a table that only grows and has the same partitions as the mart.
     `mapping`: the table's partitions that a partition reads, for the lineage; by default those of the same time.
+    `missing`: why there is no table yet, and what to do.
     """
 
     table: Table
     versions_of: VersionsOf | None = None
     mapping: dg.PartitionMapping | None = None
+    missing: str = "its stream has not written a batch. Is the stream's keep-alive sensor on? See the Automation page."
 
     @property
     def deps(self) -> tuple[dg.AssetDep, ...]:
@@ -39,10 +41,7 @@ class LakeSource:
     def snapshot(self, lake: Lake) -> int:
         version = lake.version(self.table)
         if version is None:
-            raise SourceMissing(
-                f"{self.table.path} does not exist yet: its stream has not written a batch. Is the stream's keep-alive sensor on? "
-                "See the Automation page."
-            )
+            raise SourceMissing(f"{self.table.path} does not exist yet: {self.missing}")
         return version
 
     def versions(self, lake: Lake, snapshot: int) -> Mapping[str, int]:

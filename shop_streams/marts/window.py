@@ -91,7 +91,10 @@ class WindowSource:
         table = self.upstream.table
         version = lake.version(table)
         if version is None:
-            raise SourceMissing(f"{table.path} does not exist yet: none of its partitions was computed.")
+            raise SourceMissing(
+                f"{table.path} does not exist yet: none of its partitions is computed. Is the sensor repair_{self.upstream.name} on? "
+                "See the Automation page."
+            )
         return version
 
     def versions(

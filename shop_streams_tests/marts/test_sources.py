@@ -10,12 +10,14 @@ from deltalake import write_deltalake
 from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
 from shop_streams.defs.app_events.marts import versions_of
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
+from shop_streams.defs.domains import DOMAINS
 from shop_streams.defs.promotions.marts import MART as REPORT_MART
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Column, Table
 from shop_streams.marts.sources import LakeSource, PostgresSource
 from shop_streams.marts.spec import Mart, SourceMissing
 from shop_streams.marts.version import rows_of, version_of
+from shop_streams.marts.window import WindowSource
 from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams_tests.harness import Stack
@@ -40,6 +42,22 @@ def test_a_missing_source_differs_from_an_empty_one(tmp_path: Path) -> None:
     lake = Lake(Settings(lake_uri=str(tmp_path)))
     with pytest.raises(SourceMissing, match="app_events/events does not exist yet: its stream has not written a batch"):
         ENRICHED_MART.versions(lake)
+
+
+MARTS = [mart for domain in DOMAINS for mart in domain.marts if isinstance(mart.source, LakeSource | WindowSource)]
+
+
+@pytest.mark.parametrize("mart", MARTS, ids=[mart.name for mart in MARTS])
+def test_a_missing_table_is_said_to_be_filled_by_what_fills_it(mart: Mart, tmp_path: Path) -> None:
+    lake, source = Lake(Settings(lake_uri=str(tmp_path))), mart.source
+    assert isinstance(source, LakeSource | WindowSource)
+    table = source.table if isinstance(source, LakeSource) else source.upstream.table
+    streamed = [stream.sink.table for domain in DOMAINS for stream in domain.lake_streams]
+    with pytest.raises(SourceMissing) as error:
+        source.snapshot(lake)
+    assert str(error.value).startswith(f"{table.path} does not exist yet: ")
+    assert ("stream" in str(error.value)) == (table in streamed), str(error.value)
+    assert any(step in str(error.value) for step in ("the Automation page", "Run the job community_initial_load"))
 
 
 def test_only_days_that_are_not_covered_by_windows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

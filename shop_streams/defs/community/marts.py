@@ -27,7 +27,7 @@ from shop_streams.defs.community.schema import (
     ZONES_MART,
 )
 from shop_streams.defs.community.source import LandingSource
-from shop_streams.defs.community.stg_source import FROM_STG, dates_of
+from shop_streams.defs.community.stg_source import FROM_STG, INITIAL_LOAD, dates_of
 from shop_streams.defs.community.transforms import events_of
 from shop_streams.defs.community.users import users_rows
 from shop_streams.defs.community.window import for_dates
@@ -42,7 +42,6 @@ from shop_streams.marts.spec import Computation, Mart
 from shop_streams.marts.window import WindowSource, first_read
 from shop_streams.settings import Settings
 
-INITIAL_LOAD = "community_initial_load"
 DATES_AT_ONCE = 31  # of a plain step from rows to rows
 FACTS_WAIT_SECONDS = 900.0  # marts are right without the months' facts, and only read more
 
@@ -116,7 +115,12 @@ def month_rows(events: DataFrame, computation: Computation) -> DataFrame:
 
 FACTS = Mart(
     table=USER_FACTS,
-    source=LakeSource(EVENTS, month_versions, mapping=dg.TimeWindowPartitionMapping()),
+    source=LakeSource(
+        EVENTS,
+        month_versions,
+        mapping=dg.TimeWindowPartitionMapping(),
+        missing=f"none of its dates is computed. Is the sensor repair_{DDS.name} on? See the Automation page.",
+    ),
     partitions=months,
     rows=month_rows,
     wait_until_closed=True,

@@ -66,4 +66,7 @@ class StgSource(LakeSource):
         mark_refills(lake, lake.settings.postgres, computation.keys, folders, computation.snapshot)
 
 
-FROM_STG = StgSource(STG_EVENTS, mapping=dg.AllPartitionMapping())
+INITIAL_LOAD = "community_initial_load"
+FROM_STG = StgSource(
+    STG_EVENTS, mapping=dg.AllPartitionMapping(), missing=f"no date is loaded. Run the job {INITIAL_LOAD} once."
+)

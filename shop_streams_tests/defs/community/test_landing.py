@@ -4,9 +4,12 @@ import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from shop_streams.defs.community.landing import Landing
+from shop_streams.defs.community.landing_checks import nothing_is_ignored
+from shop_streams.lake.reader import Lake
 from shop_streams.marts.spec import SourceMissing
 from shop_streams.settings import Settings
 
@@ -220,3 +223,20 @@ def test_another_first_day_loads_each_date_again(tmp_path: Path) -> None:
     make(tmp_path, "date=2026-01-01/a.json")
     later = Landing(os.path.realpath(tmp_path), date(2025, 1, 1), date(2026, 3, 1))
     assert later.versions()["2026-01-01"] != version(tmp_path)
+
+
+def test_a_check_warns_of_what_is_not_read(tmp_path: Path) -> None:
+    lake = Lake(Settings(lake_uri=str(tmp_path / "lake"), community_raw_uri=str(tmp_path / "raw")))
+    missing = nothing_is_ignored(lake)
+    assert isinstance(missing, dg.AssetCheckResult) and missing.passed, "other texts say that there is no folder"
+    make(tmp_path / "raw", "date=2026-01-01/a.json", "_draft/a.json")
+    right = nothing_is_ignored(lake)
+    assert isinstance(right, dg.AssetCheckResult) and right.passed
+    make(tmp_path / "raw", "date=2026-1-2/a.json", *[f"x{number:02}/a.json" for number in range(40)])
+    found = nothing_is_ignored(lake)
+    assert isinstance(found, dg.AssetCheckResult)
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert found.metadata["entries_ignored"].value == 41
+    names = str(found.metadata["ignored"].value).splitlines()
+    assert len(names) == 20 and names[0] == "date=2026-1-2: not named date=YYYY-MM-DD"
+    assert found.description == "41 entries are not read, the first: date=2026-1-2: not named date=YYYY-MM-DD"
