@@ -68,7 +68,8 @@ DDS_SQL = """
         event_time::DATE AS event_date
     FROM joined ORDER BY number
 """
-# Events up to the calculation date, each with the user's first located message if it has no position; `rank` is their order.
+# Events up to the calculation date, each with the user's first located message if it has no position. `rank` is their order:
+# by the coordinates that they were delivered with, for those that they take from a message depend on other events.
 HISTORY = """
     CREATE TEMP TABLE history AS
     WITH known AS (SELECT * FROM events WHERE event_date <= $date),
@@ -78,7 +79,8 @@ HISTORY = """
     )
     SELECT k.* REPLACE (coalesce(k.lat, f.lat) AS lat, coalesce(k.lon, f.lon) AS lon, coalesce(k.zone_id, f.zone_id) AS zone_id),
         row_number() OVER (PARTITION BY user_id ORDER BY k.event_time, k.event_type, k.message_id NULLS FIRST,
-            coalesce(k.lat, f.lat) NULLS FIRST, coalesce(k.lon, f.lon) NULLS FIRST) AS rank
+            CASE WHEN k.position_source = 'own' THEN k.lat END NULLS FIRST,
+            CASE WHEN k.position_source = 'own' THEN k.lon END NULLS FIRST) AS rank
     FROM known k LEFT JOIN first_of f USING (user_id)
 """
 WINDOW = "CREATE TEMP TABLE counted AS SELECT * FROM history WHERE event_date >= $first"

@@ -118,6 +118,23 @@ def test_a_tie_is_decided_by_type_and_then_by_message_id() -> None:
     assert user["travel_array"] == ["Adelaide", "Melbourne", "Sydney", "Adelaide"] and user["act_city"] == "Sydney"
 
 
+def test_the_last_tie_is_decided_by_the_coordinates_that_were_delivered() -> None:
+    """Two subscriptions at one time: without coordinates comes first, wherever the user's last message was."""
+    noon = "2026-07-01 12:00:00"
+    events = dds(
+        event("message", 1, "2026-07-01 10:00:00", SYDNEY),  # 33.86 south
+        event("subscription", 1, noon, MELBOURNE),  # 37.8 south: a smaller latitude than Sydney's
+        event("subscription", 1, noon, tags=["a"]),  # it takes Sydney's, and comes first all the same
+        event("subscription", 2, noon, MELBOURNE),
+        event("subscription", 2, noon, tags=["b"]),  # it takes those of the message after it
+        event("message", 2, "2026-07-01 14:00:00", SYDNEY),
+    )
+    assert [(row["user_id"], row["travel_array"]) for row in oracle.users(events, CITIES, DAY, 30)] == [
+        (1, ["Sydney", "Melbourne"]),
+        (2, ["Sydney", "Melbourne", "Sydney"]),
+    ]
+
+
 def test_a_week_that_spans_two_months() -> None:
     # 2026-06-29 is a Monday.
     events = dds(
