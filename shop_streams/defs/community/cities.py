@@ -218,8 +218,8 @@ def _degrees(place: _Place, value: str, limit: int) -> float:
 
 @cache
 def _timezones() -> frozenset[str]:
-    """Names that Python and Java know."""
-    return frozenset(available_timezones() - {"Factory", "ROC", "localtime"})
+    """Names that Python knows, without those that are no place's."""
+    return frozenset(available_timezones() - {"Factory", "localtime"})
 
 
 def _refuse_one_place(path: str | Path, cities: Cities, lines: tuple[int, ...]) -> None:

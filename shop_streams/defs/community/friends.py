@@ -8,6 +8,7 @@ from itertools import product
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from shop_streams.defs.community.clocks import local_time
 from shop_streams.defs.community.window import with_own_coordinates
 
 EARTH_RADIUS = 6371.0  # km
@@ -37,7 +38,7 @@ def friends_rows(events: DataFrame, facts_before: DataFrame, cities: DataFrame, 
     )
     # One shuffle makes the pairs distinct and finds those who wrote.
     pairs = met.union(wrote).groupBy(*PAIR).agg(F.max("zone_id").alias("zone_id"), F.bool_or("wrote").alias("wrote"))
-    local = cities.select("zone_id", F.from_utc_timestamp(now, F.col("timezone")).alias("local_time"))
+    local = cities.select("zone_id", local_time(now, F.col("timezone")).alias("local_time"))
     return (
         pairs.where("zone_id is not null and not wrote")
         .join(F.broadcast(local), "zone_id", "left")

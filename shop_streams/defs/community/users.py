@@ -7,6 +7,7 @@ from datetime import timedelta
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from shop_streams.defs.community.clocks import local_time
 from shop_streams.defs.community.window import DAY, located, users_events
 
 HOME_STAY = 27 * DAY  # the stay in a home is longer
@@ -47,7 +48,7 @@ def users_rows(events: DataFrame, cities: DataFrame) -> DataFrame:
         F.size("visits").alias("travel_count"),
         F.col("visits.city").alias("travel_array"),
         home(F.col("visits")).alias("home_city"),
-        F.from_utc_timestamp("last_time", F.col("last_message.timezone")).alias("local_time"),
+        local_time(F.col("last_time"), F.col("last_message.timezone")).alias("local_time"),
         "calculation_date",
     )
 

@@ -144,3 +144,12 @@ def test_a_subscription_counts_once_and_only_with_a_position_in_the_window(spark
     ]  # fmt: skip
     frame, facts = table_events(spark, events, START, END), table_facts(spark, events, START)
     assert [(row.user_id, row.channel) for row in subscribers(frame, facts).collect()] == [(1, 7)]
+
+
+def test_a_time_zone_that_java_does_not_know(spark: SparkSession) -> None:
+    """See the test of this name in test_users.py."""
+    events = [*TWO, message(1), message(2)]
+    frame, facts = table_events(spark, events, START, END), table_facts(spark, events, START)
+    named = cities(spark).replace("Australia/Sydney", "ROC", ["timezone"])
+    rows = rows_of(friends_rows(frame, facts, named, NOW.replace(tzinfo=UTC)), "user_left")
+    assert [row["local_time"] for row in rows] == [at("2026-05-31T09:02:03.456789")]

@@ -74,6 +74,20 @@ TRAVELS: dict[str, tuple[list[Event], dict[str, Any]]] = {
         ],
         {"travel_array": ["Brisbane", "Hobart", "Sydney"], "act_city": "Brisbane"},
     ),
+    "a tie: no coordinates of its own first, also if it takes larger ones": (
+        [
+            message("2026-05-01T10", SYDNEY), message("2026-05-01T12", HOBART, None, "subscription"),
+            message("2026-05-01T12", None, None, "subscription"),
+        ],
+        {"travel_array": ["Sydney", "Hobart"]},
+    ),
+    "the same if it takes those of a message after it": (
+        [
+            message("2026-05-01T12", HOBART, None, "subscription"), message("2026-05-01T12", None, None, "subscription"),
+            message("2026-05-01T14", SYDNEY),
+        ],
+        {"travel_array": ["Sydney", "Hobart", "Sydney"]},
+    ),
     "daylight saving in Hobart": (
         [message("2026-01-15", HOBART)], {"act_city": "Hobart", "local_time": at("2026-01-15T11:00")},
     ),
@@ -149,3 +163,10 @@ def test_two_cities_of_one_name_are_two(spark: SparkSession) -> None:
 @pytest.mark.parametrize(("depth", "start"), [(1, END), (30, date(2026, 5, 1)), (31, date(2026, 4, 30)), (0, None)])
 def test_the_window_ends_with_the_calculation_date(depth: int, start: date | None) -> None:
     assert first_read(END, depth) == start
+
+
+def test_a_time_zone_that_java_does_not_know(spark: SparkSession) -> None:
+    """Java has never known the link ROC (Taipei, 8 hours ahead); it stands for any zone that is newer than the Java."""
+    named = cities(spark).replace("Australia/Sydney", "ROC", ["timezone"])
+    events = table_events(spark, [message("2026-05-01T20", SYDNEY)], date(2026, 1, 1), END)
+    assert [row["local_time"] for row in rows_of(users_rows(events, named))] == [at("2026-05-02T04:00")]
