@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pyarrow.compute as pc
 
-from shop_streams.defs.community.stg_source import INITIAL_LOAD
 from shop_streams.defs.community.schema import STG_EVENTS, USERS_MART
+from shop_streams.defs.community.stg_source import INITIAL_LOAD
 from shop_streams.lake import reader
 from shop_streams.settings import Settings
 from shop_streams.simulate import community

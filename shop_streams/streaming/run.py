@@ -55,7 +55,6 @@ def run_stream(
     context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings, spark_of: Callable[[], Any]
 ) -> None:
     """Run the stream until the run is terminated, its sensor is switched off, the stack is stopped, or an error occurs.
-
     `spark_of()` opens the Spark session.
 
     Raises:

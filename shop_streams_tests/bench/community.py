@@ -14,8 +14,8 @@ import numpy as np
 
 from shop_streams.cli.status import STREAMS
 from shop_streams.defs.community.cities import Places, load_cities
-from shop_streams.defs.community.stg_source import INITIAL_LOAD
 from shop_streams.defs.community.schema import EVENTS, FRIEND_RECOMMENDATIONS, STG_EVENTS, USERS_MART, ZONES_MART
+from shop_streams.defs.community.stg_source import INITIAL_LOAD
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table

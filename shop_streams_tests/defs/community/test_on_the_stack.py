@@ -17,8 +17,8 @@ import pyarrow.json
 import pyarrow.parquet
 import pytest
 
-from shop_streams.defs.community.stg_source import INITIAL_LOAD
 from shop_streams.defs.community.schema import EVENTS, FRIEND_RECOMMENDATIONS, STG_EVENTS, USERS_MART, ZONES_MART
+from shop_streams.defs.community.stg_source import INITIAL_LOAD
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table
 from shop_streams.simulate import community

@@ -169,4 +169,4 @@ def test_a_time_zone_that_java_does_not_know(spark: SparkSession) -> None:
     """Java has never known the link ROC (Taipei, 8 hours ahead); it stands for any zone that is newer than the Java."""
     named = cities(spark).replace("Australia/Sydney", "ROC", ["timezone"])
     events = table_events(spark, [message("2026-05-01T20", SYDNEY)], date(2026, 1, 1), END)
-    assert [row["local_time"] for row in rows_of(users_rows(events, named))] == [at("2026-05-02T04:00")]
+    assert [row["local_time"] for row in rows_of(users_rows(events, named), "user_id")] == [at("2026-05-02T04:00")]
