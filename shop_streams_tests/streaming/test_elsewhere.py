@@ -38,7 +38,9 @@ def database() -> Iterator[Settings]:
 def first(database: Settings, tmp_path: Path) -> Settings:
     """A stack on an empty database."""
     execute(database.postgres, "drop table if exists stream_leases")
-    settings = database.model_copy(update={"postgres_dsn": database.postgres, "home": tmp_path / "first"})
+    settings = database.model_copy(
+        update={"postgres_dsn": database.postgres, "home": tmp_path / "first", "lease_seconds": 300}
+    )
     check_database(settings)
     return settings
 
@@ -101,7 +103,7 @@ def test_once_the_first_one_has_stopped_or_died_the_second_one_may_start(first: 
     Leases(first.postgres).release(INGEST.name, epoch)
     check_database(second)
     start(first)
-    execute(first.postgres, "update stream_leases set beat_at = beat_at - interval '16 s'")
+    execute(first.postgres, "update stream_leases set beat_at = beat_at - interval '301 s'")
     check_database(second)
     assert start(second) == epoch + 2
     assert streams(second)[INGEST.name]["state"] == "running" and streams(first)[INGEST.name]["state"] == "elsewhere"
@@ -124,7 +126,7 @@ def test_a_moved_home_is_the_same_stack_and_a_copy_is_another(
 def test_a_home_of_an_earlier_version_keeps_its_streams(first: Settings) -> None:
     execute(first.postgres, "alter table stream_leases drop column stack, drop column home")
     Leases(first.postgres).create_table()
-    Leases(first.postgres).acquire(INGEST.name, "run", 7, HOST, 15)  # a run of that version writes neither id nor home
+    Leases(first.postgres).acquire(INGEST.name, "run", 7, HOST, 300)  # a run of that version writes neither id nor home
     check_database(first)
     assert streams(first)[INGEST.name]["state"] == "running" and says(first).startswith("passed: running")
     assert not (first.home / "stack.id").exists(), "to look writes nothing"
