@@ -116,3 +116,20 @@ def test_a_backfill_of_several_levels_is_a_run_for_each() -> None:
             other = graph().get(parent)
             if node.partitions_def is not None and node.is_executable and other.is_executable:
                 assert node.partitions_def != other.partitions_def or node.backfill_policy != other.backfill_policy, key
+
+
+def test_a_backfill_of_the_newest_partitions_is_accepted_and_is_no_backfill_of_everything() -> None:
+    """Dagster refuses one that needs partitions that do not exist, as the last days of the running month."""
+    for key in graph().get_all_asset_keys():
+        node = graph().get(key)
+        for parent in node.parent_keys:
+            other = graph().get(parent)
+            if node.partitions_def is None or other.partitions_def is None:
+                continue
+            mapping = graph().get_partition_mapping(key, parent)
+            ours, theirs = node.partitions_def, other.partitions_def
+            newest = ours.subset_with_partition_keys([ours.get_last_partition_key()])
+            read = mapping.get_upstream_mapped_partitions_result_for_partitions(newest, ours, theirs)
+            assert not len(read.required_but_nonexistent_subset), (key, parent)
+            first = theirs.subset_with_partition_keys([theirs.get_first_partition_key()])
+            assert len(mapping.get_downstream_partitions_for_partitions(first, theirs, ours)) <= 62, (key, parent)

@@ -33,7 +33,7 @@ from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.defs.app_events.events import EVENT
 from shop_streams_tests.defs.clickstream.clicks import VIEW, written
 from shop_streams_tests.defs.sales.events import SHOP
-from shop_streams_tests.harness import Stack, records
+from shop_streams_tests.harness import Headers, Stack, records
 from shop_streams_tests.streaming.two_commits import (
     RECORDS,
     Killed,
@@ -66,10 +66,9 @@ class Stream:
         context = StreamContext(self.spark, self.settings, spec.name, self.topic, spec.checkpoint(self.settings))
         self.sink.prepare(context)
         self.letters = BatchLetters.of(spec.domain, self.sink.table, context)
-        more: dict[str, Any] = (
-            {"keys": [b"party"] * RECORDS, "headers": [[]] * RECORDS} if "key" in spec.record_columns else {}
-        )
-        self.batch = records(self.spark, [value] * RECORDS, self.topic, **more)
+        keyed = RECORDS if "key" in spec.record_columns else 0
+        nothing: list[Headers | None] = [[]] * keyed
+        self.batch = records(self.spark, [value] * RECORDS, self.topic, [b"party"] * keyed, nothing)
 
     def write(self, refused: Collection[int], letters: BatchLetters, batch: DataFrame, batch_id: int) -> None:
         def validate(some: DataFrame, first_day: str) -> DataFrame:

@@ -118,7 +118,7 @@ FACTS = Mart(
     source=LakeSource(
         EVENTS,
         month_versions,
-        mapping=dg.TimeWindowPartitionMapping(),
+        mapping=dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True),  # of the running month
         missing=f"none of its dates is computed. Is the sensor repair_{DDS.name} on? See the Automation page.",
     ),
     partitions=months,
