@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import date, timedelta
 
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from shop_streams.defs.app_events.partitions import WINDOW_FORMAT, WINDOW_HOURS, windows
+from shop_streams.defs.app_events.partitions import windows
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.defs.app_events.transforms import enrich, without_repeats
+from shop_streams.defs.app_events.window_files import count_windows
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.sources import LakeSource
 from shop_streams.marts.spec import Computation, Mart
@@ -41,7 +41,7 @@ def day_of(window: str) -> str:
 def window_rows(lake: Lake, snapshot: int, days: Mapping[str, int], recorded: Mapping[str, int]) -> dict[str, int]:
     """The number of events in each window at a version of the table, repeats included.
 
-    A day is read only if its number of rows (`days`, from the Delta log) is not the sum of its computed windows
+    A day is counted only if its number of rows (`days`, from the Delta log) is not the sum of its computed windows
     (`recorded` source versions).
     """
     covered: Counter[str] = Counter()
@@ -50,11 +50,7 @@ def window_rows(lake: Lake, snapshot: int, days: Mapping[str, int], recorded: Ma
     unsettled = {day for day in days.keys() | covered.keys() if days.get(day, 0) != covered[day]}
     counts = {window: rows_of(version) for window, version in recorded.items() if day_of(window) not in unsettled}
     if unsettled:
-        where = pc.field("event_date").isin([date.fromisoformat(day) for day in sorted(unsettled)])
-        times = lake.scan(EVENTS, ["event_time"], where, snapshot)
-        floors = pc.floor_temporal(times["event_time"], multiple=WINDOW_HOURS, unit="hour")
-        found = pc.value_counts(floors).to_pylist()
-        counts |= {entry["values"].strftime(WINDOW_FORMAT): entry["counts"] for entry in found}
+        counts |= count_windows(lake, snapshot, unsettled)
     return counts
 
 
