@@ -91,7 +91,7 @@ class Settings(KafkaSettings):
     mart_refresh_seconds: float = Field(300, ge=0)
     mart_repair_seconds: float = Field(60, ge=0)
     dead_letter_days: int = Field(90, ge=1)
-    history_days: int = Field(30, ge=1)
+    history_days: int = Field(30, ge=1)  # runs in Dagster, except those with newest materializations
     lag_alarm_seconds: float = Field(300, gt=0)
     lag_alarm_offsets: int = Field(0, ge=0)  # a second limit; 0 means none
     first_day: date = Field(date(2015, 1, 1), ge=date(1970, 1, 1))

@@ -1,4 +1,4 @@
-"""Maintenance: merges and deletes files, deletes old dead letters and old runs of checks. Streams keep running."""
+"""Maintenance: merges and deletes files, deletes old dead letters and old runs. Streams keep running."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from shop_streams.defs.domains import LAKE_STREAMS, TABLES
-from shop_streams.defs.platform.checks import all_checks_job
+from shop_streams.defs.platform.run_history import forget_runs
 from shop_streams.kafka import offset_ranges
 from shop_streams.lake import maintenance, reader
 from shop_streams.lake.table import Table
@@ -15,7 +15,6 @@ from shop_streams.streaming.dead_letters import DEAD_LETTERS, stored_columns
 from shop_streams.streaming.forgotten import FORGOTTEN
 
 READERS_HOURS = 168  # a week: no reader needs an older version of a table
-RUNS_AT_ONCE = 1000
 MANY_FILES = 100  # of one day. A stream with a trigger each 10 s writes 17,000 a day, and readers open all of them.
 
 
@@ -81,24 +80,22 @@ def compact_crowded_days(context: dg.OpExecutionContext, settings: dg.ResourcePa
     context.add_output_metadata({table: ", ".join(days) for table, days in compact_crowded(settings).items()})
 
 
-@dg.op(description="Deletes old runs of the job all_checks, so that its history stays short.")
-def forget_old_checks(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
+@dg.op(
+    description="Deletes runs that ended more than HISTORY_DAYS ago, with their events. A run that holds the newest materialization of "
+    "an asset or of a partition is kept."
+)
+def forget_old_runs(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
     before = datetime.now(UTC) - timedelta(days=settings.history_days)
-    old = context.instance.get_run_records(
-        dg.RunsFilter(job_name=all_checks_job.name, created_before=before), limit=RUNS_AT_ONCE
-    )
-    for record in old:
-        context.instance.delete_run(record.dagster_run.run_id)
-    context.add_output_metadata({"runs_deleted": len(old)})
+    context.add_output_metadata(asdict(forget_runs(context.instance, before)))
 
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Merges and deletes files of the lake, and deletes old dead letters and old runs of checks. It is safe at any time.",
+    description="Merges and deletes files of the lake, and deletes old dead letters and old runs. It is safe at any time.",
 )
 def daily_maintenance() -> None:
     maintain_tables()
-    forget_old_checks()
+    forget_old_runs()
 
 
 @dg.job(

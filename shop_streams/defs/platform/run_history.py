@@ -1,0 +1,56 @@
+"""The age limit of Dagster's run history. To delete a run deletes its events, and with them what Dagster knows of partitions.
+
+So a run is kept as long as it holds the newest materialization of an asset or of a partition: the partition's state, and the
+source version of a partition without rows (marts/history.py), are read from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import dagster as dg
+
+FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+AT_ONCE = 500  # runs or events of one query
+A_NIGHT = 20_000  # runs: a history of years is deleted in some nights
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """The number of old runs that were deleted, and of those that were kept for their newest materializations."""
+
+    runs_deleted: int
+    runs_kept: int
+
+
+def newest_runs(instance: dg.DagsterInstance) -> set[str]:
+    """The runs that hold the newest materialization of an asset or of one of its partitions."""
+    found: set[str] = set()
+    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+    for key in instance.get_asset_keys():
+        found |= {record.run_id for record in instance.fetch_materializations(key, limit=1).records}
+        newest = sorted(instance.event_log_storage.get_latest_storage_id_by_partition(key, kind).values())
+        for begin in range(0, len(newest), AT_ONCE):
+            wanted = dg.AssetRecordsFilter(key, storage_ids=newest[begin : begin + AT_ONCE])
+            found |= {record.run_id for record in instance.fetch_materializations(wanted, limit=AT_ONCE).records}
+    return found
+
+
+def forget_runs(instance: dg.DagsterInstance, before: datetime) -> Forgotten:
+    """Delete the runs that ended before this moment, the oldest first, at most `A_NIGHT`, and none of `newest_runs`.
+
+    A run that ends meanwhile can only make more of them superfluous: these are deleted the next night.
+    """
+    newest, kept, cursor = newest_runs(instance), 0, None
+    old, due = dg.RunsFilter(statuses=FINISHED, created_before=before), list[str]()
+    # All are listed before the first is deleted: a deleted run is no cursor.
+    while len(due) < A_NIGHT and (page := instance.get_run_records(old, limit=AT_ONCE, cursor=cursor, ascending=True)):
+        cursor = page[-1].dagster_run.run_id
+        ended = [one.dagster_run.run_id for one in page if (one.end_time or 0.0) < before.timestamp()]
+        kept += sum(run_id in newest for run_id in ended)
+        due += [run_id for run_id in ended if run_id not in newest]
+    due = due[:A_NIGHT]
+    for run_id in due:
+        instance.delete_run(run_id)
+    return Forgotten(len(due), kept)
