@@ -1,7 +1,7 @@
 """`make bench`: each speed as a ratio against a baseline measured in the same run, medians of several rounds.
 
-    make bench                      all of it but flink
-    make bench ARGS="ingest"        one part: start, collector, api, mart, items, promotions, ingest, aggregate, restart, community or flink
+    make bench                      all of it but flink and years
+    make bench ARGS="ingest"        one part: start, collector, api, mart, items, promotions, ingest, aggregate, restart, community, flink or years
     make bench ARGS="--rounds 5"
 
 Machines differ and drift, so absolute figures are only shown beside their baseline's.
@@ -30,22 +30,27 @@ from shop_streams_tests.bench.promotions import bench_promotions
 from shop_streams_tests.bench.restart import bench_restart
 from shop_streams_tests.bench.streams import bench_aggregate, bench_ingest
 from shop_streams_tests.bench.traffic import console
+from shop_streams_tests.bench.years import bench_years
 from shop_streams_tests.harness import PORTS, free_ports
 
 PARTS = ("start", "collector", "api", "mart", "items", "promotions", "ingest", "aggregate", "restart", "community")
-ASKED_FOR = ("flink",)  # installs another 850 MB
+ASKED_FOR = ("flink", "years")  # install another 850 MB, and write 20 GB
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[[], *PARTS, *ASKED_FOR], default=[], help="default: all but flink")
+    parser.add_argument(
+        "parts", nargs="*", choices=[[], *PARTS, *ASKED_FOR], default=[], help="default: all but flink and years"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--events", type=int, default=2_000_000)
     options = parser.parse_args()
     parts = options.parts or PARTS
-    results = on_one_stack(parts, options) if {*parts} - {"community"} else []
+    results = on_one_stack(parts, options) if {*parts} - {"community", "years"} else []
     if "community" in parts:  # each of its parts has a stack of its own
         results += bench_community(options.rounds)
+    if "years" in parts:
+        results += bench_years(options.rounds)
     table = Table("what", "measured (median)", "baseline of the same run", "ratio", "aim")
     for row in results:
         table.add_row(*row)

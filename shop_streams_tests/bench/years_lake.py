@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, Field, Schema
 from deltalake.schema import PrimitiveType
-from deltalake.transaction import AddAction
+from deltalake.transaction import AddAction, RemoveAction
 
 from shop_streams.defs.app_events.marts import day_of, window_versions
 from shop_streams.defs.app_events.partitions import WINDOW_FORMAT, WINDOW_HOURS
@@ -107,7 +107,7 @@ class DeltaFiles:
         self._table, self._uri = table, table.uri(settings)
         self._key = table.partition_by[0]
         self._types = {one.name: one.type for one in table.columns if one.name != self._key}
-        self._actions: list[AddAction] = []
+        self._actions: list[AddAction | RemoveAction] = []
 
     def add(self, partition: str, count: int, given: Iterator[Mapping[str, pa.Array]]) -> None:
         """A file of a partition. `given`: parts of the file, with those of its columns that are not constant."""

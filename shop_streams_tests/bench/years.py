@@ -1,0 +1,136 @@
+"""years: what runs periodically, with a lake of three years at 200 events a second and Dagster's history of its runs.
+
+The older days have few rows: their number of partitions and files is what costs. The newest 9 days have all rows.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from playwright.sync_api import sync_playwright
+
+from shop_streams.cli.status import STREAMS
+from shop_streams.defs.app_events.schema import ENRICHED
+from shop_streams.defs.platform.run_history import forget_runs
+from shop_streams.defs.sales.schema import HOURLY
+from shop_streams.lake.asset import asset_key
+from shop_streams.lake.reader import Lake
+from shop_streams.local.stopping import instance_of
+from shop_streams.settings import Settings
+from shop_streams_tests.bench.traffic import console
+from shop_streams_tests.bench.years_history import copy_run
+from shop_streams_tests.bench.years_lake import Years, make_lake
+from shop_streams_tests.harness import Stack, as_shipped, running_stack, wait_for
+
+RATE, DAYS, RUNS = 200.0, 1096, 50_000  # 3 years; 50,000 runs are three months
+MARTS = ("app_events_enriched_events", "sales_hourly_metrics")  # of this lake; the others have nothing to read
+PAGES = {
+    "the list of runs": ("/runs", "Run ID"),
+    "a mart": (f"/assets/{HOURLY.path}", "One row is one hour of the shop"),
+    "Automation": ("/automation", "repair_sales_hourly_metrics"),
+    "the lineage": ("/asset-groups", "operations"),
+}
+
+
+@contextmanager
+def years_old(years: Years) -> Iterator[Stack]:
+    """A stack with this lake, whose streams rest."""
+    with tempfile.TemporaryDirectory(prefix="shop-streams-years-") as folder:
+        began = time.monotonic()
+        rows = make_lake(Settings(lake_uri=folder), years)
+        console.print(f"a lake of {years.days} days, {rows:,} events, in {time.monotonic() - began:.0f} s")
+        with running_stack(
+            LAKE_URI=folder, MART_REPAIR_SECONDS="60", MART_REFRESH_SECONDS="300", **as_shipped()
+        ) as stack:
+            for name in STREAMS:
+                stack.switch(name, False)
+            wait_for("the streams to rest", lambda: all(stack.stream(one)["state"] == "resting" for one in STREAMS))
+            yield stack
+
+
+def part(what: str, word: str) -> dict[str, float]:
+    """A part of years_part.py, in a process of its own."""
+    command = [sys.executable, "-m", "shop_streams_tests.bench.years_part", what, word]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def row(what: str, found: dict[str, float], aim: str, first: dict[str, float] | None = None) -> list[str]:
+    """A row of the table: seconds (of the processor), and memory."""
+
+    def shown(one: dict[str, float]) -> str:
+        return f"{one['seconds']:.1f} s ({one['cpu_seconds']:.1f} s CPU), {one['mb']:.0f} MB"
+
+    return [f"years: {what}", shown(found), f"the first time {shown(first)}" if first else "", "", aim]
+
+
+def periodic(rate: float) -> list[list[str]]:
+    """What sensors, schedules and checks do, each twice: the first time nothing is remembered."""
+    found = []
+    for mart in MARTS:
+        first = part("tick", mart)
+        found.append(row(f"tick of {mart}", part("tick", mart), "1 s, 200 MB", first))
+    found.append(row("account of an hour, without reading Kafka", part("hour", str(rate)), "10 s, 1 GB"))
+    first = part("check", "rows")
+    found.append(row("rows_in_equal_rows_out", part("check", "rows"), "10 s, 1 GB", first))
+    found.append(row("no_null_user", part("check", "users"), "10 s, 1 GB"))
+    found.append(row("status", part("status", ""), "2 s"))
+    return found
+
+
+def partitions(stack: Stack) -> list[list[str]]:
+    """A closed partition of each mart, from the request in Dagster to its end."""
+    found = []
+    for table in (HOURLY, ENRICHED):
+        key = sorted(Lake(stack.settings).source_versions(table))[-9]
+        began = time.monotonic()
+        stack.run_job("__ASSET_JOB", asset_key(table), partition=key, seconds=1800)
+        found.append([f"years: {table.path} {key}", f"{time.monotonic() - began:.0f} s", "", "", "10 s"])
+    return found
+
+
+def pages(stack: Stack, rounds: int, when: str) -> list[list[str]]:
+    """Seconds until a page of Dagster shows its content, in a browser that has Dagster's scripts."""
+    found = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium")
+        page = browser.new_page()
+        for name, (path, words) in PAGES.items():
+            times = []
+            for _ in range(rounds + 1):
+                began = time.monotonic()
+                page.goto(f"{stack.settings.dagster_url}{path}")
+                page.get_by_text(words).first.wait_for(timeout=60_000)
+                times.append(time.monotonic() - began)
+            median = statistics.median(times[1:])  # the first one loads the scripts
+            found.append([f"years: page of {name}, {when}", f"{median:.1f} s", "", "", "2 s"])
+        browser.close()
+    return found
+
+
+def history(stack: Stack, rounds: int) -> list[list[str]]:
+    """Dagster's pages with a long history, and after the age limit was applied to it."""
+    days = sorted(Lake(stack.settings).source_versions(HOURLY))
+    run = stack.run_job("__ASSET_JOB", asset_key(HOURLY), partition=days[0], seconds=600)
+    written = copy_run(stack.settings, run, RUNS)
+    found = pages(stack, rounds, f"{RUNS:,} runs, {written:,} rows")
+    with instance_of(stack.settings) as instance:
+        began = time.monotonic()
+        done = forget_runs(instance, datetime.now(UTC) - timedelta(days=stack.settings.history_days))
+        seconds = time.monotonic() - began
+    found.append([f"years: {done.runs_deleted:,} runs deleted", f"{seconds:.0f} s", f"{done.runs_kept:,} kept", "", ""])
+    return found + pages(stack, rounds, "after it")
+
+
+def bench_years(rounds: int) -> list[list[str]]:
+    """All of it, on a stack of its own."""
+    with years_old(Years(datetime.now(UTC), days=DAYS, rate=RATE)) as stack:
+        return [*periodic(RATE), *partitions(stack), *history(stack, rounds)]
