@@ -5,6 +5,7 @@ import time
 from datetime import date, datetime, timedelta
 from types import SimpleNamespace
 from typing import cast
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
@@ -17,7 +18,7 @@ from shop_streams.defs.app_events.rules import check_event_time
 from shop_streams.defs.sales.marts import MART as SALES_MART
 from shop_streams.defs.sales.partitions import FIRST_DAY
 from shop_streams.lake.asset import asset_key
-from shop_streams.marts import compute
+from shop_streams.marts import compute, history
 from shop_streams.marts.compare import known, plan
 from shop_streams.marts.history import Computed, computed_empty, recent_writes
 from shop_streams.marts.repair import (
@@ -188,8 +189,14 @@ def test_a_marts_run_beats_from_its_claim_on(monkeypatch: pytest.MonkeyPatch) ->
     assert beating == [this_process()] * 2
 
 
-def test_a_window_without_a_row_counts_as_computed_and_a_lost_table_does_not() -> None:
+@pytest.mark.parametrize("few", [500, 2], ids=["asked for at once", "in parts"])
+def test_a_window_without_a_row_counts_as_computed_and_a_lost_table_does_not(
+    monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
     instance = dg.DagsterInstance.ephemeral()
+    listing = Mock(wraps=instance.get_materialized_partitions)
+    monkeypatch.setattr(history, "PARTITIONS_ASKED_FOR", few)
+    monkeypatch.setattr(instance, "get_materialized_partitions", listing)
     big = str(version_of(3, 9))
     days = {"2026-01-01": (0, {}), "2026-01-02": (7, {}), "2026-01-04": (0, {"source_version": big})}
     for key, (rows, more) in days.items():  # all are gone from the table: two never had a row
@@ -201,6 +208,7 @@ def test_a_window_without_a_row_counts_as_computed_and_a_lost_table_does_not() -
         "2026-01-01": Computed(3),
         "2026-01-04": Computed(version_of(3, 9)),
     }
+    assert listing.call_count == (few < len(keys)), "a tick with a live partition must not list years of them"
     assert computed_empty(cast(dg.DagsterInstance, None), SALES_MART, set()) == {}, "the log is not asked"
     writes = recent_writes(instance, SALES_MART, time.time() - 60)
     assert {key: len(times) for key, times in writes.items()} == dict.fromkeys(days, 1)
