@@ -97,7 +97,7 @@ def refusal(
 ) -> KafkaRefused | None:
     """The refusal that an error of librdkafka, or a text with an error of Java's client, means; None if it means none.
 
-    `topic` and `transaction` (a transactional id) are what was used, where the error does not say it.
+    `topic` and `transaction` (the beginning of a transactional id) are what was used, where the error does not say it.
     """
     if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
         error = error.args[0]
@@ -123,7 +123,11 @@ def _message(kind: _Kind, cluster: Cluster, text: str, topic: str, transaction: 
         what, operations = f"the consumer group {named[2]}" if named and named[2] else "a consumer group", ("Read",)
         rights = [f"--group {name} --resource-pattern-type prefixed" for name in GROUPS]
     elif kind is TRANSACTION:
-        operations, rights = ("Write", "Describe"), [f"--transactional-id {transaction or 'ID'}"]
+        # The database's name follows: see the outbox of promotions.
+        operations, rights = (
+            ("Write", "Describe"),
+            [f"--transactional-id {transaction or 'ID'} --resource-pattern-type prefixed"],
+        )
     commands = "; ".join(acl_command(cluster, operations, right) for right in rights)
     sentence = kind.sentence.format(user=_user(cluster), thing=what)
     cause = f" ({_cause(text)})" if kind in (TLS, LOGIN, PROTOCOL) else ""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from confluent_kafka.admin import AclOperation, ResourceType
 from pydantic import SecretStr
 
 from shop_streams.cluster import Cluster
-from shop_streams.defs.promotions.topic import transactional
+from shop_streams.defs.promotions.topic import transactional, transactional_id
 from shop_streams.kafka import offset_ranges, producer, read_topic
 from shop_streams.kafka_access import KafkaRefused, refusal, require_access
 from shop_streams.local.probes import RefusesUs, probe_kafka
@@ -167,7 +168,17 @@ def send(kafka: Cluster) -> None:
 
 def test_a_transactional_id_without_a_right_is_refused_at_once(broker: SecuredBroker) -> None:
     started = time.monotonic()
-    with pytest.raises(KafkaException) as problem, transactional(broker.settings.kafka, "sequence"):
+    kafka, name = broker.settings.kafka, transactional_id("sequence", "the database's name")
+    with pytest.raises(KafkaException) as problem, transactional(kafka, name):
         pass
     assert time.monotonic() - started < 10
-    assert "--transactional-id sequence" in str(refusal(broker.settings.kafka, problem.value, transaction="sequence"))
+    refused = str(refusal(kafka, problem.value, transaction="sequence"))
+    assert "--transactional-id sequence --resource-pattern-type prefixed" in refused
+    broker.allow(ResourceType.TRANSACTIONAL_ID, "sequence", AclOperation.WRITE, AclOperation.DESCRIBE, prefix=True)
+
+    def is_allowed() -> bool:
+        with suppress(KafkaException), transactional(kafka, name):
+            return True
+        return False
+
+    wait_for("the right to arrive", is_allowed, 20)
