@@ -70,9 +70,9 @@ def out_of_date(mart: Mart, lake: Lake, key: str) -> dg.AssetCheckResult | None:
     )
 
 
-def newest(lake: Lake, table: Table, count: int = 1) -> list[str]:
-    """The last partitions that have rows."""
-    return sorted(lake.row_counts(table))[-count:]
+def newest(lake: Lake, table: Table, count: int = 1) -> dict[str, int]:
+    """The last partitions that have rows, and how many."""
+    return dict(sorted(lake.row_counts(table).items())[-count:])
 
 
 # -- rows in = rows out --------------------------------------------------------------------------------------------------
@@ -84,9 +84,8 @@ def newest(lake: Lake, table: Table, count: int = 1) -> list[str]:
     description=f"Of the newest {NEWEST} folders, each delivered row is one row or one dead letter.",
 )
 def each_row_is_loaded_or_refused(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    keys, numbers, columns = newest(lake, STG_EVENTS, NEWEST), FileNumbers(), ["file", "line"]
-    counts = lake.row_counts(STG_EVENTS)
-    rows = sum(counts[key] for key in keys)
+    counts, numbers, columns = newest(lake, STG_EVENTS, NEWEST), FileNumbers(), ["file", "line"]
+    keys, rows = [*counts], sum(counts.values())
     of_files = [pc.starts_with(pc.field("file"), f"date={key}/") for key in keys]
     where = reduce(pc.Expression.__or__, of_files, pc.scalar(False))
     found = [numbers.of(batch) for batch in rows_of(lake, DEAD_LETTERS, columns, ["community"], where)]
@@ -138,8 +137,8 @@ def rows_in_equal_rows_out(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     description="On the newest date, each user is there once, travel_count is the length of travel_array, and a home is a city in it.",
 )
 def travels_are_counted(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    keys, found = newest(lake, USERS_MART), Found()
-    users = sum(lake.row_counts(USERS_MART)[key] for key in keys)
+    counts, found = newest(lake, USERS_MART), Found()
+    keys, users = [*counts], sum(counts.values())
     of_users = partial(keys_of, lake, USERS_MART, ["user_id"], keys, lambda rows: two(rows["user_id"], rows["user_id"]))
     for part in parts(of_users, users):
         user, _, count = repeated(part)
@@ -162,7 +161,7 @@ def travels_are_counted(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     description="On the newest date, each week of each month has each zone once.",
 )
 def every_zone_in_every_week(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    keys = newest(lake, ZONES_MART)
+    keys = [*newest(lake, ZONES_MART)]
     if keys and (waits := out_of_date(ZONES, lake, keys[0])):
         return waits
     weeks, rows = Weeks(current_cities(lake.settings.community_geo).ids if keys else np.empty(0, np.int64)), 0
@@ -174,8 +173,8 @@ def every_zone_in_every_week(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResul
 
 def newest_pairs(lake: Lake) -> tuple[str, int, Callable[[], Iterable[Keys]]]:
     """The newest calculation date with a recommendation, the number of its pairs, and a reader of them."""
-    keys = newest(lake, FRIEND_RECOMMENDATIONS)
-    pairs = sum(lake.row_counts(FRIEND_RECOMMENDATIONS)[key] for key in keys)
+    counts = newest(lake, FRIEND_RECOMMENDATIONS)
+    keys, pairs = [*counts], sum(counts.values())
     columns = ["user_left", "user_right"]
     of_pairs = partial(keys_of, lake, FRIEND_RECOMMENDATIONS, columns, keys, lambda rows: two(*rows.columns))
     return (keys[0] if keys else ""), pairs, of_pairs

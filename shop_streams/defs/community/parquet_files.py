@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
 from shop_streams.defs.community.json_files import LINE_LIMIT, Read
-from shop_streams.defs.community.parquet_limits import COLUMNS, bytes_of_rows, group_of, parts, texts
+from shop_streams.defs.community.parquet_limits import COLUMNS, bytes_of_rows, group_of, parts, paths_read, texts
 from shop_streams.defs.community.rows import (
     LEAVES,
     LISTS,
@@ -42,8 +42,8 @@ def parquet_rows(file: IO[bytes]) -> Iterator[Read]:
         metadata = pq.ParquetFile(file).metadata
         dictionaries = texts(metadata)
         parquet = pq.ParquetFile(file, metadata=metadata, read_dictionary=dictionaries, page_checksum_verification=True)
-        names = [name for name in COLUMNS if name in parquet.schema_arrow.names]
-        if not names:
+        names = paths_read(metadata)
+        if not set(COLUMNS).intersection(parquet.schema_arrow.names):
             raise Unreadable(f"it has none of the columns {', '.join(COLUMNS)}")
         if len(parquet.schema_arrow.names) != len(set(parquet.schema_arrow.names)):
             raise Unreadable("it has two columns of one name")

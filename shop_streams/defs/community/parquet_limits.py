@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.types as kinds
 
 from shop_streams.defs.community.json_files import LINE_LIMIT
-from shop_streams.defs.community.rows import OF_A_ROW
+from shop_streams.defs.community.rows import OF_A_ROW, Event
 
 COLUMNS = ("event", *OF_A_ROW)
 GROUP_LIMIT = (
@@ -45,8 +45,20 @@ class Group(NamedTuple):
 
 def _leaves(metadata: Any) -> list[int]:
     """The numbers of the Parquet columns that are read."""
-    schema = metadata.schema
-    return [one for one in range(metadata.num_columns) if schema.column(one).path.split(".")[0] in COLUMNS]
+    schema, arrow = metadata.schema, metadata.schema.to_arrow_schema()
+    has_fields = "event" in arrow.names and kinds.is_struct(arrow.field("event").type)
+
+    def is_read(path: str) -> bool:
+        """Of `event`, only the fields that we know: others may hold anything."""
+        name, *fields = path.split(".")
+        return fields[0] in Event.__struct_fields__ if name == "event" and has_fields else name in COLUMNS
+
+    return [one for one in range(metadata.num_columns) if is_read(schema.column(one).path)]
+
+
+def paths_read(metadata: Any) -> list[str]:
+    """The paths of the columns that are read."""
+    return [metadata.schema.column(one).path for one in _leaves(metadata)]
 
 
 def texts(metadata: Any) -> list[str]:

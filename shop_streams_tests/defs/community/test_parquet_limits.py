@@ -186,3 +186,25 @@ def test_parts_have_all_rows_in_order_and_are_small(sizes: list[int]) -> None:
         assert end == begin + 1 or (
             sum(sizes[begin:end]) <= parquet_limits.PART_BYTES and max(sizes[begin:end]) <= LINE_LIMIT
         )
+
+
+def test_fields_that_nobody_reads_refuse_no_row(tmp_path: Path) -> None:
+    """Large ones, and lists of texts in an encoding that may repeat them."""
+    rows = [message(message_id=number) for number in range(1, 20_001)]
+    for number, row in enumerate(rows):
+        row["event"] |= {"mentions": ["somebody"] if number % 10 == 0 else None, "blob": None}
+    rows[0]["event"]["blob"] = "x" * (LINE_LIMIT + 1)
+    fields = [*RAW.field("event").type, pa.field("mentions", pa.list_(pa.string())), pa.field("blob", pa.string())]
+    table = pa.Table.from_pylist(rows, schema=RAW.set(0, pa.field("event", pa.struct(fields))))
+    encoding = {"event.mentions.list.element": "DELTA_BYTE_ARRAY"}
+    path = write_parquet(
+        tmp_path / "date=2026-01-02" / "a.parquet", table, column_encoding=encoding, use_dictionary=False
+    )
+    found = read(path, root=tmp_path)
+    assert refused(found) == [] and len(valid(found)) == len(rows)
+
+
+def test_an_event_without_a_known_field_is_a_row_without_values(tmp_path: Path) -> None:
+    table = pa.table({"event": pa.array([{"mentions": 1}] * 3)})
+    path = write_parquet(tmp_path / "date=2026-01-02" / "a.parquet", table)
+    assert [line for line, _ in refused(read(path, root=tmp_path))] == [1, 2, 3]
