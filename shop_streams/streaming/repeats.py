@@ -27,11 +27,10 @@ def duplicates(table: Table, settings: Settings, ranges: Ranges) -> int:
 
     A week of ids does not fit into memory, so they are read batch by batch. Only the ids in `ranges` are kept.
     """
-    identity, day = table.identity, table.partition_by[0]
-    known = reader.open_table(table.uri(settings))
+    identity, known = table.identity, reader.open_table(table.uri(settings))
     if not identity or known is None or identity not in dict(reader.schema(known)):
         return 0  # a table of an earlier version gets its `identity` column at the stream's next start
-    has_id = pc.is_valid(pc.field(identity))
+    has_id, day = pc.is_valid(pc.field(identity)), table.partition_by[0]
     earlier, others, recent = files_by_offset(known, ranges, day)
     if not others:
         return 0
