@@ -1,5 +1,7 @@
 """A mart's sources: what their versions tell, and what they say when there is nothing yet."""
 
+from collections.abc import Collection
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -7,9 +9,11 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from shop_streams.defs.app_events import marts as app_events
 from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
 from shop_streams.defs.app_events.marts import versions_of
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
+from shop_streams.defs.app_events.window_files import count_windows
 from shop_streams.defs.domains import DOMAINS
 from shop_streams.defs.promotions.marts import MART as REPORT_MART
 from shop_streams.lake.reader import Lake
@@ -60,7 +64,7 @@ def test_a_missing_table_is_said_to_be_filled_by_what_fills_it(mart: Mart, tmp_p
     assert any(step in str(error.value) for step in ("the Automation page", "Run the job community_initial_load"))
 
 
-def test_only_days_that_are_not_covered_by_windows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_days_that_are_not_covered_by_windows_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = Lake(Settings(lake_uri=str(tmp_path)))
     monkeypatch.setattr(Lake, "row_counts", lambda *_: {"2026-01-01": 3, "2026-01-02": 2})
     monkeypatch.setattr(
@@ -73,22 +77,23 @@ def test_only_days_that_are_not_covered_by_windows_are_read(tmp_path: Path, monk
             "2026-01-03-00:00": 4,  # its day vanished from the source
         },
     )
-    read: list[str] = []
+    for moment in (datetime(2026, 1, 2, 0, 1), datetime(2026, 1, 2, 3)):  # a file each: the log tells their windows
+        write(lake, EVENTS, [{"event_time": moment.replace(tzinfo=UTC), "event_date": moment.date()}], mode="append")
+    counted: list[set[str]] = []
 
-    def scan(_lake: Lake, table: Table, columns: list[str], where: object, version: int) -> pa.Table:
-        read.append(str(where))
-        times = [1_767_312_000_000_000 + 60_000_000, 1_767_312_000_000_000 + 3 * 3_600_000_000]
-        return pa.table({"event_time": pa.array(times, pa.timestamp("us", "UTC"))})
+    def count(lake: Lake, snapshot: int, days: Collection[str]) -> dict[str, int]:
+        counted.append(set(days))
+        return count_windows(lake, snapshot, days)
 
-    monkeypatch.setattr(Lake, "scan", scan)
-    versions = versions_of(lake, 0)
+    monkeypatch.setattr(app_events, "count_windows", count)
+    versions = versions_of(lake, 1)
     assert {window: rows_of(version) for window, version in versions.items()} == {
         "2026-01-01-00:00": 1,
         "2026-01-01-21:00": 2,
         "2026-01-02-00:00": 1,
         "2026-01-02-03:00": 1,
     }
-    assert len(read) == 1 and "2026-01-02" in read[0] and "2026-01-03" in read[0] and "2026-01-01" not in read[0]
+    assert counted == [{"2026-01-02", "2026-01-03"}]
     assert (ENRICHED_MART.source.table, ENRICHED_MART.table) == (EVENTS, ENRICHED)  # type: ignore[attr-defined]
 
 
