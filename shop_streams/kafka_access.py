@@ -33,6 +33,14 @@ class KafkaRefused(ShopStreamsError):
     next_step = "The sensor tries again after a pause that grows; what has to change is in the message."
 
 
+class Refused(list[KafkaError]):
+    """The errors of the records that Kafka did not take. It is the producer's `on_delivery`."""
+
+    def __call__(self, error: KafkaError | None, _message: object) -> None:
+        if error is not None:
+            self.append(error)
+
+
 class _Kind(NamedTuple):
     """What librdkafka's codes and the exceptions of Java's client have in common, and what to say."""
 

@@ -81,6 +81,19 @@ def unmarked() -> dict[str, str]:
 
 
 @contextmanager
+def ending(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """End the process when the block ends, by force if it does not end within 20 s."""
+    try:
+        yield
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        process.kill()
+        process.wait()
+
+
+@contextmanager
 def running_broker(
     home: Path | None = None, port: int | None = None, topics: Sequence[Topic] = (), properties: str = ""
 ) -> Iterator[Broker]:
@@ -98,18 +111,12 @@ def running_broker(
             file.write(f"{properties}\n")
         with (settings.home / "kafka.log").open("wb") as log:
             process = subprocess.Popen(service.command, env=unmarked(), stdout=log, stderr=log)
-        try:
+        with ending(process):
             wait_for("the broker", lambda: answers(settings), 90)
             create_topics(settings, tuple(topics))
             for topic in topics:
                 wait_for(f"the leaders of {topic.name}", partial(_led, settings, topic.name), 30)
             yield Broker(settings, process)
-        finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
-            process.wait()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from shop_streams.kafka import admin
 from shop_streams.local import prepare
 from shop_streams.local.jars import require_java
 from shop_streams.settings import Settings
-from shop_streams_tests.broker import Broker, unmarked
+from shop_streams_tests.broker import Broker, ending, unmarked
 from shop_streams_tests.harness import free_ports, wait_for
 
 ADMIN, ADMIN_PASSWORD = "admin", "admin-secret"
@@ -181,7 +181,7 @@ def running_secured_broker(more: Sequence[str] = ()) -> Iterator[SecuredBroker]:
             kafka_ssl_ca_location=str(authority),
         )  # fmt: skip
         broker = SecuredBroker(settings, process, authority)
-        try:
+        with ending(process):
             wait_for("the broker's administrator", lambda: _ready(broker), 180, lambda: log.read_text()[-2000:])
             credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
             made = UserScramCredentialUpsertion(USER, credential, PASSWORD.encode())
@@ -189,12 +189,6 @@ def running_secured_broker(more: Sequence[str] = ()) -> Iterator[SecuredBroker]:
             for future in client.alter_user_scram_credentials([made], request_timeout=20).values():
                 future.result()
             yield broker
-        finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
-            process.wait()
 
 
 def _ready(broker: SecuredBroker) -> bool:

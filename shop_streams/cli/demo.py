@@ -24,7 +24,7 @@ from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC, REPORT
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS_TOPIC
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import read_topic
-from shop_streams.kafka_access import refusal
+from shop_streams.kafka_access import Refused, refusal
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
@@ -148,14 +148,9 @@ def _play(settings: Settings, console: Console) -> bool:
 
 def _produce(settings: Settings, events: list[dict[str, Any]]) -> None:
     producer = kafka.producer(settings.kafka, {"enable.idempotence": True, "linger.ms": 20})
-    refused: list[Any] = []
-
-    def delivered(error: Any, _message: Any) -> None:
-        if error is not None:
-            refused.append(error)
-
+    refused = Refused()
     for event in events:
-        producer.produce(SHOP_EVENTS_TOPIC.name, json.dumps(event), on_delivery=delivered)
+        producer.produce(SHOP_EVENTS_TOPIC.name, json.dumps(event), on_delivery=refused)
     if producer.flush(60) or refused:
         raise (refused and refusal(settings.kafka, refused[0], SHOP_EVENTS_TOPIC.name)) or ShopStreamsError(
             "Kafka did not acknowledge every event within 60 s; see logs/kafka.log in the home folder."

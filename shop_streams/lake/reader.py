@@ -39,7 +39,7 @@ def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
         return None
 
 
-def _actions(table: DeltaTable | None) -> pa.Table:
+def file_actions(table: DeltaTable | None) -> pa.Table:
     """A row for each file of the table, with its statistics; no columns and rows if there is no table."""
     return pa.table(table.get_add_actions(flatten=True) if table is not None else {})
 
@@ -57,7 +57,7 @@ def file_counts(uri: str, partition_column: str) -> dict[str, int]:
 def _per_partition(
     uri: str, partition_column: str, column: str, aggregate: str, version: int | None = None
 ) -> dict[str, int]:
-    actions = _actions(open_table(uri, version))
+    actions = file_actions(open_table(uri, version))
     if actions.num_rows == 0:
         return {}
     grouped = actions.group_by(f"partition.{partition_column}").aggregate([(column, aggregate)])
@@ -81,7 +81,7 @@ def head(uri: str, limit: int) -> Head | None:
     table = open_table(uri)
     if table is None:
         return None
-    actions = _actions(table)
+    actions = file_actions(table)
     count = int(pc.sum(actions["num_records"]).as_py() or 0) if actions.num_rows else 0
     found = _dataset(table, _first_partitions(table, actions, limit)).head(limit).to_pylist() if count else []
     rows = [{name: _plain(value) for name, value in row.items()} for row in found]
@@ -157,7 +157,7 @@ class Lake:
 
     def value_counts(self, table: Table, column: str, version: int | None = None) -> dict[str, int]:
         """Partition -> number of rows in which `column` is not null. Files older than the column count as null."""
-        actions = _actions(open_table(table.uri(self.settings), version))
+        actions = file_actions(open_table(table.uri(self.settings), version))
         nulls, key = f"null_count.{column}", f"partition.{table.partition_by[0]}"
         if actions.num_rows == 0 or nulls not in actions.column_names:
             return {}
@@ -172,7 +172,7 @@ class Lake:
 
     def largest(self, table: Table, column: str, version: int | None = None) -> dict[str, int]:
         """Partition -> the largest value of an integer column, from the files' statistics; without partitions that have none."""
-        actions = _actions(open_table(table.uri(self.settings), version))
+        actions = file_actions(open_table(table.uri(self.settings), version))
         largest, key = f"max.{column}", f"partition.{table.partition_by[0]}"
         if actions.num_rows == 0 or largest not in actions.column_names:
             return {}
@@ -181,7 +181,7 @@ class Lake:
 
     def fingerprints(self, table: Table, version: int | None = None) -> dict[str, int]:
         """Partition -> checksum of the names of its files, which changes with each write. {} if there is no table."""
-        actions = _actions(open_table(table.uri(self.settings), version))
+        actions = file_actions(open_table(table.uri(self.settings), version))
         if actions.num_rows == 0:
             return {}
         key = f"partition.{table.partition_by[0]}"

@@ -126,21 +126,16 @@ def tick_seconds(settings: Settings) -> int:
     return min(TICK_SECONDS, max(1, round(settings.mart_repair_seconds)))
 
 
-def sensor_name(mart: Mart) -> str:
-    """The name of the mart's repair sensor."""
-    return f"repair_{mart.name}"
-
-
 def is_repair(run: dg.DagsterRun, mart: Mart) -> bool:
     """Whether the mart's sensor requested the run. A person who runs it again keeps its tags, and wants a computation."""
-    return run.tags.get(SENSOR_TAG) == sensor_name(mart) and RERUN_TAG not in run.tags
+    return run.tags.get(SENSOR_TAG) == mart.sensor and RERUN_TAG not in run.tags
 
 
 def build_repair_sensor(mart: Mart) -> dg.SensorDefinition:
     """The mart's repair sensor. While it is off, only a person recomputes partitions."""
 
     @dg.sensor(
-        name=sensor_name(mart),
+        name=mart.sensor,
         job_name=mart.name,
         minimum_interval_seconds=tick_seconds(get_settings()),
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -152,7 +147,7 @@ def build_repair_sensor(mart: Mart) -> dg.SensorDefinition:
         gone = partial(is_gone, silent_for=ProcessBeats(settings.postgres).silent_for)
         ready = readiness(_runs(instance, mart), gone)
         for run_id in ready.dead:
-            mark_failed(instance, run_id, f"marked as failed by {sensor_name(mart)}: its process is gone")
+            mark_failed(instance, run_id, f"marked as failed by {mart.sensor}: its process is gone")
         wait = ready.wait or streams_first_now(context, settings)
         if wait:
             return dg.SensorResult(skip_reason=dg.SkipReason(wait))

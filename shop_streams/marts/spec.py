@@ -154,6 +154,11 @@ class Mart:
         return self.table.path.replace("/", "_")
 
     @property
+    def sensor(self) -> str:
+        """The name of its repair sensor."""
+        return f"repair_{self.name}"
+
+    @property
     def domain(self) -> str:
         """The domain: the first part of the table's path."""
         return self.table.path.split("/")[0]

@@ -92,7 +92,7 @@ class WindowSource:
         version = lake.version(table)
         if version is None:
             raise SourceMissing(
-                f"{table.path} does not exist yet: none of its partitions is computed. Is the sensor repair_{self.upstream.name} on? "
+                f"{table.path} does not exist yet: none of its partitions is computed. Is the sensor {self.upstream.sensor} on? "
                 "See the Automation page."
             )
         return version

@@ -13,13 +13,13 @@ from datetime import datetime
 from typing import Any
 
 import psycopg2.extras
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 from rich.progress import track
 
 from shop_streams import kafka
 from shop_streams.defs.promotions.schema import PROMOTIONS_TOPIC
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka_access import refusal, require_access
+from shop_streams.kafka_access import Refused, refusal, require_access
 from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 
@@ -107,12 +107,7 @@ def send(settings: Settings, count: int, seed: int, now: datetime, rate: float |
         subscribe(settings, subscriptions(seed))
     except psycopg2.Error as error:
         raise ShopStreamsError(f"PostgreSQL did not take the subscribers: {error}") from error
-    refused: list[KafkaError] = []
-
-    def delivered(error: KafkaError | None, _message: Any) -> None:
-        if error is not None:
-            refused.append(error)
-
+    refused = Refused()
     producer = kafka.producer(settings.kafka, {"enable.idempotence": True, "message.timeout.ms": 60_000})
     started = time.monotonic()
     for number, message in enumerate(track(campaigns(count, seed, now), PROMOTIONS_TOPIC.name, total=count)):
@@ -120,7 +115,7 @@ def send(settings: Settings, count: int, seed: int, now: datetime, rate: float |
             time.sleep(max(0.0, started + number / rate - time.monotonic()))
         while len(producer) >= IN_FLIGHT:
             producer.poll(0.1)
-        producer.produce(PROMOTIONS_TOPIC.name, json.dumps(message), f"message-{number}", on_delivery=delivered)
+        producer.produce(PROMOTIONS_TOPIC.name, json.dumps(message), f"message-{number}", on_delivery=refused)
         if refused:
             break
         producer.poll(0)

@@ -61,7 +61,7 @@ def files_by_offset(table: DeltaTable, ranges: Ranges, day: str) -> tuple[set[st
 
     Of the former, only the ids need to be read: almost all of a week.
     """
-    actions = pa.table(table.get_add_actions(flatten=True))
+    actions = reader.file_actions(table)
     is_earlier = pa.chunked_array([pa.repeat(False, actions.num_rows)])
     if "max.kafka_offset" in actions.column_names:
         lowest = min(low for low, _ in ranges.values())

@@ -50,11 +50,12 @@ LOOP_SECONDS = 300.0  # one pass of the loop, which may read the topic and the l
 ASK_SECONDS = 2.0
 BEATS_BETWEEN_CHECKS = 3  # of the topic's identity and of the run's status
 
+SparkOf = Callable[[], Any]
 
-def run_stream(
-    context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings, spark_of: Callable[[], Any]
-) -> None:
+
+def run_stream(context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings, spark_of: SparkOf) -> None:
     """Run the stream until the run is terminated, its sensor is switched off, the stack is stopped, or an error occurs.
+
     `spark_of()` opens the Spark session.
 
     Raises:
@@ -67,9 +68,7 @@ def run_stream(
 class StreamRun:
     """One run of a stream."""
 
-    def __init__(
-        self, context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings, spark_of: Callable[[], Any]
-    ) -> None:
+    def __init__(self, context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings, spark_of: SparkOf) -> None:
         self._context = context
         self._spec = spec
         self._settings = settings

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from shop_streams.cli.status import collect
@@ -42,7 +41,7 @@ def last_offsets(settings: Settings, count: int) -> Ranges:
     """The last `count` offsets of each partition of the table of events, by the Delta log."""
     table = reader.open_table(EVENTS.uri(settings))
     assert table is not None
-    end = pc.max(pa.table(table.get_add_actions(flatten=True))["max.kafka_offset"]).as_py() + 1
+    end = pc.max(reader.file_actions(table)["max.kafka_offset"]).as_py() + 1
     return dict.fromkeys((0, 1), (end - count, end))
 
 

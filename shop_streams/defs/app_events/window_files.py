@@ -38,7 +38,7 @@ def count_windows(lake: Lake, snapshot: int, days: Collection[str]) -> dict[str,
     table = reader.open_table(EVENTS.uri(lake.settings), snapshot)
     if table is None or not days:
         return {}
-    actions = pa.table(table.get_add_actions(flatten=True))
+    actions = reader.file_actions(table)
     day = actions[f"partition.{EVENTS.partition_by[0]}"].cast(pa.string())
     actions = actions.filter(pc.is_in(day, pa.array(sorted(days))))
     found = Counter[str]()

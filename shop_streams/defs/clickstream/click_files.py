@@ -67,7 +67,7 @@ class ClickFiles:
         return self.table.partition_by[0]
 
     def _actions(self, snapshot: int, days: Collection[str]) -> pa.Table:
-        actions = pa.table(self.at(snapshot).get_add_actions(flatten=True))
+        actions = reader.file_actions(self.at(snapshot))
         return actions.filter(pc.is_in(actions[f"partition.{self._day}"].cast(pa.string()), pa.array(sorted(days))))
 
     def _dataset(self, snapshot: int, actions: pa.Table) -> Dataset:

@@ -119,7 +119,7 @@ FACTS = Mart(
         EVENTS,
         month_versions,
         mapping=dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True),  # of the running month
-        missing=f"none of its dates is computed. Is the sensor repair_{DDS.name} on? See the Automation page.",
+        missing=f"none of its dates is computed. Is the sensor {DDS.sensor} on? See the Automation page.",
     ),
     partitions=months,
     rows=month_rows,

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
 from shop_streams.defs.community.json_files import LINE_LIMIT, Read
-from shop_streams.defs.community.parquet_limits import COLUMNS, bytes_of_rows, group_of, parts, paths_read, texts
+from shop_streams.defs.community.parquet_limits import COLUMNS, bytes_of_rows, group_of, leaves_of, parts, texts
 from shop_streams.defs.community.rows import (
     LEAVES,
     LISTS,
@@ -40,16 +40,17 @@ def parquet_rows(file: IO[bytes]) -> Iterator[Read]:
     """
     try:
         metadata = pq.ParquetFile(file).metadata
-        dictionaries = texts(metadata)
+        leaves = leaves_of(metadata)
+        dictionaries = texts(metadata, leaves)
         parquet = pq.ParquetFile(file, metadata=metadata, read_dictionary=dictionaries, page_checksum_verification=True)
-        names = paths_read(metadata)
+        names = [metadata.schema.column(one).path for one in leaves]
         if not set(COLUMNS).intersection(parquet.schema_arrow.names):
             raise Unreadable(f"it has none of the columns {', '.join(COLUMNS)}")
         if len(parquet.schema_arrow.names) != len(set(parquet.schema_arrow.names)):
             raise Unreadable("it has two columns of one name")
         first, refused = 1, []
         for number in range(metadata.num_row_groups):
-            group = group_of(metadata, number, dictionaries)
+            group = group_of(metadata, number, leaves, dictionaries)
             if group.problem:
                 refused.append(f"row group {number}, rows {first} to {first + group.rows - 1}, {group.problem}")
             else:

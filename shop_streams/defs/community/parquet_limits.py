@@ -43,7 +43,7 @@ class Group(NamedTuple):
     problem: str
 
 
-def _leaves(metadata: Any) -> list[int]:
+def leaves_of(metadata: Any) -> list[int]:
     """The numbers of the Parquet columns that are read."""
     schema, arrow = metadata.schema, metadata.schema.to_arrow_schema()
     has_fields = "event" in arrow.names and kinds.is_struct(arrow.field("event").type)
@@ -56,27 +56,22 @@ def _leaves(metadata: Any) -> list[int]:
     return [one for one in range(metadata.num_columns) if is_read(schema.column(one).path)]
 
 
-def paths_read(metadata: Any) -> list[str]:
-    """The paths of the columns that are read."""
-    return [metadata.schema.column(one).path for one in _leaves(metadata)]
-
-
-def texts(metadata: Any) -> list[str]:
+def texts(metadata: Any, leaves: list[int]) -> list[str]:
     """The paths of the columns that Arrow can read as dictionaries: texts and bytes whose values are stored whole."""
     schema = metadata.schema
     groups = [metadata.row_group(one) for one in range(metadata.num_row_groups)]
     return [
         schema.column(one).path
-        for one in _leaves(metadata)
+        for one in leaves
         if schema.column(one).physical_type == "BYTE_ARRAY"
         and schema.column(one).logical_type.type != "DECIMAL"
         and not any(code.startswith("DELTA") for group in groups for code in group.column(one).encodings)
     ]
 
 
-def group_of(metadata: Any, number: int, dictionaries: list[str]) -> Group:
-    """How a row group is read, if `dictionaries` are the paths that are read as dictionaries."""
-    group, schema, leaves = metadata.row_group(number), metadata.schema, _leaves(metadata)
+def group_of(metadata: Any, number: int, leaves: list[int], dictionaries: list[str]) -> Group:
+    """How a row group is read: the columns `leaves`, and those whose paths are `dictionaries` as dictionaries."""
+    group, schema = metadata.row_group(number), metadata.schema
     declared = [group.column(one) for one in leaves]
     size, rows = sum(one.total_uncompressed_size for one in declared), max(0, group.num_rows)
     if group.num_rows < 0 or any(one.total_uncompressed_size < 0 for one in declared):

@@ -76,20 +76,21 @@ def campaigns_of(collected: pa.Table) -> list[tuple[Any, ...]]:
 class CampaignBatches:
     """The writer of batches in Spark's worker. Its fields are plain values, since Spark pickles them.
 
-    `begun`: the batches that this query has begun. Only its first one can be one that an earlier query has written, so only the
-    first is looked for in the lake before it goes to PostgreSQL.
+    `first`: the first batch that this query has begun, once it has. Only this one can be one that an earlier query has written,
+    so only it is looked for in the lake before it goes to PostgreSQL.
     """
 
     dsn: str
     first_day: str
     letters: BatchLetters
-    begun: list[int] = field(default_factory=list)
+    first: list[int] = field(default_factory=list)
 
     def write(self, records: DataFrame, batch_id: int) -> None:
         """Write one batch: PostgreSQL first, because clients wait for it, then the lake. Both writes are idempotent."""
         rows_uri, writer_id = self.letters.rows_uri, self.letters.writer_id
-        self.begun.append(batch_id)
-        if self.begun == [batch_id] and is_committed(rows_uri, writer_id, batch_id):
+        if not self.first:
+            self.first.append(batch_id)
+        if self.first == [batch_id] and is_committed(rows_uri, writer_id, batch_id):
             self.letters.append_repeated(records, self._validated, batch_id)
             return
         validated = self._validated(records)
