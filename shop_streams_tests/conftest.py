@@ -1,16 +1,14 @@
 """One real stack for the whole suite, and one broker for tests that need nothing else."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
-from xdist.scheduler import LoadFileScheduling
 
 from shop_streams.local.class_archive import archive_of
 from shop_streams.settings import Settings, get_settings
@@ -33,6 +31,16 @@ def no_spark_session_is_left() -> Iterator[None]:
     if connect is not None and (session := connect.SparkSession.getActiveSession()) is not None:
         with suppress(PySparkException):  # of a server that is gone
             session.stop()
+
+
+@pytest.fixture
+def fresh_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As in a new shell in an empty folder: nothing of the suite's stack is set. Returns that folder; the home is in it."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("SHOP_STREAMS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SHOP_STREAMS_HOME", str(tmp_path / "home"))
+    return tmp_path
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +71,7 @@ def local_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSes
 @pytest.fixture
 def spark(request: pytest.FixtureRequest) -> SparkSession:
     """A session for what needs no other server: the stack's where one runs anyway, since a process has one kind alone."""
-    if any("stack" in getattr(item, "fixturenames", ()) for item in request.session.items):
+    if any("stack" in fixtures_of(item) for item in request.session.items):
         stack: Stack = request.getfixturevalue("stack")
         return open_session(stack.settings)
     local: SparkSession = request.getfixturevalue("local_session")
@@ -76,7 +84,6 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         yield broker.settings.model_copy(update={"lake_uri": str(tmp_path_factory.mktemp("lake"))})
 
 
-ROOT = Path(__file__).parents[1]
 SERVERS = {"stack", "kafka", "broker"}  # fixtures that start one
 
 
@@ -84,36 +91,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="only tests that need no server and no browser")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--fast`, leave out what starts a server: by a fixture, or marked `servers`."""
-    if not config.getoption("--fast"):
-        return
-    slow = [
-        item for item in items if SERVERS & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("servers")
-    ]
-    config.hook.pytest_deselected(items=slow)
-    # Spark's tests come first: they are the longest part of one worker's work.
-    fast = [item for item in items if item not in slow]
-    items[:] = sorted(fast, key=lambda item: not with_spark(item.nodeid))
+    """Leave out what starts a server with `--fast`, and group the tests for two workers (`--dist loadgroup`).
+
+    One worker has the files with tests of the stack and of Spark, so there is one of each; the other one has the rest. A
+    file's tests stay together.
+    """
+    if config.getoption("--fast"):
+        slow = [item for item in items if SERVERS & fixtures_of(item) or item.get_closest_marker("servers")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+    heavy = {
+        item.path for item in items if {"stack", "spark"} & fixtures_of(item) or item.get_closest_marker("xdist_group")
+    }
+    items.sort(key=lambda item: item.path not in heavy)  # the longest part begins first
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("stack" if item.path in heavy else item.path.name))
 
 
-@cache
-def _has_spark(file: Path) -> bool:
-    return "spark: SparkSession" in file.read_text()
-
-
-def with_spark(nodeid: str) -> bool:
-    """Whether the test's file has tests that start Spark. Only the file is known to the process that distributes tests."""
-    return _has_spark(ROOT / nodeid.split("::")[0])
-
-
-class OneSpark(LoadFileScheduling):
-    """`--dist loadfile`, and all files with tests of Spark go to one worker, so that only one starts a JVM."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "spark" if with_spark(nodeid) else super()._split_scope(nodeid)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
-    return OneSpark(config, log) if config.getoption("dist") == "loadfile" else None
+def fixtures_of(item: pytest.Item) -> set[str]:
+    return set(getattr(item, "fixturenames", ()))

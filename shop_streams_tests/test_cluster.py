@@ -169,11 +169,10 @@ def test_no_secret_is_in_the_home_or_in_a_text() -> None:
 
 
 def test_a_shell_without_the_password_can_stop_the_stack_and_is_told_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh_shell: Path,
 ) -> None:
-    (tmp_path / "stack.env").write_text(stack_env(settings()))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SHOP_STREAMS_HOME", str(tmp_path))
+    (fresh_shell / "home").mkdir()
+    (fresh_shell / "home/stack.env").write_text(stack_env(settings()))
     kafka = get_settings().kafka
     for render in (kafka.librdkafka, kafka.spark):
         with pytest.raises(

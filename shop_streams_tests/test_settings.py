@@ -14,12 +14,8 @@ from shop_streams_tests.harness import COMMAND
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("SHOP_STREAMS_")]:  # of the suite's stack
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("SHOP_STREAMS_HOME", str(tmp_path / "home"))
-    return tmp_path
+def folder(fresh_shell: Path) -> Path:
+    return fresh_shell
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,16 @@ from deltalake.exceptions import CommitFailedError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from tenacity import Retrying, retry, retry_if_exception, retry_if_exception_type, stop_after_attempt, wait_random
+from tenacity import (
+    Retrying,
+    retry,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random,
+    wait_random_exponential,
+)
 
 from shop_streams.lake import reader
 
@@ -64,12 +73,16 @@ def _has_batch(table: DeltaTable, writer_id: str, batch_id: int) -> bool:
     return done is not None and done >= batch_id
 
 
-@retry(
+# For a commit without Spark that lost a race: streams append, dead letters of files are replaced, the maintenance merges files.
+repeat_commit = retry(
     retry=retry_if_exception_type(CommitFailedError),
-    stop=stop_after_attempt(4),
-    wait=wait_random(0.1, 0.3),
+    stop=stop_after_attempt(8) & stop_after_delay(20),  # a machine that is busy may lose many times in a row
+    wait=wait_random_exponential(0.1, max=2),
     reraise=True,
 )
+
+
+@repeat_commit
 def append_small_batch(rows: pa.Table, uri: str, writer_id: str, batch_id: int) -> bool:
     """`append_batch` without Spark: tens of milliseconds instead of a second. Returns whether these rows were committed."""
     table = DeltaTable(uri)

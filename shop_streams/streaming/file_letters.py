@@ -14,11 +14,9 @@ from operator import or_
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from shop_streams.lake import reader
-from shop_streams.lake.write import COMMIT_ONLY
+from shop_streams.lake.write import COMMIT_ONLY, repeat_commit
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, HEADERS
 
@@ -47,15 +45,7 @@ def _end(folder: str) -> str:
     return f"{folder}{chr(ord('/') + 1)}"
 
 
-_again = retry(
-    retry=retry_if_exception_type(CommitFailedError),  # streams append, and the maintenance merges files
-    stop=stop_after_attempt(6),
-    wait=wait_random(0.1, 1),
-    reraise=True,
-)
-
-
-@_again
+@repeat_commit
 def remove_rows(settings: Settings, domain: str, rows: Collection[tuple[str, int | None]]) -> int:
     """Delete the letters of these rows, (file, line), and return their number.
 
@@ -84,7 +74,7 @@ def remove_rows(settings: Settings, domain: str, rows: Collection[tuple[str, int
     return deleted
 
 
-@_again
+@repeat_commit
 def _replace(uri: str, where: str, rows: pa.Table) -> None:
     write_deltalake(DeltaTable(uri), rows, mode="overwrite", predicate=where, post_commithook_properties=COMMIT_ONLY)
 

@@ -21,13 +21,11 @@ import psycopg2.errors
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import write_deltalake
-from deltalake.exceptions import CommitFailedError
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.lake import reader
 from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
-from shop_streams.lake.write import COMMIT_ONLY
+from shop_streams.lake.write import COMMIT_ONLY, repeat_commit
 from shop_streams.postgres import connect, run_ddl, transaction
 from shop_streams.rules import MAX_AHEAD
 
@@ -65,12 +63,7 @@ create table if not exists forgotten_removals (
 """
 
 
-@retry(
-    retry=retry_if_exception_type(CommitFailedError),
-    stop=stop_after_attempt(10),
-    wait=wait_random(0.1, 0.5),
-    reraise=True,
-)
+@repeat_commit
 def record_origins(
     settings: Settings, topic: str, identity: str | None, origins: pa.Table, hours: pa.Array | None = None
 ) -> None:

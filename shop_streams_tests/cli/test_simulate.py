@@ -1,6 +1,5 @@
 """Traffic goes to the stack that was meant, in a stream, and what goes wrong is said with the right next step."""
 
-import os
 import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,12 +21,7 @@ from shop_streams.streaming.spec import accounting_key, stream_key
 DAY = datetime(2026, 7, 1, tzinfo=UTC)
 
 
-@pytest.fixture(autouse=True)
-def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("SHOP_STREAMS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("SHOP_STREAMS_HOME", str(tmp_path / "home"))
+pytestmark = pytest.mark.usefixtures("fresh_shell")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """A home that the demo makes begins some months ago, and goes on so."""
 
-import os
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -13,12 +12,8 @@ DEFAULT = Settings.model_fields["first_day"].default
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("SHOP_STREAMS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("SHOP_STREAMS_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+def home(fresh_shell: Path) -> Path:
+    return fresh_shell / "home"
 
 
 def month_before_last() -> date:

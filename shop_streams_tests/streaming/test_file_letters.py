@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError
 
 from shop_streams.lake import reader
+from shop_streams.lake import write as lake_write
 from shop_streams.lake.write import append_small_batch
 from shop_streams.settings import Settings
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, to_replay
@@ -104,6 +106,21 @@ def test_streams_append_meanwhile_and_nothing_is_lost(settings: Settings) -> Non
     assert origins(settings) == sorted(
         of_files + [f"topic_{domain}:0:{offset}" for domain in ("sales", "promotions") for offset in range(15)]
     )
+
+
+def test_a_commit_may_lose_many_races(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as on a busy machine, while the files of a folder are loaded: a stream's batch must not fail for it."""
+    lost = iter(range(20))
+
+    def loses(*given: Any, **options: Any) -> None:
+        if next(lost, None) is not None:
+            raise CommitFailedError("a concurrent transaction deleted data")
+        write_deltalake(*given, **options)
+
+    monkeypatch.setattr(lake_write, "write_deltalake", loses)
+    monkeypatch.setattr(append_small_batch.retry, "sleep", lambda _seconds: None)
+    append_record(settings, 1)
+    assert origins(settings) == ["topic_sales:0:1"]
 
 
 def test_they_are_in_no_account_and_do_not_expire(settings: Settings) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from shop_streams.cluster import Cluster
 from shop_streams.defs.promotions import notifications, tables
@@ -15,6 +15,7 @@ from shop_streams.defs.promotions.outbox import Outbox
 from shop_streams.defs.promotions.schema import outbox_of
 from shop_streams.defs.promotions.topic import last_sequence, produce, transactional
 from shop_streams.kafka import TopicSilent
+from shop_streams.kafka_access import refusal
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Leases
 from shop_streams.topics import Topic, create_topics
@@ -22,6 +23,8 @@ from shop_streams_tests.defs.promotions.campaigns import clients_of, message, se
 from shop_streams_tests.defs.promotions.outboxes import as_taken, epoch_of, own_database
 from shop_streams_tests.harness import Stack, wait_for
 from shop_streams_tests.local.test_database import machine, server
+
+FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +68,19 @@ def test_two_databases_publish_to_one_kafka_and_neither_is_fenced(
     stores: Stack, topic: Topic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids: list[str] = []
+    fenced: list[KafkaException] = []
 
     def counted(servers: Cluster, name: str) -> Any:
         ids.append(name)
         return transactional(servers, name)
 
+    def noted(servers: Cluster, problem: BaseException, *topics: str) -> Any:
+        if isinstance(problem, KafkaException) and problem.args[0].code() in FENCED:
+            fenced.append(problem)
+        return refusal(servers, problem, *topics)
+
     monkeypatch.setattr(outbox_module, "transactional", counted)
+    monkeypatch.setattr(outbox_module, "refusal", noted)
     with database(stores) as one, database(stores) as two:
         with (
             Outbox(one, "promotions-test", epoch_of(one), topic) as first,
@@ -78,10 +88,12 @@ def test_two_databases_publish_to_one_kafka_and_neither_is_fenced(
         ):
             for settings in (one, two, one, two):
                 notify(settings, topic, first, second)
-        assert len(ids) == len(set(ids)) == 2, "one producer each: a fenced publisher would make another"
+        # A publisher may have made another producer, after a slow commit.
+        assert len(set(ids)) == 2 and not fenced
+        before = len(ids)
         with Outbox(one, "promotions-test", epoch_of(one), topic) as again:  # such as of a home made again
             notify(one, topic, again)
-        assert len(ids) == 3 and ids[2] in ids[:2], "the same database's next publisher fences the one before"
+        assert ids[before] in ids[:before], "the same database's next publisher fences the one before"
 
 
 def test_a_number_behind_an_open_transaction_is_waited_for(stores: Stack, topic: Topic) -> None:
