@@ -1,14 +1,18 @@
 """One real stack for the whole suite, and one broker for tests that need nothing else."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
+from xdist.scheduler import LoadFileScheduling
 
 from shop_streams.local.class_archive import archive_of
 from shop_streams.settings import Settings, get_settings
@@ -84,6 +88,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         yield broker.settings.model_copy(update={"lake_uri": str(tmp_path_factory.mktemp("lake"))})
 
 
+ROOT = Path(__file__).parents[1]
 SERVERS = {"stack", "kafka", "broker"}  # fixtures that start one
 
 
@@ -91,24 +96,39 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="only tests that need no server and no browser")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what starts a server with `--fast`, and group the tests for two workers (`--dist loadgroup`).
-
-    One worker has the files with tests of the stack and of Spark, so there is one of each; the other one has the rest. A
-    file's tests stay together.
-    """
+    """With `--fast`, leave out what starts a server: by a fixture, or marked `servers`. The heaviest files come first."""
     if config.getoption("--fast"):
         slow = [item for item in items if SERVERS & fixtures_of(item) or item.get_closest_marker("servers")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
-    heavy = {
-        item.path for item in items if {"stack", "spark"} & fixtures_of(item) or item.get_closest_marker("xdist_group")
-    }
-    items.sort(key=lambda item: item.path not in heavy)  # the longest part begins first
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("stack" if item.path in heavy else item.path.name))
+    items.sort(key=lambda item: not is_heavy(item.nodeid))
+    hidden = {item.nodeid for item in items if {"stack", "spark"} & fixtures_of(item) and not is_heavy(item.nodeid)}
+    if hidden:  # each worker would start a stack
+        raise pytest.UsageError(f"these use the stack through another fixture; mark them with_stack: {sorted(hidden)}")
 
 
 def fixtures_of(item: pytest.Item) -> set[str]:
     return set(getattr(item, "fixturenames", ()))
+
+
+@cache
+def _is_heavy(file: Path) -> bool:
+    return re.search(r"\bstack: Stack\b|\bspark: SparkSession\b|\bmark\.with_stack\b", file.read_text()) is not None
+
+
+def is_heavy(nodeid: str) -> bool:
+    """Whether the test's file has tests of the stack or of Spark. Only the file is known to the process that distributes tests."""
+    return _is_heavy(ROOT / nodeid.split("::")[0])
+
+
+class OneStack(LoadFileScheduling):
+    """`--dist loadfile`, and all files with tests of the stack or of Spark go to one worker, so there is one of each."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "stack" if is_heavy(nodeid) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return OneStack(config, log) if config.getoption("dist") == "loadfile" else None

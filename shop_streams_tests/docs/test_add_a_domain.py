@@ -69,7 +69,7 @@ print(*(sensor.name for sensor in repository.sensor_defs))
 
 
 @pytest.mark.servers
-@pytest.mark.xdist_group("stack")  # it starts one of its own: not beside the suite's
+@pytest.mark.with_stack
 def test_its_first_row_and_its_first_repaired_partition_come_out(copy: Path) -> None:
     said = run(copy, "-m", "shop_streams_tests.docs.returns", seconds=500).splitlines()[-1]
     assert json.loads(said) == {

@@ -3,6 +3,7 @@
 import time
 import uuid
 
+import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -13,6 +14,8 @@ from shop_streams.settings import Settings
 from shop_streams.topics import Topic
 from shop_streams_tests.defs.promotions.campaigns import clients_of, message, rows, subscribe
 from shop_streams_tests.defs.promotions.outboxes import as_taken
+
+pytestmark = pytest.mark.with_stack
 
 
 def test_a_sweep_looks_at_live_campaigns_only_and_at_each_in_its_turn(alone: tuple[Settings, Topic]) -> None:

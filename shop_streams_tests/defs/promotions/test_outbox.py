@@ -18,6 +18,8 @@ from shop_streams.topics import Topic
 from shop_streams_tests.defs.promotions.campaigns import clients_of, message, rows, sent, subscribe
 from shop_streams_tests.defs.promotions.outboxes import as_taken, epoch_of, publish, raised_by
 
+pytestmark = pytest.mark.with_stack
+
 
 def test_a_crash_after_kafkas_commit_sends_nothing_twice(alone: tuple[Settings, Topic]) -> None:
     settings, topic = alone

@@ -1,5 +1,6 @@
 """The outbox's topic: the last number in it, and a full queue."""
 
+import pytest
 from confluent_kafka import Producer
 
 from shop_streams.defs.promotions.schema import outbox_of
@@ -7,6 +8,8 @@ from shop_streams.defs.promotions.topic import RECENT_OFFSETS, last_sequence, pr
 from shop_streams.kafka import read_topic
 from shop_streams.settings import Settings
 from shop_streams.topics import Topic
+
+pytestmark = pytest.mark.with_stack
 
 
 def test_the_last_sequence_is_found_however_many_records_follow_it(alone: tuple[Settings, Topic]) -> None:
