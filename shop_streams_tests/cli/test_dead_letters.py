@@ -16,7 +16,7 @@ from shop_streams_tests.streaming.bad_records import chosen, open_places, rows_o
 
 def replayed(stack: Stack, *words: str) -> tuple[int, str]:
     """Exit status and output of `dead-letters replay`, in this process: a command of its own loads Dagster for 3 s."""
-    done = CliRunner(env={"COLUMNS": "300"}).invoke(dead_letters_app, ["replay", *words])
+    done = CliRunner(env={"COLUMNS": "1000"}).invoke(dead_letters_app, ["replay", *words])
     assert isinstance(done.exception, SystemExit | None), done.exception
     return done.exit_code, done.output
 

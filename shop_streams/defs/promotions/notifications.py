@@ -34,6 +34,8 @@ ORIGIN_COLUMNS = ("message_at", "kafka_partition", "kafka_offset")
 AGE = slice(len(CAMPAIGN_COLUMNS), None)  # the part of a campaign's tuple that tells which message is newer
 CHANNEL = "promotion_outbox"
 CLIENT_BYTES = 1000  # a longer client_id does not fit into the index
+# What a restored database has another one of: a backup of files needs a restart, a dump makes the table again.
+PLACE = "pg_postmaster_start_time()::text || ' ' || 'promotion_outbox'::regclass::oid"
 SWEEP_CAMPAIGNS = 20  # in one transaction; a new campaign waits until it ends
 
 UPSERT = f"""
@@ -86,6 +88,10 @@ select adv_campaign_id from promotion_campaigns
 """
 
 
+class NotCompared(psycopg2.OperationalError):
+    """This database has started, and its sequence numbers were not yet compared with those in Kafka: it may be an older one."""
+
+
 @dataclass(frozen=True)
 class SequenceLock:
     """The lock for making notifications, held until the transaction ends, so that sequence numbers follow the order of commits.
@@ -99,12 +105,18 @@ class SequenceLock:
     next_sequence: int
 
     @classmethod
-    def acquire(cls, cursor: Any) -> SequenceLock:
-        """Wait for the lock, and read the clock under it."""
+    def acquire(cls, cursor: Any, trial: bool = False) -> SequenceLock:
+        """Wait for the lock, and read the clock under it. `trial`: the transaction will be rolled back.
+
+        Raises:
+            NotCompared: the publisher must first compare this database with Kafka.
+        """
         # Read only these restaurants' subscribers, whatever the statistics say.
         cursor.execute("set local enable_seqscan = off")
-        cursor.execute("select made + 1 from promotion_outbox for update")
-        (next_sequence,) = cursor.fetchone()
+        cursor.execute(f"select made + 1, compared <> {PLACE} from promotion_outbox for update")
+        next_sequence, moved = cursor.fetchone()
+        if moved and not trial:
+            raise NotCompared("PostgreSQL was started, and the publisher has not yet compared it with Kafka")
         cursor.execute("select floor(extract(epoch from clock_timestamp()))::int8")
         (second,) = cursor.fetchone()
         return cls(cursor, second, next_sequence)
@@ -121,6 +133,7 @@ class SequenceLock:
         made = int(self.cursor.rowcount)
         if made:
             self.cursor.execute("update promotion_outbox set made = %s", (self.next_sequence,))
+            self.cursor.execute("insert into promotion_numbers (number) values (%s)", (self.next_sequence,))
             self.cursor.execute(COUNT_DAY, {"day": datetime.fromtimestamp(self.second, UTC).date(), "made": made})
             self.cursor.execute(f"notify {CHANNEL}")
         self.cursor.execute(
@@ -151,11 +164,11 @@ def write_campaigns(dsn: str, campaigns: Sequence[tuple[Any, ...]]) -> int:
 def try_campaigns(dsn: str, campaigns: Sequence[tuple[Any, ...]]) -> None:
     """As `write_campaigns`, with the same errors, but rolled back."""
     with transaction(dsn) as cursor:
-        _write(cursor, campaigns)
+        _write(cursor, campaigns, trial=True)
         cursor.connection.rollback()
 
 
-def _write(cursor: Any, campaigns: Sequence[tuple[Any, ...]]) -> int:
+def _write(cursor: Any, campaigns: Sequence[tuple[Any, ...]], trial: bool = False) -> int:
     newest: dict[str, tuple[Any, ...]] = {}
     for campaign in campaigns:  # one statement must not update a row twice
         known = newest.get(campaign[1])
@@ -163,7 +176,7 @@ def _write(cursor: Any, campaigns: Sequence[tuple[Any, ...]]) -> int:
             newest[campaign[1]] = campaign
     if not newest:
         return 0
-    lock = SequenceLock.acquire(cursor)
+    lock = SequenceLock.acquire(cursor, trial)
     psycopg2.extras.execute_values(cursor, UPSERT, list(newest.values()))
     return lock.notify(list(newest))
 

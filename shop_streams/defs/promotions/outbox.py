@@ -20,13 +20,14 @@ import psycopg2
 from confluent_kafka import KafkaException, Producer
 
 from shop_streams.defs.promotions import notifications
+from shop_streams.defs.promotions.compare import compare
 from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
 from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC, outbox_of
 from shop_streams.defs.promotions.topic import (
     KAFKA_SECONDS,
+    Sequence,
     commit,
     key_of,
-    last_sequence,
     produce,
     transactional,
     transactional_id,
@@ -50,6 +51,10 @@ STOP_SECONDS = 10.0
 READ_ROWS = 5_000
 SAMPLES = 10_000
 
+PUBLISHED = """
+with newer as (update promotion_topic set published = %(to)s where published < %(to)s returning published)
+delete from promotion_numbers where number < (select published from newer)
+"""
 LOCK_LEASE = "select from stream_leases where stream = %s and epoch = %s and released_at is null for share"
 NUMBERS = """
 select (select count(*) from promotion_campaigns
@@ -65,10 +70,6 @@ Temporary = (psycopg2.OperationalError, psycopg2.InterfaceError, KafkaException,
 
 class OutboxStuck(ShopStreamsError):
     """A thread of the outbox makes no progress and raises no error."""
-
-
-class OutboxForgotten(ShopStreamsError):
-    """Kafka has notifications that PostgreSQL does not have."""
 
 
 class Outbox:
@@ -175,12 +176,10 @@ class Outbox:
             listening(dsn, notifications.CHANNEL) as notices,
             transactional(self._settings.kafka, transactional_id(self._sequence_topic, database)) as producer,
         ):
-            name, published = self._published()
+            name, published = compare(self._settings, self._topic, self._sequence_topic)
             while True:
                 with transaction(dsn) as cursor:
-                    cursor.execute(
-                        "update promotion_topic set published = %(to)s where published < %(to)s", {"to": published}
-                    )
+                    cursor.execute(PUBLISHED, {"to": published})
                     cursor.execute("select made from promotion_outbox")
                     (made,) = cursor.fetchone()
                 if published < made:
@@ -194,24 +193,6 @@ class Outbox:
                     notices.notifies.clear()
                 yield
 
-    def _published(self) -> tuple[str, int]:
-        """This database's name, and the last sequence number in Kafka, which may be newer than PostgreSQL's `published`.
-
-        Raises:
-            OutboxForgotten: PostgreSQL has not made that number.
-        """
-        with transaction(self._settings.postgres) as cursor:
-            cursor.execute("select name::text, made, published from promotion_outbox, promotion_topic")
-            name, made, known = cursor.fetchone()
-        published = max(known, last_sequence(self._settings.kafka, self._sequence_topic, name))
-        if published > made:
-            raise OutboxForgotten(
-                f"Topic {self._topic} holds notifications up to sequence number {published}, but PostgreSQL has made only {made}: was it "
-                "restored from a backup? It does not know whom it has notified since, and would notify them again. To continue: "
-                f"update promotion_outbox set made = {published};"
-            )
-        return name, published
-
     def _send(self, producer: Producer, name: str, number: int) -> bool:
         """Send every notification of the sequence `number` in one Kafka transaction; expired ones are deleted, not sent.
 
@@ -220,6 +201,8 @@ class Outbox:
         with transaction(self._settings.postgres) as cursor:
             self._require_lease(cursor)
             cursor.execute(notifications.DELETE_EXPIRED, (number,))
+            cursor.execute("select stamp::text from promotion_numbers where number = %s", (number,))
+            stamps = [row[0] for row in cursor.fetchall()]  # none of an earlier version
         producer.begin_transaction()
         ages = []
         for row in self._rows(number):
@@ -227,7 +210,8 @@ class Outbox:
             self._last_progress["publisher"] = time.monotonic()
             if row["seconds"] < self._settings.promotion_sweep_seconds:
                 ages.append(row["message_at"])
-        produce(producer, self._sequence_topic, str(number), name, partition=0)
+        sequence = str(Sequence(number, *stamps))
+        produce(producer, self._sequence_topic, sequence, name, partition=0)
         again = commit(producer, 2 * KAFKA_SECONDS)
         now = time.time()
         self._latencies.extend(now - age for age in ages)

@@ -78,6 +78,15 @@ create table if not exists promotion_outbox (
     name uuid not null default gen_random_uuid()  -- this database's key in the topic of published sequence numbers
 );
 insert into promotion_outbox (id, made) values (1, 0) on conflict do nothing;
+do $$ begin  -- a table of an earlier version
+    if not exists (select from pg_attribute where attrelid = 'promotion_outbox'::regclass and attname = 'compared') then
+        alter table promotion_outbox add column compared varchar;  -- the server and table that were compared with Kafka
+    end if;
+end $$;
+create table if not exists promotion_numbers (  -- of sequence numbers from the last published one on
+    number int8 primary key,
+    stamp  uuid not null default gen_random_uuid()  -- a restored database gives the same number another stamp
+);
 
 create table if not exists promotion_topic (id int primary key check (id = 1), published int8 not null);
 insert into promotion_topic values (1, 0) on conflict do nothing;

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Producer
@@ -31,7 +32,24 @@ def value_of(row: Mapping[str, Any]) -> str:
     return json.dumps({name: row[name] for name in NOTIFICATION_COLUMNS}, ensure_ascii=False, separators=(",", ":"))
 
 
-def last_sequence(servers: Cluster, topic: str, name: str) -> int:
+@dataclass(frozen=True)
+class Sequence:
+    """A published sequence number and its stamp in PostgreSQL; "" if an earlier version published it."""
+
+    number: int
+    stamp: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Sequence:
+        """From the value of its record, such as `7` or `7 0f8c…`."""
+        number, _, stamp = text.partition(" ")
+        return cls(int(number), stamp)
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.stamp}".strip()
+
+
+def last_sequence(servers: Cluster, topic: str, name: str) -> Sequence:
     """The last published sequence number of the database `name`; 0 when it has none.
 
     Raises:
@@ -43,8 +61,8 @@ def last_sequence(servers: Cluster, topic: str, name: str) -> int:
     for first in (end - RECENT_OFFSETS, 0):
         numbers = [record.value for record in read_topic(servers, topic, {0: first}) if record.key == name.encode()]
         if numbers:
-            return int(numbers[-1])
-    return 0
+            return Sequence.parse(numbers[-1].decode())
+    return Sequence(0)
 
 
 def produce(client: Producer, topic: str, value: str, key: str, **more: Any) -> None:

@@ -8,7 +8,9 @@ from confluent_kafka import KafkaException, Producer
 
 from shop_streams.defs.promotions import notifications
 from shop_streams.defs.promotions import outbox as outbox_module
-from shop_streams.defs.promotions.outbox import Outbox, OutboxForgotten, OutboxStuck
+from shop_streams.defs.promotions.compare import OutboxForgotten
+from shop_streams.defs.promotions.notifications import NotCompared
+from shop_streams.defs.promotions.outbox import Outbox, OutboxStuck
 from shop_streams.defs.promotions.schema import outbox_of
 from shop_streams.defs.promotions.topic import transactional_id
 from shop_streams.postgres import transaction
@@ -86,8 +88,74 @@ def test_a_database_that_forgot_what_it_sent_is_told(alone: tuple[Settings, Topi
     with transaction(settings.postgres) as cursor:  # as in a backup from before the campaign
         cursor.execute("update promotion_topic set published = 0")
         cursor.execute("update promotion_outbox set made = 0")
+        cursor.execute("delete from promotion_numbers")
+        cursor.execute("delete from subscribers_feedback")
     with Outbox(settings, "promotions-test", epoch_of(settings), topic) as outbox:
-        assert "update promotion_outbox set made = 1;" in raised_by(outbox, OutboxForgotten)
+        told = raised_by(outbox, OutboxForgotten)
+    follow(settings, told)
+    later = message()
+    subscribe(settings.postgres, later["restaurant_id"], "b")
+    notifications.write_campaigns(settings.postgres, [as_taken(later)])
+    publish(settings, topic, later, "b")
+    assert clients_of(sent(settings, campaign["adv_campaign_id"], topic.name)) == ["a"]
+
+
+def follow(settings: Settings, told: str) -> None:
+    """Run the statements that the message ends with."""
+    statements = told[told.index("update ") :]
+    with transaction(settings.postgres) as cursor:
+        cursor.execute(statements)
+
+
+def test_a_restored_database_that_has_made_the_number_again_is_told(alone: tuple[Settings, Topic]) -> None:
+    """Its new notifications have a number that Kafka holds already: they would count as sent."""
+    settings, topic = alone
+    first, second = message(), message()
+    for campaign, client in ((first, "a"), (second, "b")):
+        subscribe(settings.postgres, campaign["restaurant_id"], client)
+    notifications.write_campaigns(settings.postgres, [as_taken(first)])
+    publish(settings, topic, first, "a")
+    with transaction(settings.postgres) as cursor:  # a backup from before the first campaign
+        for statement in (
+            "update promotion_topic set published = 0", "update promotion_outbox set made = 0",
+            "delete from promotion_numbers", "delete from subscribers_feedback", "delete from promotion_campaigns",
+        ):  # fmt: skip
+            cursor.execute(statement)
+    notifications.write_campaigns(settings.postgres, [as_taken(second)])
+    with Outbox(settings, "promotions-test", epoch_of(settings), topic) as outbox:
+        told = raised_by(outbox, OutboxForgotten)
+    assert "is not the one that PostgreSQL has made" in told
+    follow(settings, told)
+    publish(settings, topic, second, "b")
+
+
+@pytest.mark.parametrize("restored", ["the files", "a dump"])
+def test_a_database_that_was_restored_makes_no_number_before_it_was_compared(
+    alone: tuple[Settings, Topic], restored: str
+) -> None:
+    settings, topic = alone
+    campaign = message()
+    subscribe(settings.postgres, campaign["restaurant_id"], "a")
+    assert notifications.write_campaigns(settings.postgres, [as_taken(campaign)]) == 1, (
+        "a new one has nothing to compare"
+    )
+    publish(settings, topic, campaign, "a")
+    with transaction(settings.postgres) as cursor:
+        if restored == "the files":  # the server was started again
+            cursor.execute("update promotion_outbox set compared = replace(compared, '20', '19')")
+        else:
+            cursor.execute("create table again (like promotion_outbox including all)")
+            cursor.execute("insert into again select * from promotion_outbox")
+            cursor.execute("drop table promotion_outbox")
+            cursor.execute("alter table again rename to promotion_outbox")
+    later = message()
+    subscribe(settings.postgres, later["restaurant_id"], "b")
+    with pytest.raises(NotCompared):
+        notifications.write_campaigns.__wrapped__(settings.postgres, [as_taken(later)])
+    notifications.try_campaigns(settings.postgres, [as_taken(later)])  # it is rolled back
+    with Outbox(settings, "promotions-test", epoch_of(settings), topic):
+        assert notifications.write_campaigns(settings.postgres, [as_taken(later)]) == 1, "it waits for the comparison"
+    publish(settings, topic, later, "b")
 
 
 def test_nothing_is_sent_after_the_end(alone: tuple[Settings, Topic]) -> None:

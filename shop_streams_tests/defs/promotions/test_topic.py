@@ -15,15 +15,15 @@ pytestmark = pytest.mark.with_stack
 def test_the_last_sequence_is_found_however_many_records_follow_it(alone: tuple[Settings, Topic]) -> None:
     settings, topic = alone
     numbers = outbox_of(topic).name
-    assert last_sequence(settings.kafka, numbers, "ours") == 0
+    assert last_sequence(settings.kafka, numbers, "ours").number == 0
     producer = Producer({"bootstrap.servers": settings.kafka})
     for number in (6, 7):
         producer.produce(numbers, str(number), "ours", partition=0)
     for number in range(RECENT_OFFSETS + 5):
         producer.produce(numbers, str(number), "another database's", partition=0)
     assert producer.flush(30) == 0
-    assert last_sequence(settings.kafka, numbers, "ours") == 7
-    assert last_sequence(settings.kafka, numbers, "another database's") == RECENT_OFFSETS + 4
+    assert last_sequence(settings.kafka, numbers, "ours").number == 7
+    assert last_sequence(settings.kafka, numbers, "another database's").number == RECENT_OFFSETS + 4
 
 
 def test_a_full_queue_is_waited_for(alone: tuple[Settings, Topic]) -> None:

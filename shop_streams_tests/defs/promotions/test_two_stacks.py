@@ -118,6 +118,6 @@ def _commit(producer: Producer, topic: str, number: str) -> None:
 
 def _found(servers: Cluster, topic: str) -> int | None:
     try:
-        return last_sequence(servers, topic, "ours")
+        return last_sequence(servers, topic, "ours").number
     except TopicSilent:
         return None
