@@ -102,7 +102,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if SERVERS & fixtures_of(item) or item.get_closest_marker("servers")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
-    items.sort(key=lambda item: not is_heavy(item.nodeid))
+    # A stack of a test's own comes before the suite's: two at once are slow.
+    items.sort(key=lambda item: (not is_heavy(item.nodeid), item.get_closest_marker("own_stack") is None))
     hidden = {item.nodeid for item in items if {"stack", "spark"} & fixtures_of(item) and not is_heavy(item.nodeid)}
     if hidden:  # each worker would start a stack
         raise pytest.UsageError(f"these use the stack through another fixture; mark them with_stack: {sorted(hidden)}")
@@ -114,7 +115,9 @@ def fixtures_of(item: pytest.Item) -> set[str]:
 
 @cache
 def _is_heavy(file: Path) -> bool:
-    return re.search(r"\bstack: Stack\b|\bspark: SparkSession\b|\bmark\.with_stack\b", file.read_text()) is not None
+    return (
+        re.search(r"\bstack: Stack\b|\bspark: SparkSession\b|\bmark\.(with|own)_stack\b", file.read_text()) is not None
+    )
 
 
 def is_heavy(nodeid: str) -> bool:

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from shop_streams.cli.dead_letters import dead_letters_app
 from shop_streams.cli.forget import forget_user
+from shop_streams.cli.recover import recover_stream
 from shop_streams.cli.show import show
 from shop_streams.cli.simulate import simulate
 from shop_streams.errors import ShopStreamsError
@@ -176,6 +177,7 @@ def aggregate(
     run_aggregate(get_settings(), console, in_topic, out_topic, until_caught_up, checkpoint, window_anchor, day)
 
 
+app.command("recover")(recover_stream)
 app.command()(show)
 app.command(context_settings={"ignore_unknown_options": True})(forget_user)  # an ID may be -5
 

@@ -27,7 +27,7 @@ from shop_streams.streaming.spec import StreamSpec
 from shop_streams.terminal import cell, escaped
 from shop_streams.topics import copies
 
-COUNTED = ("records", "rows", "dead_letters", "forgotten", "in_flight", "missing", "copies")  # of each topic
+COUNTED = ("records", "rows", "dead_letters", "forgotten", "lost", "in_flight", "missing", "copies")  # of each topic
 ELSEWHERE = "elsewhere"  # another stack on the same database runs the stream; `says` names it
 STREAMS = tuple(spec.name for spec in defined.STREAMS)
 
@@ -83,7 +83,7 @@ def topic_totals(spec: StreamSpec, settings: Settings, ask: bool) -> dict[str, i
         found = recent_account(spec, settings) if ask else None
         if found is not None:  # more offsets than records: transaction markers have offsets too
             return {"offsets": sum(one.high - one.low for one in found.partitions), **found.sums}
-    return dict.fromkeys(("offsets", "records", "rows", "dead_letters", "forgotten", "in_flight", "missing"))
+    return dict.fromkeys(("offsets", "records", "rows", "dead_letters", "forgotten", "lost", "in_flight", "missing"))
 
 
 def _says(settings: Settings, ask_kafka: bool) -> dict[str, str]:

@@ -20,10 +20,12 @@ from shop_streams.kafka import held_offsets, offset_ranges, offsets_at, topic_id
 from shop_streams.lake import reader
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
-from shop_streams.streaming.checkpoint import committed_offsets, metadata_without_spark
+from shop_streams.streaming.checkpoint import committed_offsets, metadata_without_spark, partition_shift
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, POISONED, poisoned_in
 from shop_streams.streaming.forgotten import FORGOTTEN, of_topic
+from shop_streams.streaming.gaps import lost_offsets
 from shop_streams.streaming.identity import TOPIC_IDENTITY, require_same
+from shop_streams.streaming.spans import merged
 from shop_streams.streaming.spec import StreamSpec
 
 Ranges = Mapping[int, tuple[int, int]]
@@ -32,7 +34,6 @@ Ranges = Mapping[int, tuple[int, int]]
 RECENT_HOURS = 24  # a check every quarter of an hour must not read the whole table
 REPEAT_HORIZON = timedelta(days=7)  # clients retry within minutes; reading a week costs one column of a few partitions
 COUNTED_IN_FLIGHT = 100_000  # if more offsets are in flight, they are not read, and count as records
-NEAR = 2_000  # gaps with fewer offsets between them are read as one range: faster than seeking
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,10 @@ class PartitionAccount:
 
 @dataclass(frozen=True)
 class TopicAccount:
-    """The accounts of a topic's partitions."""
+    """The accounts of a topic's partitions. `lost`: offsets that Kafka had deleted before the stream read them (gaps.py)."""
 
     partitions: list[PartitionAccount]
+    lost: int = 0
 
     @property
     def exact(self) -> bool:
@@ -78,9 +80,10 @@ class TopicAccount:
 
     @property
     def sums(self) -> dict[str, int]:
-        """The sums. records = rows + dead_letters + forgotten + in_flight + missing, unless a record arrived twice."""
+        """The sums. records = rows + dead_letters + forgotten + lost + in_flight + missing, unless a record arrived twice."""
         names = ("records", "rows", "dead_letters", "forgotten", "in_flight", "missing")
-        return {name: sum(getattr(one, name) for one in self.partitions) for name in names}
+        found = {name: sum(getattr(one, name) for one in self.partitions) for name in names}
+        return found | {"records": found["records"] + self.lost, "lost": self.lost}
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,7 @@ class Arrivals:
         arrived = self._arrived
         # A stream that reads its topic again brings a forgotten record back: then it is a row.
         forgotten = ~arrived & (self.forgotten > 0)
-        known = arrived | forgotten
-        absent = offsets[~known[offsets - self.low]]
+        absent = offsets[~(known := arrived | forgotten)[offsets - self.low]]
         empty = np.flatnonzero(~known) + self.low
         waiting = np.count_nonzero(empty >= self.reached)
         if waiting <= COUNTED_IN_FLIGHT:
@@ -125,15 +127,6 @@ class Arrivals:
             missing=int(np.count_nonzero(absent < self.reached)), in_flight=int(waiting),
             forgotten=int(np.count_nonzero(forgotten)),
         )  # fmt: skip
-
-
-def merged(offsets: np.ndarray) -> list[tuple[int, int]]:
-    """Offset ranges [first, end) that cover the ascending offsets; offsets near each other share a range."""
-    if not len(offsets):
-        return []
-    cuts = np.flatnonzero(np.diff(offsets) > NEAR)
-    firsts, lasts = offsets[np.concatenate(([0], cuts + 1))], offsets[np.concatenate((cuts, [len(offsets) - 1]))]
-    return [(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
 
 
 def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None) -> list[PartitionAccount]:
@@ -164,13 +157,14 @@ def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None)
         number: max(0, end - max(first, committed.get(number, first)) - most) for number, (first, end) in ranges.items()
     }
     ranges = {number: (first, end - ahead[number]) for number, (first, end) in ranges.items()}
-    inside = inside_of(ranges)
-    rows = _arrivals(table, settings, ranges, inside)
+    shift = partition_shift(checkpoint)
+    inside = inside_of(ranges, shift)
+    rows = _arrivals(table, settings, ranges, inside, shift)
     # A record that another stream of the topic left out may be a row here.
     reason = pc.field("reason")
     of_this_stream = ~pc.starts_with(reason, POISONED) | pc.starts_with(reason, poisoned_in(spec.name))
-    letters = _arrivals(DEAD_LETTERS, settings, ranges, inside & (pc.field("topic") == topic) & of_this_stream)
-    forgotten = _arrivals(FORGOTTEN, settings, ranges, inside & of_topic(topic, known))
+    letters = _arrivals(DEAD_LETTERS, settings, ranges, inside & (pc.field("topic") == topic) & of_this_stream, shift)
+    forgotten = _arrivals(FORGOTTEN, settings, ranges, inside & of_topic(topic, known), shift)
     arrived = {
         number: replace(
             arrivals(low, high, rows[number], letters[number], committed.get(number)), forgotten=forgotten[number]
@@ -198,28 +192,28 @@ def _held(ranges: Ranges, topic_ranges: Ranges) -> Ranges:
 
 
 def topic_account(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None) -> TopicAccount:
-    """`accounts` with their sums, for `status`, the checks and the hourly accounts."""
-    return TopicAccount(accounts(spec, settings, ranges))
+    """`accounts` with their sums, for `status`, the checks and the hourly accounts. Without `ranges`, with all known gaps."""
+    lost = lost_offsets(settings, spec.name, spec.topic.name) if ranges is None else 0
+    return TopicAccount(accounts(spec, settings, ranges), lost)
 
 
 def recent_account(spec: StreamSpec, settings: Settings) -> TopicAccount:
-    """The account of the last 24 hours, and of all older offsets that the stream has not committed."""
+    """The account of the last 24 hours, and of all older offsets that the stream has not committed; gaps of these hours."""
     servers, topic = settings.kafka, spec.topic.name
-    topic_ranges = offset_ranges(servers, topic)
     (firsts,) = offsets_at(servers, topic, [time.time() - RECENT_HOURS * 3600])
     unread = committed_offsets(spec.checkpoint(settings), topic)
     ranges = {
         number: (max(low, min(firsts.get(number, high), unread.get(number, low), high)), high)
-        for number, (low, high) in topic_ranges.items()
+        for number, (low, high) in offset_ranges(servers, topic).items()
     }
-    return topic_account(spec, settings, ranges)
+    lost = lost_offsets(settings, spec.name, topic, timedelta(hours=RECENT_HOURS))
+    return TopicAccount(accounts(spec, settings, ranges), lost)
 
 
 def arrivals(low: int, high: int, rows: np.ndarray, letters: np.ndarray, committed: int | None) -> Arrivals:
     """`Arrivals` from the counts of each offset of [low, high).
 
-    Offsets from `committed` on may belong to a batch that is being written. If `committed` is None, the last offset that
-    arrived shows how far the stream has read.
+    Offsets from `committed` on may belong to a batch that is being written. None: the last one that arrived is the last read.
     """
     if committed is None:
         last = np.flatnonzero((rows > 0) | (letters > 0))
@@ -227,11 +221,13 @@ def arrivals(low: int, high: int, rows: np.ndarray, letters: np.ndarray, committ
     return Arrivals(low, high, rows, letters, max(low, committed))
 
 
-def _arrivals(table: Table, settings: Settings, ranges: Ranges, where: pc.Expression) -> dict[int, np.ndarray]:
+def _arrivals(
+    table: Table, settings: Settings, ranges: Ranges, where: pc.Expression, shift: int
+) -> dict[int, np.ndarray]:
     """Partition -> how often the table has each offset of its range; two bytes an offset, because they may be many."""
     counts = {number: np.zeros(max(0, high - low), np.uint16) for number, (low, high) in ranges.items()}
     for batch in reader.batches(table.uri(settings), ["kafka_partition", "kafka_offset"], where):
-        partitions = batch.column("kafka_partition").to_numpy()
+        partitions = batch.column("kafka_partition").to_numpy() - shift
         offsets = batch.column("kafka_offset").to_numpy()
         for number in np.unique(partitions):
             low = ranges[number][0]
@@ -240,8 +236,10 @@ def _arrivals(table: Table, settings: Settings, ranges: Ranges, where: pc.Expres
     return counts
 
 
-def inside_of(ranges: Ranges) -> pc.Expression:
-    """The rows with an offset in the ranges."""
+def inside_of(ranges: Ranges, shift: int = 0) -> pc.Expression:
+    """The rows with an offset in the ranges; `shift` as `partition_shift`."""
     partition, offset = pc.field("kafka_partition"), pc.field("kafka_offset")
-    parts = [(partition == number) & (offset >= low) & (offset < high) for number, (low, high) in ranges.items()]
+    parts = [
+        (partition == number + shift) & (offset >= low) & (offset < high) for number, (low, high) in ranges.items()
+    ]
     return functools.reduce(operator.or_, parts)

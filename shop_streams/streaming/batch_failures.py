@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shop_streams.postgres import run_ddl, short_transaction
+from shop_streams.streaming.checkpoint import GENERATION_STEP, partition_shift
 
 DDL = """
 create table if not exists batch_failures (
@@ -76,3 +77,13 @@ class BatchFailures:
         with short_transaction(self.dsn) as cursor:
             cursor.execute("delete from poisoned_records where stream = %s", (stream,))
             cursor.execute("delete from batch_failures where stream = %s", (stream,))
+
+
+def failures_key(stream: str, generation: int) -> str:
+    """The stream's name in `BatchFailures`: offsets of an earlier topic have another one, also in a restored database."""
+    return f"{stream}#{generation}" if generation else stream
+
+
+def failures_of(stream: str, folder: str) -> str:
+    """`failures_key` of the stream with this checkpoint."""
+    return failures_key(stream, partition_shift(folder) // GENERATION_STEP)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -93,9 +93,57 @@ class CheckpointMetadata:
 
 def metadata_without_spark(folder: str, name: str) -> str | None:
     """The metadata `name` of the checkpoint in `folder`, or None; for checks and the command line."""
-    part = next((one for one in sorted(_names(folder, "notes", name)) if one.endswith(".txt")), None)
-    lines = _text(folder, "notes", name, part).splitlines() if part else []
+    part = next((one for one in sorted(names_in(folder, "notes", name)) if one.endswith(".txt")), None)
+    lines = text_of(folder, "notes", name, part).splitlines() if part else []
     return lines[0] if lines else None
+
+
+def write_metadata(folder: str, name: str, value: str) -> None:
+    """Write one line as the metadata `name` of the checkpoint in `folder`, whole or not at all."""
+    system, path = opened(folder, "notes", name)
+    system.create_dir(path, recursive=True)
+    with system.open_output_stream(f"{path}/_unfinished") as file:
+        file.write(f"{value}\n".encode())
+    system.move(f"{path}/_unfinished", f"{path}/part-00000.txt")
+
+
+STARTING = "starting_offsets"
+GENERATION = "topic_generation"
+GENERATION_STEP = 1_000_000
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a recovered stream starts, as its new checkpoint keeps it.
+
+    `offsets`: partition -> first offset to read. `present`: partition -> spans [first, end) above it that the table has.
+    """
+
+    offsets: Mapping[int, int]
+    present: Mapping[int, Sequence[tuple[int, int]]] = field(default_factory=dict)
+
+    def as_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps({"offsets": dict(self.offsets), "present": {k: list(v) for k, v in self.present.items()}})
+
+    @classmethod
+    def of(cls, folder: str) -> Start | None:
+        """The start in the checkpoint's metadata; None if the checkpoint was not recovered."""
+        text = metadata_without_spark(folder, STARTING)
+        if text is None:
+            return None
+        found = json.loads(text)
+        spans = {int(number): [(first, end) for first, end in some] for number, some in found["present"].items()}
+        return cls({int(number): offset for number, offset in found["offsets"].items()}, spans)
+
+
+def partition_shift(folder: str) -> int:
+    """What is added to a Kafka partition's number in the stream's rows and dead letters: 0 for the stream's first topic.
+
+    A topic that was created again begins at offset 0. Its rows stay distinct, because its generation is a part of their
+    partition's number: partition 2 of the third topic is 2,000,002.
+    """
+    return int(metadata_without_spark(folder, GENERATION) or 0) * GENERATION_STEP
 
 
 @dataclass(frozen=True)
@@ -111,9 +159,29 @@ class PlannedBatch:
 
 
 def committed_offsets(folder: str, topic: str) -> dict[int, int]:
-    """Partition -> first offset that is not committed; {} before the first batch."""
-    last = _last_batch(folder, "commits")
-    return {} if last is None else _offsets(folder, last, topic)
+    """Partition -> first offset that is not committed; before the first batch, that of a recovered start, or {}."""
+    return _committed(folder, _last_batch(folder, "commits"), topic)
+
+
+def _committed(folder: str, last: int | None, topic: str) -> dict[int, int]:
+    if last is not None:
+        return _offsets(folder, last, topic)
+    start = Start.of(folder)
+    return dict(start.offsets) if start else {}
+
+
+def first_offsets(folder: str, topic: str) -> dict[int, int]:
+    """Partition -> offset at which the checkpoint's first batch began; {} if that is not known."""
+    start = Start.of(folder)
+    if start is not None or "0" not in names_in(folder, "sources", "0"):
+        return {}
+    source: dict[str, dict[str, int]] = json.loads(text_of(folder, "sources", "0", "0").partition("\n")[2])
+    return {int(number): offset for number, offset in source.get(topic, {}).items()}
+
+
+def last_planned(folder: str) -> int | None:
+    """The number of the last batch that Spark has planned; None before the first batch."""
+    return _last_batch(folder, "offsets")
 
 
 def topic_read(folder: str) -> str | None:
@@ -127,12 +195,11 @@ def planned_batch(folder: str, topic: str) -> PlannedBatch | None:
     planned, committed = _last_batch(folder, "offsets"), _last_batch(folder, "commits")
     if planned is None or planned == committed:
         return None
-    start = {} if committed is None else _offsets(folder, committed, topic)
-    return PlannedBatch(planned, start, _offsets(folder, planned, topic))
+    return PlannedBatch(planned, _committed(folder, committed, topic), _offsets(folder, planned, topic))
 
 
 def _last_batch(folder: str, kind: str) -> int | None:
-    return max((int(name) for name in _names(folder, kind) if name.isdecimal()), default=None)
+    return max((int(name) for name in names_in(folder, kind) if name.isdecimal()), default=None)
 
 
 def _offsets(folder: str, batch_id: int, topic: str) -> dict[int, int]:
@@ -141,11 +208,11 @@ def _offsets(folder: str, batch_id: int, topic: str) -> dict[int, int]:
 
 def _source(folder: str, batch_id: int) -> dict[str, dict[str, int]]:
     """Topic -> partition -> end offset of a batch. Line 3 of Spark's offset log; our streams have one source."""
-    source: dict[str, dict[str, int]] = json.loads(_text(folder, "offsets", str(batch_id)).splitlines()[2])
+    source: dict[str, dict[str, int]] = json.loads(text_of(folder, "offsets", str(batch_id)).splitlines()[2])
     return source
 
 
-def _opened(folder: str, *below: str) -> tuple[fs.FileSystem, str]:
+def opened(folder: str, *below: str) -> tuple[fs.FileSystem, str]:
     """The file system of a folder or URI, and the path in it."""
     system, path = (
         fs.FileSystem.from_uri(folder.replace("s3a://", "s3://", 1))
@@ -155,9 +222,14 @@ def _opened(folder: str, *below: str) -> tuple[fs.FileSystem, str]:
     return system, "/".join([path, *below])
 
 
-def _names(folder: str, *below: str) -> list[str]:
+def names_in(folder: str, *below: str) -> list[str]:
+    """The names in a folder of the checkpoint; [] if it does not exist.
+
+    Raises:
+        ShopStreamsError: the checkpoint can't be read.
+    """
     try:
-        system, path = _opened(folder, *below)
+        system, path = opened(folder, *below)
         return [found.base_name for found in system.get_file_info(fs.FileSelector(path, allow_not_found=True))]
     except (OSError, pa.ArrowException) as error:
         raise ShopStreamsError(
@@ -165,7 +237,8 @@ def _names(folder: str, *below: str) -> list[str]:
         ) from error
 
 
-def _text(folder: str, *below: str) -> str:
-    system, path = _opened(folder, *below)
+def text_of(folder: str, *below: str) -> str:
+    """The content of a file of the checkpoint."""
+    system, path = opened(folder, *below)
     with system.open_input_file(path) as file:
         return bytes(file.read()).decode()

@@ -14,10 +14,7 @@ from shop_streams.kafka import offset_ranges, topic_identity
 from shop_streams.streaming.checkpoint import CheckpointMetadata
 
 TOPIC_IDENTITY = "topic_identity"
-WAY_OUT = (
-    "Switch the stream off, move its checkpoint and its table away (otherwise the old rows would be counted as the new "
-    "records), and switch it on. It then starts from the earliest record."
-)
+WAY_OUT = "`shop-streams recover STREAM` shows how to continue in the same table, and what is lost."
 
 
 class TopicChanged(ShopStreamsError):

@@ -19,8 +19,8 @@ from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import record_at, topic_identity
 from shop_streams.lake.write import append_small_batch
 from shop_streams.settings import Settings
-from shop_streams.streaming.batch_failures import BatchFailures
-from shop_streams.streaming.checkpoint import PlannedBatch, planned_batch
+from shop_streams.streaming.batch_failures import BatchFailures, failures_of
+from shop_streams.streaming.checkpoint import PlannedBatch, Start, partition_shift, planned_batch
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, HEADERS, poisoned_in
 from shop_streams.streaming.query import RESTARTED, said
 from shop_streams.streaming.records import LAST_MOMENT, read_offsets
@@ -100,11 +100,35 @@ def without(spans: Sequence[Span], left_out: Sequence[tuple[int, int]]) -> list[
     return remaining
 
 
+def outside(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    """The parts of the spans that are in no other one."""
+    remaining = list(spans)
+    for other in others:
+        cut = [one for one in remaining if one.partition == other.partition]
+        remaining = [one for one in remaining if one.partition != other.partition]
+        for partition, first, end in cut:
+            parts = (Span(partition, first, min(end, other.first)), Span(partition, max(first, other.end), end))
+            remaining += [part for part in parts if part.end > part.first]
+    return remaining
+
+
 def leave_out(records: DataFrame, left_out: Sequence[tuple[int, int]]) -> DataFrame:
     """The records without the (partition, offset) in `left_out`."""
     for partition in sorted({number for number, _ in left_out}):
         offsets = [offset for number, offset in left_out if number == partition]
         records = records.where(~((F.col("partition") == partition) & F.col("offset").isin(offsets)))
+    return records
+
+
+def leave_out_spans(records: DataFrame, spans: Mapping[int, Sequence[tuple[int, int]]]) -> DataFrame:
+    """The records without those of the spans: partition -> offsets [first, end)."""
+    single = [(number, first) for number, some in spans.items() for first, end in some if end == first + 1]
+    records = leave_out(records, single)
+    for number, some in sorted(spans.items()):
+        for first, end in some:
+            if end > first + 1:
+                inside = F.col("offset").between(first, end - 1)
+                records = records.where(~((F.col("partition") == number) & inside))
     return records
 
 
@@ -117,10 +141,15 @@ def spans_of(batch: PlannedBatch, earliest: Mapping[int, int]) -> list[Span]:
     ]
 
 
+def _failures(spec: StreamSpec, settings: Settings, batch: PlannedBatch) -> int:
+    key = failures_of(spec.name, spec.checkpoint(settings))
+    return BatchFailures(settings.postgres).failures(key, batch.batch_id)
+
+
 def due(spec: StreamSpec, settings: Settings) -> PlannedBatch | None:
     """The stream's next batch if it has failed at least `FAILURES_BEFORE` times, else None."""
     batch = planned_batch(spec.checkpoint(settings), spec.topic.name)
-    if batch is None or BatchFailures(settings.postgres).failures(spec.name, batch.batch_id) < FAILURES_BEFORE:
+    if batch is None or _failures(spec, settings, batch) < FAILURES_BEFORE:
         return None
     return batch
 
@@ -134,10 +163,12 @@ def narrow(spec: StreamSpec, context: StreamContext, earliest: Mapping[int, int]
     """
     settings, topic = context.settings, spec.topic.name
     batch = due(spec, settings)
-    known = BatchFailures(settings.postgres)
+    known, key = BatchFailures(settings.postgres), failures_of(spec.name, spec.checkpoint(settings))
     if batch is None:
         return 0
-    spans = without(spans_of(batch, earliest), known.poisoned(spec.name))
+    start = Start.of(spec.checkpoint(settings))
+    present = [Span(number, *one) for number, some in (start.present if start else {}).items() for one in some]
+    spans = without(outside(spans_of(batch, earliest), present), known.poisoned(key))
     say(f"batch {batch.batch_id} has failed {FAILURES_BEFORE} times or more: narrowing it down, {len(spans)} spans")
 
     passed = 0
@@ -174,21 +205,21 @@ def narrow(spec: StreamSpec, context: StreamContext, earliest: Mapping[int, int]
             f"Batch {batch.batch_id} fails, and no record of it fails alone: {remaining} Mend the cause; the stream tries again."
         )
     _write_letters(spec, settings, found)
-    known.record_poisoned(spec.name, found)  # last: after a crash before this line, the batch is narrowed again
+    known.record_poisoned(key, found)  # last: after a crash before this line, the batch is narrowed again
     return len(found)
 
 
 def _write_letters(spec: StreamSpec, settings: Settings, found: Sequence[tuple[int, int, str]]) -> None:
     """Write a dead letter for each (partition, offset, reason); idempotent."""
     topic, uri = spec.topic.name, DEAD_LETTERS.uri(settings)
-    identity = topic_identity(settings.kafka, topic)
+    identity, shift = topic_identity(settings.kafka, topic), partition_shift(spec.checkpoint(settings))
     for partition, offset, reason in found:
         record = record_at(settings.kafka, topic, partition, offset)
         headers = [{"key": name, "value": value} for name, value in list(record.headers() or ())]
         letter = {
             "domain": pa.array([spec.domain]),
             "topic": pa.array([topic]),
-            "kafka_partition": pa.array([partition], pa.int32()),
+            "kafka_partition": pa.array([partition + shift], pa.int32()),
             "kafka_offset": pa.array([offset], pa.int64()),
             "raw": pa.array([record.value()], pa.binary()),
             "reason": pa.array([f"{poisoned_in(spec.name)}{reason}"]),

@@ -40,9 +40,15 @@ def read_stream(
     topic: str,
     max_offsets_per_trigger: int | None = None,
     columns: Sequence[str] = RECORD_COLUMNS,
+    first: Mapping[int, int] | None = None,
 ) -> DataFrame:
-    """The topic as a stream from its earliest offset; `columns` are names of `RECORD_TYPES`."""
+    """The topic as a stream from its earliest offset; `columns` are names of `RECORD_TYPES`.
+
+    `first`: every partition -> the offset where a new checkpoint starts; -2 for the earliest.
+    """
     reader = _source(spark.readStream, servers, topic, columns=columns)
+    if first is not None:
+        reader = reader.option("startingOffsets", json.dumps({topic: dict(first)}))
     if max_offsets_per_trigger is not None:
         reader = reader.option("maxOffsetsPerTrigger", max_offsets_per_trigger)
     return reader.load().select(*columns)

@@ -22,10 +22,11 @@ select coalesce(sum(rows), 0) - (select count(*) from (select distinct id from i
 """
 
 
-def duplicates(table: Table, settings: Settings, ranges: Ranges) -> int:
+def duplicates(table: Table, settings: Settings, ranges: Ranges, shift: int = 0) -> int:
     """The number of rows in `ranges` that repeat an event of an earlier offset, up to `REPEAT_HORIZON` before its day.
 
     A week of ids does not fit into memory, so they are read batch by batch. Only the ids in `ranges` are kept.
+    `shift` as `checkpoint.partition_shift`.
     """
     identity, known = table.identity, reader.open_table(table.uri(settings))
     if not identity or known is None or identity not in dict(reader.schema(known)):
@@ -35,7 +36,7 @@ def duplicates(table: Table, settings: Settings, ranges: Ranges) -> int:
     if not others:
         return 0
     with bounded.database() as database:
-        inside = bounded.rows(known, [identity, day], inside_of(ranges) & has_id, [(day, "in", recent)], others)
+        inside = bounded.rows(known, [identity, day], inside_of(ranges, shift) & has_id, [(day, "in", recent)], others)
         database.register("found", inside)
         database.execute(
             f'create table inside as select "{identity}" as id, "{day}" as day, count(*) as rows from found group by all'
@@ -45,7 +46,7 @@ def duplicates(table: Table, settings: Settings, ranges: Ranges) -> int:
             return 0
         week = sorted({one - timedelta(days=number) for one in days for number in range(REPEAT_HORIZON.days + 1)})
         prune: reader.Prune = [(day, "in", [str(one) for one in week])]
-        before = inside_of({number: (0, low) for number, (low, _) in ranges.items()})
+        before = inside_of({number: (0, low) for number, (low, _) in ranges.items()}, shift)
         database.register("all_of", bounded.rows(known, [identity], None, prune, earlier))
         database.register("some_of", bounded.rows(known, [identity], before & has_id, prune, others))
         database.execute(

@@ -19,6 +19,7 @@ from shop_streams.kafka import offset_ranges, producer, read_topic
 from shop_streams.kafka_access import refusal
 from shop_streams.lake import reader
 from shop_streams.settings import Settings
+from shop_streams.streaming.agreement import letters_shift
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, stored_columns
 from shop_streams.streaming.drafts import Draft, Letter, State, chunks, origin_of
 from shop_streams.streaming.replay_ledger import Ledger, open_ledger, origin_chain
@@ -191,8 +192,9 @@ def _replayed_records(topic: str, settings: Settings, begins: Iterable[dict[int,
     for one in begins:
         for number, offset in one.items():
             first[number] = min(offset, first.get(number, offset))
+    shift = letters_shift(settings, topic)
     return {
-        origin.decode(): f"{topic}:{record.partition}:{record.offset}"
+        origin.decode(): f"{topic}:{record.partition + shift}:{record.offset}"
         for record in read_topic(settings.kafka, topic, first)
         if isinstance(origin := record.headers.get(REPLAY_OF), bytes)
     }
@@ -200,7 +202,9 @@ def _replayed_records(topic: str, settings: Settings, begins: Iterable[dict[int,
 
 def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[list[Result], str]:
     """The results, and why Kafka accepts no record at present; "" if it accepted one, or refused only unfit records."""
-    ends = {topic: _ends(settings, topic) for topic in {draft.letter["topic"] for draft in drafts}}
+    topics = {draft.letter["topic"] for draft in drafts}
+    ends = {topic: _ends(settings, topic) for topic in topics}
+    shifts = {topic: letters_shift(settings, topic) for topic in topics}
     for draft in drafts:
         ledger.begin(draft.origin, ends[draft.letter["topic"]])
     landed: dict[str, str] = {}
@@ -214,7 +218,7 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[
 
         def delivered(error: Any, message: Any, origin: str = draft.origin) -> None:
             if error is None:
-                landed[origin] = f"{message.topic()}:{message.partition()}:{message.offset()}"
+                landed[origin] = f"{message.topic()}:{message.partition() + shifts[message.topic()]}:{message.offset()}"
             else:
                 problems[origin] = str(refusal(settings.kafka, error, message.topic()) or error)
                 if error.code() in ABOUT_THE_RECORD:
@@ -234,9 +238,8 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[
             results.append(Result(draft, State.SENT, f"now at {landed[draft.origin]}"))
         else:
             problem = problems.get(draft.origin, "no acknowledgement within 60 s")
-            results.append(
-                Result(draft, State.NOT_TAKEN, f"{problem}. `shop-streams status` tells whether Kafka is up.")
-            )
+            advice = "`shop-streams status` tells whether Kafka is up."
+            results.append(Result(draft, State.NOT_TAKEN, f"{problem}. {advice}"))
     away = next((result.detail for result in results if result.draft.origin not in unfit), "")
     return results, "" if landed else away
 

@@ -2,7 +2,7 @@
 
 An origin is topic:partition:offset. The row is written before the letter is sent and updated afterwards, so an interrupted
 replay can be found. The row also has the origin of the replayed record. If that record is refused again, the history of the new
-letter is known.
+letter is known. A table in the lake has the letters that were sent too (replayed.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from psycopg2.extras import Json
 from shop_streams.errors import ShopStreamsError
 from shop_streams.postgres import connect
 from shop_streams.settings import Settings
+from shop_streams.streaming.replayed import bring_together
 
 DDL = """
 create table if not exists dead_letter_replays (
@@ -55,6 +56,19 @@ class Ledger:
         """Origin of a replayed record -> origin of the letter that it was made of."""
         self.cursor.execute("select landed, origin from dead_letter_replays where landed is not null")
         return dict(self.cursor.fetchall())
+
+    def landings(self) -> dict[str, str | None]:
+        """Origin of a letter that was sent -> origin of its record, if known."""
+        self.cursor.execute("select origin, landed from dead_letter_replays where sent")
+        return dict(self.cursor.fetchall())
+
+    def restore(self, origin: str, landed: str | None) -> None:
+        """Note a letter as sent, of which the ledger may know nothing: PostgreSQL was restored from a backup."""
+        self.cursor.execute(
+            "insert into dead_letter_replays (origin, sent, marks, landed) values (%s, true, '{}', %s)"
+            " on conflict (origin) do update set sent = true, landed = excluded.landed",
+            (origin, landed),
+        )
 
     def begun(self) -> dict[str, dict[int, int]]:
         """Letters that may have been sent: origin -> partition -> offset from which to search for the record."""
@@ -96,7 +110,10 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
             cursor.execute("select pg_advisory_lock(hashtext('dead_letter_replays_ddl'))")
             cursor.execute(DDL)
             cursor.execute("select pg_advisory_unlock(hashtext('dead_letter_replays_ddl'))")
-            yield Ledger(cursor)
+            ledger = Ledger(cursor)
+            bring_together(settings, ledger)
+            yield ledger
+            bring_together(settings, ledger)
     finally:
         connection.close()
 

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from shop_streams.kafka import topic_identity
 from shop_streams.settings import Settings
 from shop_streams.streaming import identity
-from shop_streams.streaming.batch_failures import BatchFailures
+from shop_streams.streaming.batch_failures import BatchFailures, failures_of
 from shop_streams.streaming.checkpoint import planned_batch
 from shop_streams.streaming.failure import failing_with_advice
 from shop_streams.streaming.lease import HeldLease, Leases, Superseded
@@ -191,7 +191,8 @@ class StreamRun:
         batch = planned_batch(self._spec.checkpoint(self._settings), self._spec.topic.name)
         if batch is not None:
             with suppress(*DATABASE_ERRORS):
-                times = BatchFailures(self._settings.postgres).count(self._spec.name, batch.batch_id)
+                key = failures_of(self._spec.name, self._spec.checkpoint(self._settings))
+                times = BatchFailures(self._settings.postgres).count(key, batch.batch_id)
                 self._say(f"batch {batch.batch_id} has failed {times} times")
 
     def _require_topic(self) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from shop_streams.settings import Settings
     from shop_streams.streaming.spec import StreamContext
+    from shop_streams.streaming.state import StateRecovery
     from shop_streams.topics import Topic
 
 Transform = Callable[[DataFrame], DataFrame]
@@ -112,12 +113,13 @@ class BatchWriter:
 class TopicSink:
     """`transform(records, context)` returns `key` and `value` columns, which are sent to `output_topic` in update mode.
 
-    Kafka's sink is at-least-once, so consumers must be able to upsert by key.
+    Kafka's sink is at-least-once, so consumers must be able to upsert by key. `recovery`: how a lost state comes back.
     """
 
     output_topic: Topic
     transform: Callable[[DataFrame, StreamContext], DataFrame]
     table: Table | None = None
+    recovery: StateRecovery | None = None
 
     def prepare(self, context: StreamContext) -> None:
         return None

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
+    from shop_streams.streaming.state import StateRecovery
+
 
 @dataclass(frozen=True)
 class StreamContext:
@@ -145,10 +147,14 @@ def lake_stream(
 
 
 def topic_stream(
-    *, output: Topic, transform: Callable[[DataFrame, StreamContext], DataFrame], **more: Any
+    *,
+    output: Topic,
+    transform: Callable[[DataFrame, StreamContext], DataFrame],
+    recovery: StateRecovery | None = None,
+    **more: Any,
 ) -> StreamSpec:
-    """A stream from a topic to the topic `output`; `transform` as in `TopicSink`, `more` are attributes of `StreamSpec`."""
-    return StreamSpec(sink=TopicSink(output, transform), **more)
+    """A stream from a topic to the topic `output`; `transform` and `recovery` as in `TopicSink`, `more` as in `StreamSpec`."""
+    return StreamSpec(sink=TopicSink(output, transform, recovery=recovery), **more)
 
 
 # Dagster shows only the last part of a key, so it says what the asset is.

@@ -9,14 +9,17 @@ from typing import Any
 from confluent_kafka import KafkaException
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 from tenacity import retry, retry_if_exception, stop_after_delay
 
+from shop_streams.kafka import offset_ranges
 from shop_streams.kafka_access import require_access
 from shop_streams.settings import Settings
 from shop_streams.streaming import identity, records
-from shop_streams.streaming.batch_failures import BatchFailures
-from shop_streams.streaming.checkpoint import CheckpointMetadata, committed_offsets
-from shop_streams.streaming.narrowing import leave_out, narrow
+from shop_streams.streaming.agreement import remember_topic, require_checkpoint, require_table
+from shop_streams.streaming.batch_failures import BatchFailures, failures_of
+from shop_streams.streaming.checkpoint import CheckpointMetadata, Start, committed_offsets, partition_shift
+from shop_streams.streaming.narrowing import leave_out, leave_out_spans, narrow
 from shop_streams.streaming.priority import TURN_SECONDS, turn_to_start
 from shop_streams.streaming.spec import StreamContext, StreamSpec
 
@@ -55,26 +58,36 @@ def start_query(
     stream = StreamContext(spark, settings, spec.name, spec.topic.name, spec.checkpoint(settings))
     metadata = CheckpointMetadata(spark, stream.checkpoint)
     known = BatchFailures(settings.postgres)
+    require_checkpoint(spec, settings)
     if metadata.find(identity.TOPIC_IDENTITY) is None:  # a new checkpoint
-        known.forget(spec.name)
+        known.forget(failures_of(spec.name, stream.checkpoint))
     metadata.require_unchanged(spec.fixed_settings(settings))
     earliest = identity.require_unchanged(
         metadata, settings.kafka, spec.topic.name, committed_offsets(stream.checkpoint, spec.topic.name)
     )
+    require_table(spec, settings)
     spec.sink.prepare(stream)
+    remember_topic(spec, settings)
     narrow(spec, stream, earliest, say)
-    return begin_query(spec, stream, known.poisoned(spec.name), **trigger)
+    return begin_query(spec, stream, known.poisoned(failures_of(spec.name, stream.checkpoint)), **trigger)
 
 
 def begin_query(
     spec: StreamSpec, stream: StreamContext, poisoned: Sequence[tuple[int, int]] = (), **trigger: Any
 ) -> Any:
     """Start the query on its checkpoint, without the records at `poisoned`, each a (partition, offset)."""
-    source = records.read_stream(
-        stream.spark, stream.settings.kafka, stream.topic, spec.max_offsets(stream.settings), spec.record_columns
+    servers, start = stream.settings.kafka, Start.of(stream.checkpoint)
+    first = (
+        {number: start.offsets.get(number, -2) for number in offset_ranges(servers, stream.topic)} if start else None
     )
+    source = records.read_stream(
+        stream.spark, servers, stream.topic, spec.max_offsets(stream.settings), spec.record_columns, first
+    )
+    wanted = leave_out_spans(leave_out(source, poisoned), start.present if start else {})
+    if shift := partition_shift(stream.checkpoint):
+        wanted = wanted.withColumn("partition", F.col("partition") + shift)
     return (
-        spec.sink.writer(leave_out(source, poisoned), stream)
+        spec.sink.writer(wanted, stream)
         .queryName(spec.name)
         .option("checkpointLocation", stream.checkpoint)
         .trigger(**trigger)

@@ -12,6 +12,7 @@ import pytest
 
 from shop_streams.settings import get_settings
 
+pytestmark = pytest.mark.own_stack
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "add-a-domain.md").read_text()
 FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, flags=re.DOTALL))
@@ -69,7 +70,6 @@ print(*(sensor.name for sensor in repository.sensor_defs))
 
 
 @pytest.mark.servers
-@pytest.mark.with_stack
 def test_its_first_row_and_its_first_repaired_partition_come_out(copy: Path) -> None:
     said = run(copy, "-m", "shop_streams_tests.docs.returns", seconds=500).splitlines()[-1]
     assert json.loads(said) == {

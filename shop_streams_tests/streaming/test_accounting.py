@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import (
-    NEAR,
     PartitionAccount,
     TopicAccount,
     arrivals,
-    merged,
 )
 from shop_streams.streaming.repeats import duplicates
+from shop_streams.streaming.spans import NEAR, merged
 
 
 def counted(low: int, high: int, offsets: list[int]) -> np.ndarray:

@@ -153,7 +153,7 @@ def test_expired_letters_are_not_missing_in_any_account(kafka: Settings, monkeyp
     arrive(kafka, spec, [0, 1, 6, 7])
     refuse(kafka, spec, [2, 3, 4, 5], days=100)
     before = {0: (0, 10)}  # as somebody asked for while the topic had them
-    all_of_it = {"records": 10, "rows": 4, "dead_letters": 4, "forgotten": 0, "in_flight": 2, "missing": 0}
+    all_of_it = {"records": 10, "rows": 4, "dead_letters": 4, "forgotten": 0, "lost": 0, "in_flight": 2, "missing": 0}
     assert topic_account(spec, kafka, before).sums == all_of_it
     client = AdminClient({"bootstrap.servers": str(kafka.kafka)})
     for future in client.delete_records([TopicPartition(spec.topic.name, 0, 4)]).values():
@@ -161,7 +161,7 @@ def test_expired_letters_are_not_missing_in_any_account(kafka: Settings, monkeyp
     monkeypatch.setattr(maintenance, "LAKE_STREAMS", [spec])
     gone = maintenance.forgotten_by_kafka(kafka)
     assert expire(DEAD_LETTERS.uri(kafka), "at", kafka.dead_letter_days, gone) == 2, "2 and 3 only: Kafka has 4 and 5"
-    held = {"records": 6, "rows": 2, "dead_letters": 2, "forgotten": 0, "in_flight": 2, "missing": 0}
+    held = {"records": 6, "rows": 2, "dead_letters": 2, "forgotten": 0, "lost": 0, "in_flight": 2, "missing": 0}
     found = topic_account(spec, kafka, before)
     assert found.exact and found.sums == held
     hour = topic_hours.get_partition_key_for_timestamp(time.time())
@@ -196,7 +196,7 @@ def test_forgotten_records_are_not_missing_and_only_in_the_topic_that_they_were_
     found = topic_account(spec, kafka)
     assert found.exact
     assert found.sums == {
-        "records": 6, "rows": 3, "dead_letters": 0, "forgotten": 3, "in_flight": 0, "missing": 0,
+        "records": 6, "rows": 3, "dead_letters": 0, "forgotten": 3, "lost": 0, "in_flight": 0, "missing": 0,
     }  # fmt: skip
     assert recent_account(spec, kafka).sums == found.sums
     assert topic_totals(spec, kafka, True) == found.sums | {"offsets": 6}

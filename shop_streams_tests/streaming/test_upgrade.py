@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
+from deltalake import write_deltalake
 
 from shop_streams.defs.sales import streams, transforms
 from shop_streams.defs.sales.schema import SHOP_EVENTS
@@ -18,6 +20,7 @@ from shop_streams.lake.table import Column, SchemaMismatch, Table
 from shop_streams.lake.write import overwrite_partition
 from shop_streams.spark import open_session
 from shop_streams.streaming.checkpoint import CheckpointMetadata, CheckpointMismatch
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.sinks import LakeSink, TopicSink
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.start import start_query
@@ -60,6 +63,22 @@ def by_hand(values: list[bytes]) -> dict[int, tuple[int, int, int]]:
     return hours
 
 
+def add_letter(stack: Stack, domain: str, topic: str, offset: int) -> None:
+    """The dead letter of a fixture's broken record in partition 0: the fixtures have no table of letters."""
+    DEAD_LETTERS.create(open_session(stack.settings), stack.settings)
+    letters = reader.open_table(DEAD_LETTERS.uri(stack.settings))
+    assert letters is not None
+    row = {
+        "domain": domain,
+        "topic": topic,
+        "kafka_partition": 0,
+        "kafka_offset": offset,
+        "reason": "half",
+    }
+    columns = dict.fromkeys(column.name for column in DEAD_LETTERS.columns) | row
+    write_deltalake(letters, pa.Table.from_pylist([columns], letters.to_pyarrow_dataset().schema), mode="append")
+
+
 def test_streams_of_an_earlier_version_continue(stack: Stack) -> None:
     with tarfile.open(FIXTURE) as archive:
         archive.extractall(stack.settings.lake, filter="data")
@@ -71,6 +90,7 @@ def test_streams_of_an_earlier_version_continue(stack: Stack) -> None:
     assert producer.flush(30) == 0
     uri = TABLE.uri(stack.settings)
     assert reader.scan(uri, ["item_id"]).num_rows == 30, "the fixture"
+    add_letter(stack, "sales", TOPIC.name, offset=15)
     run(stack, spec("upgraded_ingest", LakeSink(TABLE, "sales", transforms.validate, transforms.project)))
     items = reader.scan(uri, ["item_id"])["item_id"].to_pylist()
     assert sorted(items) == sorted(json.loads(value)["item_id"] for value in [*first[:30], *later]), "each once"

@@ -13,6 +13,7 @@ from shop_streams.lake.asset import asset_key
 from shop_streams.marts.repair import RANGE_END, RANGE_START
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.accounting import Ranges, topic_account
+from shop_streams.streaming.checkpoint import partition_shift
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.priority import streams_first_now
 from shop_streams.streaming.repeats import duplicates
@@ -33,7 +34,7 @@ def hour_account(spec: StreamSpec, settings: Settings, ranges: Ranges) -> dict[s
     return {
         "accepted_by_collector": count_with_header(settings.kafka, spec.topic.name, ranges, VIA_COLLECTOR),
         **account.sums,
-        "duplicates": duplicates(spec.sink.table, settings, ranges),
+        "duplicates": duplicates(spec.sink.table, settings, ranges, partition_shift(spec.checkpoint(settings))),
         "exact": account.exact,
     }
 

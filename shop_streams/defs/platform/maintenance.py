@@ -11,9 +11,13 @@ from shop_streams.kafka import offset_ranges
 from shop_streams.lake import maintenance, reader
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
+from shop_streams.streaming.checkpoint import partition_shift
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, stored_columns
 from shop_streams.streaming.forgotten import FORGOTTEN
+from shop_streams.streaming.gaps import KNOWN_GAPS
+from shop_streams.streaming.replayed import REPLAYED
 
+BESIDE = (DEAD_LETTERS, FORGOTTEN, KNOWN_GAPS, REPLAYED)  # tables of no domain
 READERS_HOURS = 168  # a week: no reader needs an older version of a table
 MANY_FILES = 100  # of one day. A stream with a trigger each 10 s writes 17,000 a day, and readers open all of them.
 
@@ -25,7 +29,7 @@ def closed_partitions(table: Table, settings: Settings) -> list[str]:
     None of a mart: each of its partitions is written as a whole.
     """
     uri, column = table.uri(settings), table.partition_by[0]
-    if table in (DEAD_LETTERS, FORGOTTEN):
+    if table in BESIDE:
         return list(reader.file_counts(uri, column))
     if table not in [spec.sink.table for spec in LAKE_STREAMS]:
         return []
@@ -50,11 +54,15 @@ def forgotten_by_kafka(settings: Settings) -> str:
     """SQL condition for dead letters that the accounting does not count: their records are no longer in their topics, or they
     are of a delivered file.
     """
-    conditions = [
-        f"(topic = '{spec.topic.name}' and kafka_partition = {number} and kafka_offset < {low})"
-        for spec in LAKE_STREAMS
-        for number, (low, _) in offset_ranges(settings.kafka, spec.topic.name).items()
-    ]
+    conditions = []
+    for spec in LAKE_STREAMS:
+        of_topic, shift = f"topic = '{spec.topic.name}'", partition_shift(spec.checkpoint(settings))
+        if shift:  # letters of an earlier topic of this name
+            conditions.append(f"({of_topic} and kafka_partition < {shift})")
+        conditions += [
+            f"({of_topic} and kafka_partition = {number + shift} and kafka_offset < {low})"
+            for number, (low, _) in offset_ranges(settings.kafka, spec.topic.name).items()
+        ]
     if "file" in stored_columns(settings):
         conditions.append("file is not null")
     return f"({' or '.join(conditions)})"
@@ -68,7 +76,7 @@ def maintain_tables(context: dg.OpExecutionContext, settings: dg.ResourceParam[S
         DEAD_LETTERS.uri(settings), "at", settings.dead_letter_days, forgotten_by_kafka(settings)
     )
     rows = []
-    for table in (*TABLES, DEAD_LETTERS, FORGOTTEN):
+    for table in (*TABLES, *BESIDE):
         closed = closed_partitions(table, settings)
         done = maintenance.maintain(table.uri(settings), table.partition_by[0], closed, READERS_HOURS)
         rows.append(dg.TableRecord({"table": table.path, **asdict(done)}))

@@ -14,9 +14,10 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ OFFSET_KEY = "window_offset_seconds"
 ANCHOR_KEY = "window_anchor"
 TOPIC_KEY = "in_topic"
 SUMS_KEY = "revenue_sums_as"
+BASE_KEY = "sums_before_start"
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -101,10 +103,30 @@ def window_offset(
     return int(metadata.get(OFFSET_KEY, first))
 
 
-def aggregation(records: DataFrame, offset_seconds: int, first_day: str, sums_as: str) -> DataFrame:
-    """Kafka records of `shop_events` in, Kafka records of `hourly_metrics` out."""
+def aggregation(
+    records: DataFrame, offset_seconds: int, first_day: str, sums_as: str, base: DataFrame | None = None
+) -> DataFrame:
+    """Kafka records of `shop_events` in, Kafka records of `hourly_metrics` out. `base` as in `transforms.with_base`."""
     events = transforms.good_events(transforms.validate(records, first_day, keep=()))
-    return transforms.as_records(transforms.hourly_metrics(events, offset_seconds, sums_as=sums_as))
+    metrics = transforms.hourly_metrics(events, offset_seconds, sums_as=sums_as)
+    return transforms.as_records(metrics if base is None else transforms.with_base(metrics, base))
+
+
+def base_json(values: Iterable[str]) -> str:
+    """The hours' sums as checkpoint metadata; `values` are values of `hourly_metrics` records."""
+    hours = [json.loads(value) for value in values]
+    return json.dumps([[one["start_ts"], one["revenue"], one["visitors"], one["purchases"]] for one in hours])
+
+
+def base_of(spark: SparkSession, checkpoint: str) -> DataFrame | None:
+    """The sums of the records before the checkpoint's start, if its state was recovered from the lake; otherwise None."""
+    stored = CheckpointMetadata(spark, checkpoint).find(BASE_KEY)
+    if stored is None:
+        return None
+    rows = [
+        (start, Decimal(revenue), visitors, purchases) for start, revenue, visitors, purchases in json.loads(stored)
+    ]
+    return spark.createDataFrame(rows, transforms.BASE_SCHEMA)
 
 
 def start(

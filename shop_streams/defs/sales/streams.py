@@ -6,6 +6,7 @@ from pyspark.sql import DataFrame
 
 from shop_streams.defs.sales import aggregate, transforms
 from shop_streams.defs.sales.partitions import days
+from shop_streams.defs.sales.rebuild import HourlyRecovery
 from shop_streams.defs.sales.schema import HOURLY_TOPIC, SHOP_EVENTS, SHOP_EVENTS_TOPIC
 from shop_streams.streaming.spec import StreamContext, lake_stream, topic_stream
 
@@ -18,7 +19,8 @@ def hourly(records: DataFrame, context: StreamContext) -> DataFrame:
         context.spark, settings.kafka, context.topic, settings.sales_window_anchor, context.checkpoint,
         settings.first_day.isoformat(),
     )  # fmt: skip
-    return aggregate.aggregation(records, offset, settings.first_day.isoformat(), sums_as)
+    base = aggregate.base_of(context.spark, context.checkpoint)
+    return aggregate.aggregation(records, offset, settings.first_day.isoformat(), sums_as, base)
 
 
 INGEST = lake_stream(
@@ -36,6 +38,7 @@ HOURLY = topic_stream(
     topic=SHOP_EVENTS_TOPIC,
     output=HOURLY_TOPIC,
     transform=hourly,
+    recovery=HourlyRecovery(INGEST),
     interval_seconds=lambda _settings: 5,
     fixed_settings=lambda settings: {
         "state_partitions": str(settings.state_partitions),

@@ -83,8 +83,26 @@ def hourly_metrics(events: DataFrame, offset_seconds: int = 0, *extra: Column, s
             *extra,
         )
         .withColumn("end_ts", F.col("start_ts") + HOUR)
-        .withColumn("aov", F.try_divide(F.col("revenue").cast("double"), F.col("purchases").cast("double")))
+        .withColumn("aov", average_order())
     )
+
+
+def average_order() -> Column:
+    """Revenue per purchase; null without a purchase."""
+    return F.try_divide(F.col("revenue").cast("double"), F.col("purchases").cast("double"))
+
+
+BASE_SCHEMA = "start_ts bigint, revenue decimal(38,0), visitors bigint, purchases bigint"
+
+
+def with_base(metrics: DataFrame, base: DataFrame) -> DataFrame:
+    """The hours of `metrics` with the sums of the same hours in `base` added: start_ts, revenue, visitors, purchases."""
+    names = ("revenue", "visitors", "purchases")
+    earlier = base.select(F.col("start_ts"), *[F.col(name).alias(f"_{name}") for name in names])
+    sums = {name: F.col(name) + F.coalesce(F.col(f"_{name}"), F.lit(0)) for name in names}
+    joined = metrics.drop("aov").join(F.broadcast(earlier), "start_ts", "left")
+    totals = joined.withColumns(sums | {"revenue": sums["revenue"].cast("decimal(38,0)")})
+    return totals.drop(*[f"_{name}" for name in names]).withColumn("aov", average_order())
 
 
 def with_repeats(events: DataFrame, earlier: DataFrame) -> DataFrame:

@@ -21,7 +21,7 @@ from shop_streams.streaming.sinks import LakeSink
 from shop_streams.topics import create_topics
 from shop_streams_tests.fixtures import upgrade_clicks
 from shop_streams_tests.harness import Stack
-from shop_streams_tests.streaming.test_upgrade import run
+from shop_streams_tests.streaming.test_upgrade import add_letter, run
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "clicks_of_3ef5217.tar.gz"
 STATE = "upgraded_clicks_state.json"  # in the archive: what the earlier version had compared
@@ -56,6 +56,7 @@ def test_clicks_of_an_earlier_version_continue(stack: Stack, monkeypatch: pytest
 
     first, later = upgrade_clicks.first(), upgrade_clicks.later()
     send(stack, [*first, *later])
+    add_letter(stack, STREAM.domain, STREAM.topic.name, offset=7)
     run(stack, STREAM)
     assert sorted(reader.scan(uri, ["event_id"])["event_id"].to_pylist()) == [
         f"0:e:{number}" for number in (1, 1, 2, 3, 4, 5, 6, 7, 8)

@@ -52,6 +52,7 @@ def test_the_hour_tells_accepted_rows_repeats_and_refused_ones(stack: Stack) -> 
         "duplicates": 2,
         "dead_letters": 1,
         "forgotten": 0,
+        "lost": 0,
     }
     assert after["exact"] is True and after["in_flight"] == after["missing"] == 0
 

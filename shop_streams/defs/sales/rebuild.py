@@ -1,0 +1,108 @@
+"""The state of `hourly_metrics` from the lake: the sums of each hour over the rows of the table, and Kafka's records after them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from shop_streams.defs.sales import aggregate, transforms
+from shop_streams.errors import ShopStreamsError
+from shop_streams.kafka import offset_ranges, producer, read_topic, topic_identity
+from shop_streams.settings import Settings
+from shop_streams.streaming.checkpoint import (
+    GENERATION,
+    GENERATION_STEP,
+    STARTING,
+    Start,
+    committed_offsets,
+    metadata_without_spark,
+    partition_shift,
+)
+from shop_streams.streaming.checkpoint_swap import replace_checkpoint
+from shop_streams.streaming.identity import TOPIC_IDENTITY
+from shop_streams.streaming.recover import problem_of
+from shop_streams.streaming.spec import StreamSpec
+from shop_streams.streaming.state import StatePlan
+
+SEND_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class HourlyRecovery:
+    """The way back of `hourly_metrics`, from the table of the stream `ingest`."""
+
+    ingest: StreamSpec
+
+    def plan(self, spec: StreamSpec, settings: Settings) -> StatePlan:
+        """Continue where the table ends: every record before that is a row of the table, or breaks a rule."""
+        assert self.ingest.sink.table is not None
+        topic = spec.topic.name
+        if problem := problem_of(self.ingest, settings):
+            raise ShopStreamsError(
+                f"The table that has the state can't go on itself. First run `shop-streams recover {self.ingest.name}`: {problem}"
+            )
+        identity = topic_identity(settings.kafka, topic)
+        ranges = offset_ranges(settings.kafka, topic)
+        committed = committed_offsets(self.ingest.checkpoint(settings), topic)
+        start = {number: committed.get(number, low) for number, (low, _) in ranges.items()}
+        return StatePlan(str(identity), start, self.ingest.sink.table.path)
+
+    def earlier_topics(self, settings: Settings) -> int:
+        """As the checkpoint of `ingest` counts them."""
+        return partition_shift(self.ingest.checkpoint(settings)) // GENERATION_STEP
+
+    def carry_out(self, spec: StreamSpec, settings: Settings, spark: Callable[[], SparkSession]) -> str | None:
+        """Compute the sums, send the hours that differ from the topic's, and write the new checkpoint's metadata."""
+        assert self.ingest.sink.table is not None and spec.sink.output_topic is not None
+        plan, folder, output = self.plan(spec, settings), spec.checkpoint(settings), spec.sink.output_topic.name
+        sent = {record.key.decode(): json.loads(record.value) for record in read_topic(settings.kafka, output)}
+        offset = int(metadata_without_spark(folder, aggregate.OFFSET_KEY) or offset_of(list(sent)))
+        rows = self.ingest.sink.table.read(spark(), settings)
+        shift = partition_shift(self.ingest.checkpoint(settings))
+        metrics = transforms.hourly_metrics(
+            before(rows, plan.start, shift),
+            offset,
+            sums_as=transforms.EXACT_OF_ANY,
+        )
+        hours = transforms.as_records(metrics).collect()
+        send(settings, output, {row.key: row.value for row in hours if json.loads(row.value) != sent.get(row.key)})
+        notes = {
+            aggregate.OFFSET_KEY: str(offset),
+            aggregate.SUMS_KEY: transforms.EXACT,
+            aggregate.BASE_KEY: aggregate.base_json(row.value for row in hours),
+            GENERATION: str(shift // GENERATION_STEP),
+            TOPIC_IDENTITY: plan.identity,
+            STARTING: Start(plan.start).as_json(),
+        }
+        return replace_checkpoint(folder, notes)
+
+
+def before(rows: DataFrame, start: Mapping[int, int], shift: int) -> DataFrame:
+    """The table's rows whose records come before `start`, and those of earlier topics (see `partition_shift`)."""
+    partition, offset = F.col("kafka_partition"), F.col("kafka_offset")
+    parts = [(partition == number + shift) & (offset < end) for number, end in start.items()]
+    return rows.where(reduce(lambda one, other: one | other, parts, partition < shift))
+
+
+def offset_of(hours: list[str]) -> int:
+    """Seconds after the clock hour at which the sent windows begin; 0 if none was sent."""
+    return int(hours[-1]) % transforms.HOUR if hours else 0
+
+
+def send(settings: Settings, topic: str, values: Mapping[str, str]) -> None:
+    """Send the records, key -> value.
+
+    Raises:
+        ShopStreamsError: Kafka did not take them all. The command can be repeated.
+    """
+    client = producer(settings.kafka, {"enable.idempotence": True})
+    for key, value in values.items():
+        client.produce(topic, value.encode(), key.encode())
+        client.poll(0)
+    if left := client.flush(SEND_SECONDS):
+        raise ShopStreamsError(f"Kafka has not taken {left:,} of {len(values):,} hours. Run the command again.")
