@@ -21,6 +21,7 @@ from typing import Any
 from shop_streams.defs.promotions import notifications, tables
 from shop_streams.defs.promotions.outbox import Outbox
 from shop_streams.defs.promotions.schema import outbox_of
+from shop_streams.defs.promotions.topic import Sequence
 from shop_streams.kafka import read_topic
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Leases
@@ -91,7 +92,8 @@ def run(transactions: int, seed: int) -> Outcome:
             (value["adv_campaign_id"], value["client_id"])
             for value in (json.loads(record.value) for record in read_topic(settings.kafka, TOPIC.name))
         )
-        numbers = [int(record.value) for record in read_topic(settings.kafka, outbox_of(TOPIC).name)]
+        published = [record.value.decode() for record in read_topic(settings.kafka, outbox_of(TOPIC).name)]
+        numbers = [Sequence.parse(one).number for one in published]
     expected = {(campaign, client) for campaign in campaigns for client in CLIENTS}
     return Outcome(len(expected - found.keys()), sum(found.values()) - len(found), numbers, proxy.answers, took)
 
