@@ -1,9 +1,12 @@
 """Dead letters on the command line."""
 
 import json
+from unittest.mock import patch
 
+from rich.console import Console
 from typer.testing import CliRunner
 
+from shop_streams.cli import dead_letters
 from shop_streams.cli.dead_letters import dead_letters_app
 from shop_streams.defs.sales.streams import INGEST as SALES
 from shop_streams.errors import ShopStreamsError
@@ -16,7 +19,8 @@ from shop_streams_tests.streaming.bad_records import chosen, open_places, rows_o
 
 def replayed(stack: Stack, *words: str) -> tuple[int, str]:
     """Exit status and output of `dead-letters replay`, in this process: a command of its own loads Dagster for 3 s."""
-    done = CliRunner(env={"COLUMNS": "1000"}).invoke(dead_letters_app, ["replay", *words])
+    with patch.object(dead_letters, "console", Console(width=300)):
+        done = CliRunner().invoke(dead_letters_app, ["replay", *words])
     assert isinstance(done.exception, SystemExit | None), done.exception
     return done.exit_code, done.output
 

@@ -129,7 +129,7 @@ def test_another_cluster_at_the_same_address_is_refused(tmp_path: Path) -> None:
     with running_broker(tmp_path / "second", first.settings.kafka_port) as second:
         here = second.settings.model_copy(update=lake)
         create_topics(here, (spec.topic,))
-        with pytest.raises(TopicChanged, match=r"another Kafka cluster.*Switch the stream off"):
+        with pytest.raises(TopicChanged, match=r"another Kafka cluster.*shop-streams recover"):
             start(here, spec)
         with pytest.raises(TopicChanged, match="another Kafka cluster"):
             accounts(spec, here)

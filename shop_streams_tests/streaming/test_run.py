@@ -112,7 +112,7 @@ def test_a_topic_that_is_made_again_while_its_stream_runs_ends_the_run(world: Wo
     with pytest.raises(dg.Failure, match="was deleted and created again: its id is second, not first"):
         world.execute()
     assert world.stopped == [True] and world.released
-    assert "Switch the stream off" in world.noted  # for `shop-streams status`
+    assert "shop-streams recover" in world.noted  # for `shop-streams status`
 
 
 def test_a_run_whose_query_fails_counts_the_failure_of_its_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,7 @@ def test_a_batch_that_is_only_slow_gets_more_time_after_each_failure(
 ) -> None:
     world.settings = world.settings.model_copy(update={"stall_seconds": 0.05, "ingest_interval_seconds": 0})
     world.waiting, world.failures = 7, 3
-    monkeypatch.setattr(run, "stalled", lambda _spec, _settings, seconds, _waiting: SparkGone(f"after {seconds:.3f}"))
+    monkeypatch.setattr(run, "stalled", lambda _spec, _settings, seconds, _waiting: SparkGone(f"after {seconds}"))
     with pytest.raises(dg.Failure) as failure:
         world.execute()
     assert float(str(failure.value.description).split()[-1]) > 8 * 0.05

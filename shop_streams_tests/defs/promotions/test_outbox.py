@@ -89,7 +89,6 @@ def test_a_database_that_forgot_what_it_sent_is_told(alone: tuple[Settings, Topi
         cursor.execute("update promotion_topic set published = 0")
         cursor.execute("update promotion_outbox set made = 0")
         cursor.execute("delete from promotion_numbers")
-        cursor.execute("delete from subscribers_feedback")
     with Outbox(settings, "promotions-test", epoch_of(settings), topic) as outbox:
         told = raised_by(outbox, OutboxForgotten)
     follow(settings, told)
