@@ -26,7 +26,7 @@ from shop_streams_tests.harness import Stack, wait_for
 
 TIME = 1_577_865_600_000
 
-SAID = "It then starts from the earliest record"  # the way out; the topic was gone for a moment, or is another one
+SAID = "`shop-streams recover STREAM` shows how to continue"
 
 
 def new_stream(stack: Stack) -> StreamSpec:
