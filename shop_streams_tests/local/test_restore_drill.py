@@ -17,6 +17,7 @@ from rich.console import Console
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.app_events.streams import INGEST as PRODUCT_EVENTS
 from shop_streams.defs.sales.schema import SHOP_EVENTS
+from shop_streams.defs.sales.streams import HOURLY
 from shop_streams.defs.sales.streams import INGEST as SALES
 from shop_streams.lake import reader
 from shop_streams.lake.table import Table
@@ -117,6 +118,7 @@ def test_each_part_is_restored_alone_and_no_record_is_lost_or_twice(stack: Stack
         copy(tmp_path / "postgres", home / "postgres")
 
     restarted(stack, restore)
+    stack.wait_running(HOURLY.name)  # nothing of it was restored
     refused(stack, SALES, "lacks record")
     refused(stack, PRODUCT_EVENTS, "is older")
     third = send(stack, 10)

@@ -195,7 +195,7 @@ def test_a_database_that_is_away_for_longer_than_the_lease_fails_every_run_with_
     for name in STREAMS:
         told = wait_for(f"{name}'s run to say why", partial(advice, stack, before[name]["run_id"]), 60)
         assert told["cause"] == "DatabaseAway" and "logs/postgres.log" in told["next_step"]
-        wait_for("its process to end", partial(has_ended, before[name]["pid"]), 60)
+        wait_for("its process to end", partial(has_ended, before[name]["pid"]), 120)
 
 
 @pytest.mark.parametrize("service", ["dagster_daemon", "dagster_code_server", "collector", "kafka", "postgres"])
