@@ -7,7 +7,7 @@ whatever the checkpoint remembers. The old checkpoint is moved aside and never d
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import offset_ranges, topic_identity
@@ -45,7 +45,8 @@ class Plan:
     """What a recovery would do.
 
     `problem`: why the stream can't start now; None if it can. `generation`: of the topic, 0 for the stream's first one.
-    `created_again`: the topic is another one than the table's rows come from.
+    `created_again`: the topic is another one than the table's rows come from. `committed`: partition -> first offset that the
+    checkpoint has not read.
     """
 
     stream: str
@@ -55,11 +56,14 @@ class Plan:
     generation: int
     created_again: bool
     partitions: tuple[PartitionPlan, ...]
+    committed: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def needed(self) -> bool:
-        """Whether the stream can't start, or the table lacks records that Kafka holds before the table's end."""
-        return self.problem is not None or any(one.refilled for one in self.partitions)
+        """Whether the stream can't start, or would pass over records that the table lacks and Kafka holds."""
+        return self.problem is not None or any(
+            one.refilled and one.start < self.committed.get(one.partition, 0) for one in self.partitions
+        )
 
     @property
     def shift(self) -> int:
@@ -166,7 +170,8 @@ def make_plan(spec: StreamSpec, settings: Settings) -> Plan:
             f"Table {table.path} lacks records in {count:,} separate places, which are too many to fill. Restore a newer "
             "backup of the table and of the dead letters, or move both and the checkpoint away: the topic is then read from its beginning."
         )
-    return Plan(spec.name, topic, found, problem_of(spec, settings), generation, again, tuple(partitions))
+    problem, committed = problem_of(spec, settings), committed_offsets(folder, topic)
+    return Plan(spec.name, topic, found, problem, generation, again, tuple(partitions), committed)
 
 
 def require_inside(topic: str, reached: Mapping[int, int], log: Ranges) -> None:

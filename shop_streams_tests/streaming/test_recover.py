@@ -41,6 +41,7 @@ def test_a_lost_checkpoint_continues_after_the_tables_last_record(kafka: Setting
     assert plan == before and (plan.needed, plan.lost, plan.created_again) == (True, 0, False)
     assert [(one.partition, one.start) for one in plan.partitions] == [(0, 3), (1, 4)]
     assert sums(stream)[3:] == (0, True), "what was not read yet is in flight"
+    assert not make_plan(stream.spec, stream.settings).needed, "it only has to start"
     stream.ingest()
     stream.ingest()
     assert stream.rows() == [(0, 0), (0, 1), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)]
@@ -82,6 +83,7 @@ def test_a_restored_older_table_is_filled_again_and_its_newer_letters_are_not_do
         stream.start()
     plan = stream.recover()
     assert (plan.lost, plan.partitions[0].start, plan.partitions[0].present) == (0, 3, ((4, 5),))
+    assert plan.needed and not make_plan(stream.spec, stream.settings).needed
     stream.ingest()
     assert stream.rows() == [(0, 0), (0, 2), (0, 3), (0, 5), (0, 6), (0, 7)]
     assert stream.letters() == [1, 4]
