@@ -72,7 +72,7 @@ def test_an_event_that_the_collector_refuses_is_no_reason_to_look_for_the_collec
     assert "Is the collector up?" not in str(refused.value)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_events_are_made_one_after_the_other() -> None:
     assert len(list(islice(sales.events(10**12, 1, DAY), 3))) == 3
     assert len(list(islice(promotions.campaigns(10**12, 1, DAY), 3))) == 3

@@ -70,8 +70,9 @@ print(*(sensor.name for sensor in repository.sensor_defs))
 
 
 @pytest.mark.servers
+@pytest.mark.timeout(1500)
 def test_its_first_row_and_its_first_repaired_partition_come_out(copy: Path) -> None:
-    said = run(copy, "-m", "shop_streams_tests.docs.returns", seconds=500).splitlines()[-1]
+    said = run(copy, "-m", "shop_streams_tests.docs.returns", seconds=1400).splitlines()[-1]
     assert json.loads(said) == {
         "streamed": ["A-1", "A-2", "A-3"],
         "first": {"2026-01-01": [["size", 1, 1999]], "2026-01-02": [["broken", 1, 500]]},

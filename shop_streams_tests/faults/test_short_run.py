@@ -2,6 +2,8 @@
 
 from itertools import pairwise
 
+import pytest
+
 from shop_streams.cli.status import STREAMS
 from shop_streams_tests.faults.plan import Fault, chosen, faults
 from shop_streams_tests.faults.run import run_faults
@@ -14,6 +16,7 @@ PLAN = [
 ]
 
 
+@pytest.mark.timeout(1500)
 def test_nothing_is_lost_and_nothing_counts_twice(stack: Stack) -> None:
     report = run_faults(stack, 1, PLAN, print, lambda: True)
     assert [str(fault) for fault, _ in report.recoveries] == [str(fault) for fault in PLAN]

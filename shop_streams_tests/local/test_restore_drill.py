@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from shop_streams.defs.app_events.schema import EVENTS
@@ -96,6 +97,7 @@ def recovered(stack: Stack, spec: StreamSpec) -> str | None:
     return None if done.returncode else done.stdout
 
 
+@pytest.mark.timeout(1500)
 def test_each_part_is_restored_alone_and_no_record_is_lost_or_twice(stack: Stack, tmp_path: Path) -> None:
     home, lake = stack.settings.home, Path(stack.settings.lake)
     sales, checkpoint = Path(SHOP_EVENTS.uri(stack.settings)), Path(PRODUCT_EVENTS.checkpoint(stack.settings))

@@ -146,7 +146,7 @@ def test_the_same_seed_makes_the_same_clicks_and_no_more_than_asked_for() -> Non
     assert [len(list(clicks(count, 1, DAY))) for count in counts] == list(counts)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_clicks_are_made_one_after_the_other() -> None:
     assert len(list(islice(clicks(10**12, 1, DAY), 3))) == 3
 
