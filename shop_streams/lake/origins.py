@@ -15,8 +15,6 @@ from shop_streams.lake import reader
 WIDEST = 1000  # partitions of one file: more of them are not looked at one by one
 MOST = 2**31
 PARTITION, OFFSET = "kafka_partition", "kafka_offset"
-
-
 NAMES = (f"min.{PARTITION}", f"max.{PARTITION}", f"max.{OFFSET}")
 
 

@@ -93,6 +93,18 @@ def append_small_batch(rows: pa.Table, uri: str, writer_id: str, batch_id: int) 
     return True
 
 
+@repeat_commit
+def append_rows(rows: pa.Table, table: Table, settings: Settings) -> None:
+    """Append rows without Spark; creates the table. Rows of a commit whose answer was lost may be there twice."""
+    write_deltalake(
+        table.uri(settings),
+        rows,
+        mode="append",
+        partition_by=list(table.partition_by),
+        post_commithook_properties=COMMIT_ONLY,
+    )
+
+
 def in_partitions(table: Table, keys: Collection[str]) -> str:
     """The SQL condition for the rows of these partitions."""
     column = table.partition_by[0]

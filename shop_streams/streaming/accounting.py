@@ -21,7 +21,7 @@ from shop_streams.lake import reader
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
 from shop_streams.streaming.checkpoint import committed_offsets, metadata_without_spark, partition_shift
-from shop_streams.streaming.dead_letters import DEAD_LETTERS, POISONED, poisoned_in
+from shop_streams.streaming.dead_letters import DEAD_LETTERS, letters_of
 from shop_streams.streaming.forgotten import FORGOTTEN, of_topic
 from shop_streams.streaming.gaps import lost_offsets
 from shop_streams.streaming.identity import TOPIC_IDENTITY, require_same
@@ -115,7 +115,8 @@ class Arrivals:
         arrived = self._arrived
         # A stream that reads its topic again brings a forgotten record back: then it is a row.
         forgotten = ~arrived & (self.forgotten > 0)
-        absent = offsets[~(known := arrived | forgotten)[offsets - self.low]]
+        known = arrived | forgotten
+        absent = offsets[~known[offsets - self.low]]
         empty = np.flatnonzero(~known) + self.low
         waiting = np.count_nonzero(empty >= self.reached)
         if waiting <= COUNTED_IN_FLIGHT:
@@ -159,12 +160,9 @@ def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None)
     ranges = {number: (first, end - ahead[number]) for number, (first, end) in ranges.items()}
     shift = partition_shift(checkpoint)
     inside = inside_of(ranges, shift)
-    rows = _arrivals(table, settings, ranges, inside, shift)
-    # A record that another stream of the topic left out may be a row here.
-    reason = pc.field("reason")
-    of_this_stream = ~pc.starts_with(reason, POISONED) | pc.starts_with(reason, poisoned_in(spec.name))
-    letters = _arrivals(DEAD_LETTERS, settings, ranges, inside & (pc.field("topic") == topic) & of_this_stream, shift)
-    forgotten = _arrivals(FORGOTTEN, settings, ranges, inside & of_topic(topic, known), shift)
+    rows = count_offsets(table, settings, ranges, inside, shift)
+    letters = count_offsets(DEAD_LETTERS, settings, ranges, inside & letters_of(spec.name, topic), shift)
+    forgotten = count_offsets(FORGOTTEN, settings, ranges, inside & of_topic(topic, known), shift)
     arrived = {
         number: replace(
             arrivals(low, high, rows[number], letters[number], committed.get(number)), forgotten=forgotten[number]
@@ -221,7 +219,7 @@ def arrivals(low: int, high: int, rows: np.ndarray, letters: np.ndarray, committ
     return Arrivals(low, high, rows, letters, max(low, committed))
 
 
-def _arrivals(
+def count_offsets(
     table: Table, settings: Settings, ranges: Ranges, where: pc.Expression, shift: int
 ) -> dict[int, np.ndarray]:
     """Partition -> how often the table has each offset of its range; two bytes an offset, because they may be many."""

@@ -10,16 +10,15 @@ import pyarrow.compute as pc
 
 from shop_streams.kafka import held_offsets
 from shop_streams.lake import reader
-from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
-from shop_streams.streaming.accounting import Ranges, inside_of
+from shop_streams.streaming.accounting import Ranges, count_offsets, inside_of
 from shop_streams.streaming.checkpoint import GENERATION_STEP
-from shop_streams.streaming.dead_letters import DEAD_LETTERS, POISONED, poisoned_in
+from shop_streams.streaming.dead_letters import DEAD_LETTERS, letters_of
 from shop_streams.streaming.forgotten import FORGOTTEN, of_topic
 from shop_streams.streaming.spans import Span, between, length, merged
 from shop_streams.streaming.spec import StreamSpec
 
-AT_ONCE = 4_000_000  # offsets of each partition: a byte each
+AT_ONCE = 4_000_000  # offsets of each partition: two bytes each
 NONE = np.empty(0, np.int64)
 
 
@@ -92,9 +91,9 @@ def plan_partitions(
     }
     absent: dict[int, list[np.ndarray]] = {number: [] for number in log}
     for ranges in _pieces({number: (low, min(ends[number], high)) for number, (low, high) in log.items()}):
-        arrived = _rows(spec.sink.table, settings, ranges, shift)
+        arrived = count_offsets(spec.sink.table, settings, ranges, inside_of(ranges, shift), shift)
         empty = {
-            number: np.setdiff1d(np.flatnonzero(~arrived[number]) + first, others.get(number, NONE))
+            number: np.setdiff1d(np.flatnonzero(arrived[number] == 0) + first, others.get(number, NONE))
             for number, (first, _) in ranges.items()
         }
         gaps = {number: merged(offsets) for number, offsets in empty.items()}
@@ -121,24 +120,11 @@ def _pieces(ranges: Ranges) -> Iterator[dict[int, Span]]:
         begun += AT_ONCE
 
 
-def _rows(table: Table, settings: Settings, ranges: Ranges, shift: int) -> dict[int, np.ndarray]:
-    """Partition -> whether the table has each offset of its range."""
-    found = {number: np.zeros(end - first, bool) for number, (first, end) in ranges.items()}
-    for batch in reader.batches(table.uri(settings), ["kafka_partition", "kafka_offset"], inside_of(ranges, shift)):
-        partitions = batch.column("kafka_partition").to_numpy() - shift
-        offsets = batch.column("kafka_offset").to_numpy()
-        for number in np.unique(partitions):
-            found[number][offsets[partitions == number] - ranges[number][0]] = True
-    return found
-
-
 def _others(spec: StreamSpec, settings: Settings, identity: str, shift: int) -> dict[int, np.ndarray]:
     """Partition -> ascending offsets of the stream's dead letters and of forgotten records."""
-    partition, reason = pc.field("kafka_partition"), pc.field("reason")
+    partition = pc.field("kafka_partition")
     here = (partition >= shift) & (partition < shift + GENERATION_STEP)
-    # A record that another stream of the topic left out may be a row here.
-    of_this_stream = ~pc.starts_with(reason, POISONED) | pc.starts_with(reason, poisoned_in(spec.name))
-    letters = here & (pc.field("topic") == spec.topic.name) & of_this_stream
+    letters = here & letters_of(spec.name, spec.topic.name)
     found: dict[int, list[np.ndarray]] = {}
     # Recorded while the stream had no checkpoint, a forgotten record has no identity.
     forgotten = here & (of_topic(spec.topic.name, identity) | of_topic(spec.topic.name, None))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -54,6 +55,13 @@ POISONED = "poisoned in "
 def poisoned_in(stream: str) -> str:
     """The first words of the reason of a poisoned record: no rule refused it, but `stream` failed on it."""
     return f"{POISONED}{stream}: "
+
+
+def letters_of(stream: str, topic: str) -> pc.Expression:
+    """The letters of the topic's records that `stream` has: a record that another stream of the topic left out may be a row there."""
+    reason = pc.field("reason")
+    of_stream = ~pc.starts_with(reason, POISONED) | pc.starts_with(reason, poisoned_in(stream))
+    return (pc.field("topic") == topic) & of_stream
 
 
 def poisoned_elsewhere(reason: str, streams: Sequence[str]) -> str | None:

@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING
 import psycopg2.errors
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import write_deltalake
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.lake import reader
 from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
-from shop_streams.lake.write import COMMIT_ONLY, repeat_commit
+from shop_streams.lake.write import append_rows
 from shop_streams.postgres import connect, run_ddl, transaction
 from shop_streams.rules import MAX_AHEAD
 
@@ -63,7 +62,6 @@ create table if not exists forgotten_removals (
 """
 
 
-@repeat_commit
 def record_origins(
     settings: Settings, topic: str, identity: str | None, origins: pa.Table, hours: pa.Array | None = None
 ) -> None:
@@ -79,13 +77,7 @@ def record_origins(
         pa.array([identity] * count, pa.string()),
         pa.nulls(count, pa.int64()) if hours is None else hours,
     ]
-    write_deltalake(
-        FORGOTTEN.uri(settings),
-        pa.table(columns, schema=_SCHEMA),
-        mode="append",
-        partition_by=list(FORGOTTEN.partition_by),
-        post_commithook_properties=COMMIT_ONLY,
-    )
+    append_rows(pa.table(columns, schema=_SCHEMA), FORGOTTEN, settings)
 
 
 def of_topic(topic: str, identity: str | None) -> pc.Expression:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import write_deltalake
 
 from shop_streams.lake import reader
 from shop_streams.lake.table import Column, Table
-from shop_streams.lake.write import COMMIT_ONLY, repeat_commit
+from shop_streams.lake.write import append_rows
 from shop_streams.streaming.spans import Span, length
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ _ARROW = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64(), "times
 _SCHEMA = pa.schema([(column.name, _ARROW[column.type]) for column in KNOWN_GAPS.columns])
 
 
-@repeat_commit
 def record_gaps(
     settings: Settings, stream: str, topic: str, identity: str, gaps: Mapping[int, Iterable[Span]], reason: str
 ) -> None:
@@ -53,13 +51,7 @@ def record_gaps(
     ]
     if rows:
         columns = [pa.array(values, field.type) for values, field in zip(zip(*rows, strict=True), _SCHEMA, strict=True)]
-        write_deltalake(
-            KNOWN_GAPS.uri(settings),
-            pa.table(columns, schema=_SCHEMA),
-            mode="append",
-            partition_by=list(KNOWN_GAPS.partition_by),
-            post_commithook_properties=COMMIT_ONLY,
-        )
+        append_rows(pa.table(columns, schema=_SCHEMA), KNOWN_GAPS, settings)
 
 
 def lost_offsets(settings: Settings, stream: str, topic: str, within: timedelta | None = None) -> int:

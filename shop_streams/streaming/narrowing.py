@@ -91,25 +91,23 @@ def culprits(spans: Sequence[Span], failure: Callable[[Sequence[Span]], str | No
 
 def without(spans: Sequence[Span], left_out: Sequence[tuple[int, int]]) -> list[Span]:
     """The spans without the (partition, offset) in `left_out`."""
-    remaining = []
-    for partition, first, end in spans:
-        inside = sorted(offset for number, offset in left_out if number == partition and first <= offset < end)
-        for begin, stop in zip([first, *[offset + 1 for offset in inside]], [*inside, end], strict=True):
-            if stop > begin:
-                remaining.append(Span(partition, begin, stop))
-    return remaining
+    return outside(spans, [Span(partition, offset, offset + 1) for partition, offset in left_out])
 
 
 def outside(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
     """The parts of the spans that are in no other one."""
     remaining = list(spans)
     for other in others:
-        cut = [one for one in remaining if one.partition == other.partition]
-        remaining = [one for one in remaining if one.partition != other.partition]
-        for partition, first, end in cut:
-            parts = (Span(partition, first, min(end, other.first)), Span(partition, max(first, other.end), end))
-            remaining += [part for part in parts if part.end > part.first]
+        remaining = [part for one in remaining for part in _parts(one, other)]
     return remaining
+
+
+def _parts(one: Span, other: Span) -> list[Span]:
+    """What is left of one span without the other one."""
+    if one.partition != other.partition:
+        return [one]
+    parts = (one._replace(end=min(one.end, other.first)), one._replace(first=max(one.first, other.end)))
+    return [part for part in parts if part.end > part.first]
 
 
 def leave_out(records: DataFrame, left_out: Sequence[tuple[int, int]]) -> DataFrame:

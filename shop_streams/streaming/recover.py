@@ -23,6 +23,7 @@ from shop_streams.streaming.checkpoint import (
     committed_offsets,
     first_offsets,
     metadata_without_spark,
+    partition_shift,
 )
 from shop_streams.streaming.checkpoint_swap import replace_checkpoint
 from shop_streams.streaming.continuation import PartitionPlan, Ranges, plan_partitions
@@ -90,8 +91,8 @@ def generation_of(
     """The generation of the topic `found`, and whether the topic is new for the table.
 
     `pinned`: the topic of the checkpoint. `remembered`: the generation that the table's log has for `found`; `any_remembered`: it
-    knows a topic. `newest`: the highest generation of the table's rows and the letters. If nothing says which topic they came from, it is
-    taken for the present one.
+    knows a topic. `newest`: the highest generation of the table's rows and the letters. If nothing says which topic they came from,
+    it is taken for the present one.
     """
     if remembered is not None:
         return remembered, False
@@ -147,7 +148,7 @@ def make_plan(spec: StreamSpec, settings: Settings) -> Plan:
     generation, again = generation_of(
         found,
         metadata_without_spark(folder, TOPIC_IDENTITY),
-        int(metadata_without_spark(folder, GENERATION) or 0),
+        partition_shift(folder) // GENERATION_STEP,
         facts.recall(uri, agreement.identity_fact(found)),
         facts.recall(uri, agreement.IDENTITY_KNOWN) is not None,
         newest,
@@ -210,8 +211,8 @@ def recover(spec: StreamSpec, settings: Settings, forget: Callable[[str], None])
     gaps = {one.partition: one.gaps for one in plan.partitions if one.gaps}
     record_gaps(settings, spec.name, plan.topic, plan.identity, gaps, plan.problem or "recovered")
     # The new checkpoint counts its batches from 0 again.
-    for generation in {metadata_without_spark(folder, GENERATION), str(plan.generation)}:
-        forget(failures_key(spec.name, int(generation or 0)))
+    for generation in {partition_shift(folder) // GENERATION_STEP, plan.generation}:
+        forget(failures_key(spec.name, generation))
     notes = {
         GENERATION: str(plan.generation),
         TOPIC_IDENTITY: plan.identity,

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
-from deltalake import write_deltalake
 
 from shop_streams.lake import reader
 from shop_streams.lake.table import Column, Table
-from shop_streams.lake.write import COMMIT_ONLY, repeat_commit
+from shop_streams.lake.write import append_rows
 
 if TYPE_CHECKING:
     from shop_streams.settings import Settings
@@ -59,15 +58,8 @@ def replayed(settings: Settings) -> dict[str, str | None]:
     return {row["origin"]: row["landed"] for row in rows}
 
 
-@repeat_commit
 def append(settings: Settings, landings: Mapping[str, str | None]) -> None:
     """Append rows to `REPLAYED`; nothing for no letter."""
     if landings:
         rows = [{"topic": one.rsplit(":", 2)[0], "origin": one, "landed": at} for one, at in landings.items()]
-        write_deltalake(
-            REPLAYED.uri(settings),
-            pa.Table.from_pylist(rows, _SCHEMA),
-            mode="append",
-            partition_by=list(REPLAYED.partition_by),
-            post_commithook_properties=COMMIT_ONLY,
-        )
+        append_rows(pa.Table.from_pylist(rows, _SCHEMA), REPLAYED, settings)
