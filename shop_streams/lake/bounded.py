@@ -1,20 +1,25 @@
-"""Questions about more rows than fit into memory: DuckDB with limited memory, which reads a table batch by batch."""
+"""Questions about more rows than fit into memory: DuckDB with limited memory, which reads a table batch by batch.
+
+DuckDB reads Parquet files in a third of the time of Arrow's reader. But it does not know the Delta log: a table's columns and
+partitions, or which files have a column. So whole files give one column of text to it, and Arrow reads all other parts.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from pyarrow.dataset import FileSystemDataset
 
 from shop_streams.lake import reader
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 MEMORY = "300MB"  # what needs more is written to a temporary folder
 BATCHES_AHEAD = 2  # Arrow reads 16 batches of 4 files ahead by default: 1 GB of ids
@@ -49,3 +54,24 @@ def rows(
         chosen = [file for file in dataset.get_fragments() if file.path in paths]
         dataset = FileSystemDataset(chosen, dataset.schema, dataset.format, dataset.filesystem)
     return dataset.scanner(columns, where, batch_readahead=BATCHES_AHEAD, fragment_readahead=1).to_reader()
+
+
+def files_before(table: DeltaTable, column: str, value: Any) -> tuple[pa.Table, pa.Table]:
+    """The file actions of which the log knows that each value of `column` is less than `value`; and all others."""
+    actions, largest = reader.file_actions(table), f"max.{column}"
+    is_before = pa.chunked_array([pa.repeat(False, actions.num_rows)])
+    if largest in actions.column_names:
+        is_before = pc.fill_null(pc.less(actions[largest], value), False)
+    return actions.filter(is_before), actions.filter(pc.invert(is_before))
+
+
+def create_ids(database: duckdb.DuckDBPyConnection, view: str, uri: str, column: str, paths: Collection[str]) -> None:
+    """A view with the column `id`: the text in `column` of whole files. Files that are older than the column have nulls."""
+    [(folder,)] = database.execute("select current_setting('temp_directory')").fetchall()
+    # Without a file that has the column, DuckDB would not know it.
+    empty = Path(folder) / f"{view}.parquet"
+    pq.write_table(pa.table({column: pa.array([], pa.string())}), empty)
+    files = [str(empty), *(f"{uri}/{path}" for path in sorted(paths))]
+    database.read_parquet(files, union_by_name=True, hive_partitioning=False).project(f'"{column}" as id').create_view(
+        view
+    )

@@ -66,6 +66,17 @@ def test_an_hour_with_more_ids_than_memory_is_counted_on_disk(tmp_path: Path, mo
     assert duplicates(TABLE, Settings(home=tmp_path), {0: (200_000, 800_000)}) == 100_000
 
 
+def test_files_of_a_version_without_the_column_have_no_ids(tmp_path: Path) -> None:
+    uri = TABLE.uri(Settings(home=tmp_path))
+    old = pa.table({"kafka_partition": pa.array([0], pa.int32()), "kafka_offset": [0], "day": pa.array([TODAY])})
+    write_deltalake(uri, old, partition_by=["day"])
+    rows = old.set_column(1, "kafka_offset", pa.array([1])).append_column("event_id", pa.array(["a"]))
+    write_deltalake(uri, rows, mode="append", schema_mode="merge", partition_by=["day"])
+    write(tmp_path, pa.array(["a", "b"]), 2, TODAY)
+    assert duplicates(TABLE, Settings(home=tmp_path), {0: (1, 2)}) == 0, "of the files before it, none has the column"
+    assert duplicates(TABLE, Settings(home=tmp_path), {0: (2, 4)}) == 1
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["a", "b", "c", None])), min_size=1, max_size=12))
 def test_the_number_is_that_of_a_count_by_hand(

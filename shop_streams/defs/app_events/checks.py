@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from shop_streams.defs.app_events.marts import MART
@@ -24,7 +25,7 @@ CHECKED = f"{ENRICHED.path} rows_in_equal_rows_out"  # the name of what the chec
 PATIENCE_SECONDS = 30.0  # of one evaluation: windows of a long history are looked at in the next ones
 FIRST_EVENTS = """
 select (select count(*) from inside)
-       - (select count(*) from (select distinct event_id from earlier semi join inside using (event_id)))
+       - (select count(*) from (select distinct id from earlier semi join inside using (id)))
 """
 
 Checked = dict[str, list[int]]
@@ -46,10 +47,17 @@ def distinct_events(lake: Lake, snapshot: int, window: str) -> int:
     at, on = pc.field("event_time"), pc.field("event_date")
     mine = (on == day) & (at >= bounds.start) & (at < bounds.end)
     before = (on >= first) & (on <= day) & (at < bounds.start)
+    earlier, others = bounded.files_before(table, "event_time", pa.scalar(bounds.start, pa.timestamp("us", "UTC")))
+    of_week = pc.is_in(earlier["partition.event_date"].cast("string"), pa.array(days))
     with bounded.database() as database:
         database.register("found", bounded.rows(table, ["event_id"], mine, prune_to(EVENTS, [str(day)])))
-        database.execute("create table inside as select distinct event_id from found")
-        database.register("earlier", bounded.rows(table, ["event_id"], before, prune_to(EVENTS, days)))
+        database.execute("create table inside as select distinct event_id as id from found")
+        bounded.create_ids(
+            database, "all_of", EVENTS.uri(lake.settings), "event_id", earlier.filter(of_week)["path"].to_pylist()
+        )
+        paths = others["path"].to_pylist()
+        database.register("some_of", bounded.rows(table, ["event_id"], before, prune_to(EVENTS, days), paths))
+        database.execute("create view earlier as select id from all_of union all select event_id from some_of")
         row = database.execute(FIRST_EVENTS).fetchone()
     assert row is not None
     return int(row[0])
