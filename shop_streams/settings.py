@@ -87,6 +87,8 @@ class Settings(KafkaSettings):
     stall_seconds: float = 600  # a stream fails if records wait and no batch commits for so long
     beat_seconds: float = Field(2, gt=0)
     report_seconds: float = Field(60, ge=1)
+    # A stream's run ends after so long, and the next one continues: a run's page shows a day of reports. 0: it never ends.
+    run_hours: float = Field(24, ge=0)
     restart_unhealthy_seconds: float = Field(180, ge=1)
     mart_refresh_seconds: float = Field(300, ge=0)
     mart_repair_seconds: float = Field(60, ge=0)

@@ -66,7 +66,9 @@ def run_aggregate(
         session = open_session(settings)
         aggregate.require_same_topic(session, in_topic, folder)
         metadata = CheckpointMetadata(session, folder)
-        identity.require_unchanged(metadata, settings.kafka, in_topic, committed_offsets(folder, in_topic))
+        identity.require_unchanged(
+            metadata, settings.kafka, in_topic, committed_offsets(folder, in_topic), "Give another --checkpoint folder."
+        )
         query = aggregate.start(
             session, settings.kafka, in_topic, out_topic, folder, anchor, until_caught_up,
             (first_day or settings.first_day).isoformat(),

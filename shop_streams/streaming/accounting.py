@@ -24,7 +24,7 @@ from shop_streams.streaming.checkpoint import committed_offsets, metadata_withou
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, letters_of
 from shop_streams.streaming.forgotten import FORGOTTEN, of_topic
 from shop_streams.streaming.gaps import lost_offsets
-from shop_streams.streaming.identity import TOPIC_IDENTITY, require_same
+from shop_streams.streaming.identity import TOPIC_IDENTITY, require_same, way_out
 from shop_streams.streaming.spans import merged
 from shop_streams.streaming.spec import StreamSpec
 
@@ -144,7 +144,7 @@ def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None)
     servers, topic, checkpoint = settings.kafka, spec.topic.name, spec.checkpoint(settings)
     known = metadata_without_spark(checkpoint, TOPIC_IDENTITY)
     if known is not None:
-        require_same(topic, known, topic_identity(servers, topic))
+        require_same(topic, known, topic_identity(servers, topic), way_out(spec.name))
     topic_ranges = offset_ranges(servers, topic)
     ranges = topic_ranges if ranges is None else _held(ranges, topic_ranges)
     if not ranges:

@@ -14,7 +14,6 @@ from shop_streams.kafka import offset_ranges, topic_identity
 from shop_streams.streaming.checkpoint import CheckpointMetadata
 
 TOPIC_IDENTITY = "topic_identity"
-WAY_OUT = "`shop-streams recover STREAM` shows how to continue in the same table, and what is lost."
 
 
 class TopicChanged(ShopStreamsError):
@@ -25,8 +24,13 @@ class RecordsLost(ShopStreamsError):
     """Kafka has deleted records that the stream had not read."""
 
 
-def require_same(topic: str, known: str, found: str | None) -> None:
-    """Compare two identities `cluster id/topic id`; `found` is None if the topic does not exist.
+def way_out(stream: str) -> str:
+    """The next step for a stream whose topic is another one or lacks records, in words."""
+    return f"`shop-streams recover {stream}` shows how to continue in the same table, and what is lost."
+
+
+def require_same(topic: str, known: str, found: str | None, step: str) -> None:
+    """Compare two identities `cluster id/topic id`; `found` is None if the topic does not exist. `step`: what to do, in words.
 
     Raises:
         TopicChanged: they differ; says which id, and what to do.
@@ -41,15 +45,15 @@ def require_same(topic: str, known: str, found: str | None) -> None:
         what = (
             f"topic {topic} was deleted and created again: its id is {found.split('/')[1]}, not {known.split('/')[1]}"
         )
-    raise TopicChanged(f"{what}. The stream's offsets do not belong to it, so the stream would skip records. {WAY_OUT}")
+    raise TopicChanged(f"{what}. The stream's offsets do not belong to it, so the stream would skip records. {step}")
 
 
 def require_unchanged(
-    metadata: CheckpointMetadata, servers: Cluster, topic: str, committed: Mapping[int, int]
+    metadata: CheckpointMetadata, servers: Cluster, topic: str, committed: Mapping[int, int], step: str
 ) -> dict[int, int]:
     """Store the topic's identity at the checkpoint's first start, and compare it at each later one.
 
-    `committed`: partition -> first offset that is not committed. Returns partition -> the topic's earliest offset.
+    `committed`: partition -> first offset that is not committed. `step`: as in `require_same`. Returns partition -> the topic's earliest offset.
 
     Raises:
         TopicChanged: another topic or cluster, or the topic ends before a committed offset.
@@ -57,22 +61,20 @@ def require_unchanged(
     """
     found = topic_identity(servers, topic)
     if found is None:
-        raise TopicChanged(
-            f"topic {topic} does not exist at {servers}. Create it: `shop-streams prepare` does. {WAY_OUT}"
-        )
+        raise TopicChanged(f"topic {topic} does not exist at {servers}. Create it: `shop-streams prepare` does. {step}")
     stored = metadata.find(TOPIC_IDENTITY)
     if stored is not None:
-        require_same(topic, stored, found)
+        require_same(topic, stored, found, step)
     ranges = offset_ranges(servers, topic, committed=False)
     earliest = {number: low for number, (low, _) in ranges.items()}
-    require_not_ahead(topic, committed, {number: high for number, (_, high) in ranges.items()})
-    require_all_held(topic, committed, earliest)
+    require_not_ahead(topic, committed, {number: high for number, (_, high) in ranges.items()}, step)
+    require_all_held(topic, committed, earliest, step)
     if stored is None:  # a new checkpoint, or one of an earlier version
         metadata.get(TOPIC_IDENTITY, lambda: found)
     return earliest
 
 
-def require_not_ahead(topic: str, committed: Mapping[int, int], ends: Mapping[int, int]) -> None:
+def require_not_ahead(topic: str, committed: Mapping[int, int], ends: Mapping[int, int], step: str) -> None:
     """Refuse a topic that ends before an offset that the stream has committed; partition -> offset.
 
     Raises:
@@ -85,11 +87,11 @@ def require_not_ahead(topic: str, committed: Mapping[int, int], ends: Mapping[in
             for number, offset in sorted(ahead.items())
         )
         raise TopicChanged(
-            f"The stream has read topic {topic} up to offset {where}: this is another topic, or the broker lost records. {WAY_OUT}"
+            f"The stream has read topic {topic} up to offset {where}: this is another topic, or the broker lost records. {step}"
         )
 
 
-def require_all_held(topic: str, committed: Mapping[int, int], earliest: Mapping[int, int]) -> None:
+def require_all_held(topic: str, committed: Mapping[int, int], earliest: Mapping[int, int], step: str) -> None:
     """Refuse to skip records that were deleted before the stream read them; partition -> offset.
 
     Raises:
@@ -100,5 +102,5 @@ def require_all_held(topic: str, committed: Mapping[int, int], earliest: Mapping
         where = ", ".join(f"{offsets} of partition {number}" for number, offsets in sorted(lost.items()))
         raise RecordsLost(
             f"Kafka's retention has deleted offsets of topic {topic} that the stream had not read: {where}. "
-            f"Raise the topic's retention.ms. To continue with the remaining records: {WAY_OUT}"
+            f"Raise the topic's retention.ms. To continue with the remaining records: {step}"
         )

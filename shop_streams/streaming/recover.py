@@ -29,7 +29,7 @@ from shop_streams.streaming.checkpoint_swap import replace_checkpoint
 from shop_streams.streaming.continuation import PartitionPlan, Ranges, plan_partitions
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.gaps import record_gaps
-from shop_streams.streaming.identity import TOPIC_IDENTITY, RecordsLost, TopicChanged, require_unchanged
+from shop_streams.streaming.identity import TOPIC_IDENTITY, RecordsLost, TopicChanged, require_unchanged, way_out
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.state import StateLost
 
@@ -109,7 +109,8 @@ def problem_of(spec: StreamSpec, settings: Settings) -> str | None:
     try:
         agreement.require_checkpoint(spec, settings)
         metadata = _ReadOnly(folder)
-        require_unchanged(metadata, settings.kafka, topic, committed_offsets(folder, topic))  # type: ignore[arg-type]
+        committed = committed_offsets(folder, topic)
+        require_unchanged(metadata, settings.kafka, topic, committed, way_out(spec.name))  # type: ignore[arg-type]
         agreement.require_table(spec, settings)
     except (agreement.OutOfStep, StateLost, TopicChanged, RecordsLost) as problem:
         return f"{type(problem).__name__}: {problem}"

@@ -39,12 +39,12 @@ from shop_streams.streaming.query import (
     wait_for_spark,
     within,
 )
-from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
+from shop_streams.streaming.rest import BEING_STOPPED
 from shop_streams.streaming.run_checks import RunChecks
+from shop_streams.streaming.run_end import RunEnd
 from shop_streams.streaming.spec import Sidecar, StreamSpec
 from shop_streams.streaming.stall import QueryStalled, StallWatch, stalled
 from shop_streams.streaming.start import START_SECONDS, require_kafka, start_in_turn, start_limit
-from shop_streams.streaming.switch import KeepAliveSwitch
 
 LOOP_SECONDS = 300.0  # one pass of the loop, which may read the topic and the lake; a longer pass loses the lease
 ASK_SECONDS = 2.0
@@ -54,7 +54,8 @@ SparkOf = Callable[[], Any]
 
 
 def run_stream(context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings, spark_of: SparkOf) -> None:
-    """Run the stream until the run is terminated, its sensor is switched off, the stack is stopped, or an error occurs.
+    """Run the stream until the run is terminated, its sensor is switched off, the stack is stopped, `run_hours` are over, or an
+    error occurs.
 
     `spark_of()` opens the Spark session.
 
@@ -73,8 +74,7 @@ class StreamRun:
         self._spec = spec
         self._settings = settings
         self._spark_of = spark_of
-        self._switch = KeepAliveSwitch(context.instance, spec, context.run)
-        self._rest_request = RestRequest.of(settings)
+        self._end = RunEnd(context, spec, settings)
         self._last_batch: BatchProgress | None = None
         self._ends: dict[str, int] = {}
         self._checks = RunChecks(context, spec, settings)
@@ -90,7 +90,7 @@ class StreamRun:
         with Leases(settings.postgres, settings.home).hold(
             spec.name, self._context.run_id, settings.lease_seconds, self._say
         ) as lease:
-            if self._rest_request.made():
+            if self._end.stack_stops():
                 self._say(BEING_STOPPED)
                 return
             self._failures = Leases(settings.postgres).read()[spec.name].failures
@@ -107,8 +107,8 @@ class StreamRun:
                     self._watch(query, lease, sidecar)
         with suppress(*DATABASE_ERRORS):
             self._log_due(LOOP_SECONDS)
-            if not self._rest_request.made():
-                self._checks.log()  # so that `alive` says that the stream was switched off, for example
+            if self._end.rests():
+                self._checks.log()  # so that `alive` says that the stream was switched off
 
     @contextmanager
     def _stopping_queries(self, spark: SparkSession, lease: HeldLease) -> Iterator[None]:
@@ -126,7 +126,7 @@ class StreamRun:
                 self._say(f"the query could not be stopped: {problem}")
 
     def _watch(self, query: Any, lease: HeldLease, sidecar: Sidecar | None) -> None:
-        """Beat and report until the stream should rest.
+        """Beat and report until the run should end.
 
         Raises:
             QueryStalled: records wait, and no batch has committed for too long.
@@ -154,7 +154,7 @@ class StreamRun:
                     lease.beat(lag, self._progress(), watch.sound)
                     self._require_run()
                     self._report(reporter, lag)
-                    reason = self._reason_to_rest()
+                    reason = self._end.reason()
             if reason:
                 self._say(reason)
                 return
@@ -201,7 +201,8 @@ class StreamRun:
             return
         topic = self._spec.topic.name
         with suppress(KafkaException):  # a broker that is down is waited for
-            identity.require_same(topic, self._identity, topic_identity(self._settings.kafka, topic, ASK_SECONDS))
+            found = topic_identity(self._settings.kafka, topic, ASK_SECONDS)
+            identity.require_same(topic, self._identity, found, identity.way_out(self._spec.name))
 
     def _require_run(self) -> None:
         """End, as if terminated, if Dagster has deleted the run or marked it as finished: the UI could not stop it any more.
@@ -234,11 +235,6 @@ class StreamRun:
             self._context.log_event(self._due[0])
             del self._due[0]
         list(self._context.consume_events())  # they are stored; the context would keep them until the run ends
-
-    def _reason_to_rest(self) -> str | None:
-        if self._rest_request.made():
-            return BEING_STOPPED
-        return f"{self._switch.name} was switched off: the stream rests" if self._switch.turned_off() else None
 
     def _say(self, text: str) -> None:
         try:

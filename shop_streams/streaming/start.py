@@ -63,8 +63,9 @@ def start_query(
         known.forget(failures_of(spec.name, stream.checkpoint))
     metadata.require_unchanged(spec.fixed_settings(settings))
     earliest = identity.require_unchanged(
-        metadata, settings.kafka, spec.topic.name, committed_offsets(stream.checkpoint, spec.topic.name)
-    )
+        metadata, settings.kafka, spec.topic.name, committed_offsets(stream.checkpoint, spec.topic.name),
+        identity.way_out(spec.name),
+    )  # fmt: skip
     require_table(spec, settings)
     spec.sink.prepare(stream)
     remember_topic(spec, settings)

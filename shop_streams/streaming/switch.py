@@ -42,12 +42,16 @@ class KeepAliveSwitch:
         # A run that the sensor requested began with the switch on. For a run that a person started, the first call decides.
         self._was_on = True if run.tags.get(SENSOR_TAG) == self.name else None
 
+    def is_on(self) -> bool:
+        """Whether the stream should run. Raises the errors of Dagster's storage."""
+        return self.name not in switched_off(self._instance, self._location)
+
     def turned_off(self) -> bool:
         """Whether the switch was turned off during this run; False for a run that a person started while it was off.
 
         Raises the errors of Dagster's storage.
         """
-        is_on = self.name not in switched_off(self._instance, self._location)
+        is_on = self.is_on()
         if self._was_on is None:
             self._was_on = is_on
         return self._was_on and not is_on

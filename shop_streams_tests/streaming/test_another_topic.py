@@ -15,7 +15,7 @@ from shop_streams.kafka import offset_ranges, read_topic, topic_identity
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.checkpoint import PlannedBatch, committed_offsets, metadata_without_spark, planned_batch
-from shop_streams.streaming.identity import TOPIC_IDENTITY, TopicChanged, require_not_ahead, require_unchanged
+from shop_streams.streaming.identity import TOPIC_IDENTITY, TopicChanged, require_not_ahead, require_unchanged, way_out
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import Topic, copies, create_topics, topic_settings
 from shop_streams_tests.broker import running_broker
@@ -47,7 +47,7 @@ def stream(settings: Settings) -> StreamSpec:
 
 def start(settings: Settings, spec: StreamSpec) -> None:
     folder, topic = spec.checkpoint(settings), spec.topic.name
-    require_unchanged(Notes(folder), settings.kafka, topic, committed_offsets(folder, topic))  # type: ignore[arg-type]
+    require_unchanged(Notes(folder), settings.kafka, topic, committed_offsets(folder, topic), way_out("s"))  # type: ignore[arg-type]
 
 
 def send(settings: Settings, spec: StreamSpec, count: int) -> None:
@@ -113,10 +113,10 @@ def test_committed_offsets_above_the_topics_end_are_found(
     committed: dict[int, int], ends: dict[int, int], said: str | None
 ) -> None:
     if said is None:
-        require_not_ahead("t", committed, ends)
+        require_not_ahead("t", committed, ends, "Do this.")
         return
     with pytest.raises(TopicChanged, match=said):
-        require_not_ahead("t", committed, ends)
+        require_not_ahead("t", committed, ends, "Do this.")
 
 
 @pytest.mark.servers

@@ -15,7 +15,7 @@ from shop_streams.defs.sales.streams import INGEST
 from shop_streams.kafka import held_offsets, read_topic, topic_identity
 from shop_streams.lake import reader
 from shop_streams.spark import open_session
-from shop_streams.streaming.identity import RecordsLost, TopicChanged, require_all_held, require_same
+from shop_streams.streaming.identity import RecordsLost, TopicChanged, require_all_held, require_same, way_out
 from shop_streams.streaming.sinks import LakeSink
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.start import start_query
@@ -62,7 +62,7 @@ def make_again(stack: Stack, topic: Topic) -> None:
     admin.delete_topics([topic.name])[topic.name].result()
     wait_for("the topic to be gone", lambda: topic_identity(stack.settings.kafka, topic.name) is None)
     with pytest.raises(TopicChanged, match="no longer exists"):
-        require_same(topic.name, str(before), topic_identity(stack.settings.kafka, topic.name))
+        require_same(topic.name, str(before), topic_identity(stack.settings.kafka, topic.name), way_out("s"))
     create_topics(stack.settings, (topic,))
 
 
@@ -102,10 +102,10 @@ def test_records_that_retention_deleted_before_they_were_read_are_reported(stack
 )
 def test_identities(known: str, found: str | None, words: str | None) -> None:
     if words is None:
-        require_same("t", known, found)
+        require_same("t", known, found, way_out("s"))
         return
     with pytest.raises(TopicChanged, match=words):
-        require_same("t", known, found)
+        require_same("t", known, found, way_out("s"))
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,10 @@ def test_identities(known: str, found: str | None, words: str | None) -> None:
 )
 def test_what_counts_as_lost(committed: dict[int, int], earliest: dict[int, int], lost: str | None) -> None:
     if lost is None:
-        require_all_held("t", committed, earliest)
+        require_all_held("t", committed, earliest, way_out("s"))
         return
     with pytest.raises(RecordsLost, match=lost):
-        require_all_held("t", committed, earliest)
+        require_all_held("t", committed, earliest, way_out("s"))
 
 
 def test_only_what_was_committed_counts(stack: Stack) -> None:

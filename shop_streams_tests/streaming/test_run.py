@@ -1,5 +1,7 @@
 """Whatever ends a stream's run: its query is stopped, its lease is given back, and the failure says what to do next."""
 
+import itertools
+import math
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +13,16 @@ from confluent_kafka import KafkaException
 from pyspark.errors import PySparkException
 from sqlalchemy.exc import OperationalError
 
+from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.defs.sales.streams import INGEST
 from shop_streams.errors import ShopStreamsError
+from shop_streams.settings import get_settings
 from shop_streams.streaming import run
 from shop_streams.streaming.checkpoint import PlannedBatch
 from shop_streams.streaming.lease import Superseded
 from shop_streams.streaming.patience import DatabaseAway
 from shop_streams.streaming.query import QueryEnded, SparkGone
+from shop_streams.streaming.run_end import run_seconds
 from shop_streams_tests.streaming.world import FAILURE, FINISHED_AT_ONCE, World
 
 AWAY = OperationalError("select", {}, Exception("connection refused"))
@@ -104,6 +109,31 @@ def test_a_stream_that_was_switched_off_logs_its_checks_once_more(world: World) 
     world.switched_off = True
     world.execute()
     assert world.checks_logged == ["running", "at rest"]
+
+
+def test_a_run_that_has_lasted_its_hours_ends_and_the_sensor_starts_the_next(world: World) -> None:
+    world.settings = world.settings.model_copy(update={"run_hours": 1e-9})
+    world.execute()
+    assert (world.stopped, world.released) == ([True], True)
+    assert "1e-09 hours (RUN_HOURS): the next run continues" in world.said[-1]
+    assert world.checks_logged == ["running"], "`alive` does not fail for the moment in between"
+
+
+def test_a_run_that_a_person_started_by_a_switch_that_is_off_does_not_end_by_its_hours(world: World) -> None:
+    assert world.run is not None
+    world.context.run = dg.DagsterRun("shop_events_ingest_stream")
+    world.switched_off, world.beats = True, 5
+    world.settings = world.settings.model_copy(update={"run_hours": 1e-9})
+    world.execute()
+    assert "the stack is being stopped" in world.said[-1], "nobody would start the next run"
+
+
+def test_streams_do_not_all_end_at_once_and_without_hours_never() -> None:
+    settings = get_settings().model_copy(update={"run_hours": 24.0})
+    seconds = [run_seconds(spec.name, settings) for spec in LAKE_STREAMS]
+    assert all(86_400 <= one <= 86_400 * 1.1 for one in seconds)
+    assert min(abs(one - other) for one, other in itertools.combinations(seconds, 2)) > 60
+    assert run_seconds("any", settings.model_copy(update={"run_hours": 0.0})) == math.inf
 
 
 def test_a_topic_that_is_made_again_while_its_stream_runs_ends_the_run(world: World) -> None:

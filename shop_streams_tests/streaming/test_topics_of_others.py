@@ -26,8 +26,6 @@ from shop_streams_tests.harness import Stack, wait_for
 
 TIME = 1_577_865_600_000
 
-SAID = "`shop-streams recover STREAM` shows how to continue"
-
 
 def new_stream(stack: Stack) -> StreamSpec:
     """The ingest of sales, from a new topic to a table of its own."""
@@ -117,6 +115,7 @@ def test_a_running_stream_whose_topic_is_made_again_ends_with_the_way_out(stack:
     create_topics(stack.settings, (spec.topic,))
     stack.produce(spec.topic.name, [purchase(3)] * 5)
     thread.join(120)
-    assert not thread.is_alive() and SAID in failure(), "the run has ended, and says why"
+    said = f"`shop-streams recover {spec.name}` shows how to continue"
+    assert not thread.is_alive() and said in failure(), "the run has ended, and says why"
     problem = Leases(stack.settings.postgres).read()[spec.name].problem
-    assert problem is not None and SAID in problem, "and so does status"
+    assert problem is not None and said in problem, "and so does status"

@@ -11,7 +11,7 @@ import pytest
 
 from shop_streams.defs.sales.streams import INGEST
 from shop_streams.settings import get_settings
-from shop_streams.streaming import failure, run
+from shop_streams.streaming import failure, run, run_end
 from shop_streams.streaming.run import run_stream
 from shop_streams.streaming.switch import LOCATION, SENSOR_TAG, keep_alive_name
 
@@ -52,7 +52,7 @@ class World:
         for module in (run, failure):
             monkeypatch.setattr(module, "Leases", lambda *_: self)
         monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)  # a terminated run changes it
-        monkeypatch.setattr(run, "RestRequest", SimpleNamespace(of=lambda _settings: self))
+        monkeypatch.setattr(run_end, "RestRequest", SimpleNamespace(of=lambda _settings: self))
         monkeypatch.setattr(run, "wait_for_spark", lambda _settings: None)
         monkeypatch.setattr(run, "probe_spark", lambda _settings: None)
         monkeypatch.setattr(run, "due", lambda *_: None)

@@ -22,7 +22,7 @@ from shop_streams.lake.table import delta_type
 from shop_streams.settings import Settings
 from shop_streams.streaming import agreement
 from shop_streams.streaming.checkpoint import CheckpointMetadata, committed_offsets
-from shop_streams.streaming.identity import TopicChanged, require_unchanged
+from shop_streams.streaming.identity import TopicChanged, require_unchanged, way_out
 from shop_streams.streaming.recover import recover
 from shop_streams.streaming.sinks import LakeSink, TopicSink
 from shop_streams.streaming.spec import StreamContext, StreamSpec
@@ -81,7 +81,7 @@ class Both:
         folder, topic = spec.checkpoint(self.settings), spec.topic.name
         agreement.require_checkpoint(spec, self.settings)
         metadata = CheckpointMetadata(self.spark, folder)
-        require_unchanged(metadata, self.settings.kafka, topic, committed_offsets(folder, topic))
+        require_unchanged(metadata, self.settings.kafka, topic, committed_offsets(folder, topic), way_out(spec.name))
         agreement.require_table(spec, self.settings)
         agreement.remember_topic(spec, self.settings)
         context = StreamContext(self.spark, self.settings, spec.name, topic, folder)
