@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from shop_streams.defs.domains import LAKE_STREAMS, TABLES
-from shop_streams.defs.platform.run_history import forget_runs
+from shop_streams.defs.platform.run_history import forget_reports, forget_runs
 from shop_streams.kafka import offset_ranges
 from shop_streams.lake import maintenance, reader
 from shop_streams.lake.table import Table
@@ -90,11 +90,13 @@ def compact_crowded_days(context: dg.OpExecutionContext, settings: dg.ResourcePa
 
 @dg.op(
     description="Deletes runs that ended more than HISTORY_DAYS ago, with their events. A run that holds the newest materialization of "
-    "an asset or of a partition is kept."
+    "an asset or of a partition is kept, without its superseded reports."
 )
 def forget_old_runs(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
     before = datetime.now(UTC) - timedelta(days=settings.history_days)
-    context.add_output_metadata(asdict(forget_runs(context.instance, before)))
+    done = asdict(forget_runs(context.instance, before))
+    reports = forget_reports(context.instance, settings.postgres, before)
+    context.add_output_metadata(done | {"reports_deleted": reports})
 
 
 @dg.job(

@@ -1,19 +1,28 @@
 """The age limit of Dagster's run history. To delete a run deletes its events, and with them what Dagster knows of partitions.
 
 So a run is kept as long as it holds the newest materialization of an asset or of a partition: the partition's state, and the
-source version of a partition without rows (marts/history.py), are read from there.
+source version of a partition without rows (marts/history.py), are read from there. A run of a stream has a report each minute; of
+these, only the newest stay.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import dagster as dg
+
+from shop_streams.postgres import transaction
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 AT_ONCE = 500  # runs or events of one query
 A_NIGHT = 20_000  # runs: a history of years is deleted in some nights
+# Dagster has no call for this. Of a check, the newest result is in another table.
+REPORTS = """
+delete from event_logs e
+ where e.timestamp < %s and e.dagster_event_type in ('ASSET_MATERIALIZATION', 'ASSET_CHECK_EVALUATION')
+   and not exists (select from unnest(%s::bigint[]) as newest (id) where newest.id = e.id)
+"""
 
 
 @dataclass(frozen=True)
@@ -24,25 +33,26 @@ class Forgotten:
     runs_kept: int
 
 
-def newest_runs(instance: dg.DagsterInstance) -> set[str]:
-    """The runs that hold the newest materialization of an asset or of one of its partitions."""
-    found: set[str] = set()
+def newest_materializations(instance: dg.DagsterInstance) -> dict[int, str]:
+    """The newest materialization of each asset and of each of its partitions: storage id -> run id."""
+    found: dict[int, str] = {}
     kind = dg.DagsterEventType.ASSET_MATERIALIZATION
     for key in instance.get_asset_keys():
-        found |= {record.run_id for record in instance.fetch_materializations(key, limit=1).records}
+        found |= {one.storage_id: one.run_id for one in instance.fetch_materializations(key, limit=1).records}
         newest = sorted(instance.event_log_storage.get_latest_storage_id_by_partition(key, kind).values())
         for begin in range(0, len(newest), AT_ONCE):
             wanted = dg.AssetRecordsFilter(key, storage_ids=newest[begin : begin + AT_ONCE])
-            found |= {record.run_id for record in instance.fetch_materializations(wanted, limit=AT_ONCE).records}
+            records = instance.fetch_materializations(wanted, limit=AT_ONCE).records
+            found |= {one.storage_id: one.run_id for one in records}
     return found
 
 
 def forget_runs(instance: dg.DagsterInstance, before: datetime) -> Forgotten:
-    """Delete the runs that ended before this moment, the oldest first, at most `A_NIGHT`, and none of `newest_runs`.
+    """Delete the runs that ended before this moment, the oldest first, at most `A_NIGHT`, and none with a newest materialization.
 
     A run that ends meanwhile can only make more of them superfluous: these are deleted the next night.
     """
-    newest, kept, cursor = newest_runs(instance), 0, None
+    newest, kept, cursor = set(newest_materializations(instance).values()), 0, None
     old, due = dg.RunsFilter(statuses=FINISHED, created_before=before), list[str]()
     # All are listed before the first is deleted: a deleted run is no cursor.
     while len(due) < A_NIGHT and (page := instance.get_run_records(old, limit=AT_ONCE, cursor=cursor, ascending=True)):
@@ -54,3 +64,14 @@ def forget_runs(instance: dg.DagsterInstance, before: datetime) -> Forgotten:
     for run_id in due:
         instance.delete_run(run_id)
     return Forgotten(len(due), kept)
+
+
+def forget_reports(instance: dg.DagsterInstance, dsn: str, before: datetime) -> int:
+    """Delete superseded materializations and check results from before this moment, also of runs that are kept; their number.
+
+    `dsn`: the database of the instance.
+    """
+    newest = list(newest_materializations(instance))
+    with transaction(dsn) as cursor:
+        cursor.execute(REPORTS, (before.astimezone(UTC).replace(tzinfo=None), newest))
+        return int(cursor.rowcount)
