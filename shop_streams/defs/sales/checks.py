@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +21,7 @@ from shop_streams.kafka import offset_ranges, read_topic
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.spec import SourceMissing
+from shop_streams.marts.states import SourceStates
 from shop_streams.settings import Settings
 from shop_streams.streaming.checkpoint import committed_offsets
 from shop_streams.streaming.forgotten import forgotten_hours
@@ -26,6 +29,7 @@ from shop_streams.streaming.spec import topic_key
 
 FIELDS = ("start_ts", "end_ts", "revenue", "visitors", "purchases", "aov")
 COUNTS = ("revenue", "visitors", "purchases")
+COMPARED = f"{HOURLY.path} parity_with_stream"  # the name of what the check remembers
 UNREAD_LIMIT = 200_000  # a check every quarter of an hour must not read a whole topic
 
 
@@ -46,13 +50,15 @@ def as_counted_by_records(row: Mapping[str, Any]) -> dict[str, Any]:
 class Parity:
     """The number of hours that were compared, a text for each difference, and the numbers of hours that are not compared.
 
-    `pending` ones can't be compared yet. In `forgotten` ones, the topic counts events that were removed from the lake.
+    `pending` ones can't be compared yet. In `forgotten` ones, the topic counts events that were removed from the lake. `settled`:
+    day -> its hours, if all of them are equal.
     """
 
     compared: int
     differences: list[str]
     pending: int
     forgotten: int = 0
+    settled: Mapping[str, int] = field(default_factory=dict)
 
 
 def parity(
@@ -71,22 +77,41 @@ def parity(
     """
     rows = {str(row["start_ts"]): as_counted_by_records(row) for row in mart}
     compared = pending = left_out = 0
-    differences = []
+    differences, equal, open_days = [], Counter[str](), set[str]()
     for key in sorted(rows.keys() | sent.keys(), key=int):
         start = int(key)
-        day = time.strftime("%Y-%m-%d", time.gmtime(start))
+        day = day_of(key)
         if start + HOUR > now or start in unread or not up_to_date.get(day, False):
             pending += 1
+            open_days.add(day)
             continue
         # Windows may have begun at another minute when the events were removed.
         if any(start - HOUR < hour < start + HOUR for hour in forgotten):
             left_out += 1
+            open_days.add(day)
             continue
         compared += 1
         differs = difference(rows.get(key), sent.get(key))
         if differs:
             differences.append(f"hour {datetime.fromtimestamp(start, UTC):%Y-%m-%d %H:%M} UTC: {differs}")
-    return Parity(compared, differences, pending, left_out)
+            open_days.add(day)
+        equal[day] += 1
+    settled = {day: hours for day, hours in equal.items() if day not in open_days}
+    return Parity(compared, differences, pending, left_out, settled)
+
+
+def day_of(start_ts: str) -> str:
+    """The day on which an hour begins, as the mart's partition key."""
+    return time.strftime("%Y-%m-%d", time.gmtime(int(start_ts)))
+
+
+def by_day(sent: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Day -> a checksum of what the stream sent for its hours."""
+    found: dict[str, int] = {}
+    for key in sorted(sent, key=int):
+        text = json.dumps([key, sent[key]], sort_keys=True).encode()
+        found[day_of(key)] = zlib.crc32(text, found.get(day_of(key), 0))
+    return found
 
 
 def difference(mart: Mapping[str, Any] | None, topic: Mapping[str, Any] | None) -> str:
@@ -123,7 +148,8 @@ def hours_of(values: Iterable[bytes], offset_seconds: int) -> set[int]:
     name="parity_with_stream",
     additional_deps=[topic_key(HOURLY_TOPIC)],
     description="For each closed hour whose records both streams have read, the topic's last record equals the mart's row plus "
-    "its repeats, field by field. Hours from which a person's events were removed (`forget-user`) are left out.",
+    "its repeats, field by field. A day of equal hours is compared again once one of the two changes. Hours from which a person's "
+    "events were removed (`forget-user`) are left out.",
 )
 def parity_with_stream(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     settings = lake.settings
@@ -138,8 +164,8 @@ def parity_with_stream(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
         versions = MART.versions(lake)
     except SourceMissing as error:
         return dg.AssetCheckResult(passed=True, description=str(error))
-    mart = lake.scan(HOURLY, [column.name for column in HOURLY.columns]).to_pylist()
-    up_to_date = {str(row["event_date"]): row["source_rows"] == versions.get(str(row["event_date"])) for row in mart}
+    snapshot = lake.version(HOURLY)
+    written, recorded = lake.fingerprints(HOURLY, snapshot), lake.source_versions(HOURLY, snapshot)
     sent = last_records(settings)
     ranges = offset_ranges(settings.kafka, SHOP_EVENTS_TOPIC.name)
     waiting = sum(high - max(low, read.get(number, low)) for number, (low, high) in ranges.items())
@@ -152,16 +178,30 @@ def parity_with_stream(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     unread = hours_of(
         (record.value for record in read_topic(settings.kafka, SHOP_EVENTS_TOPIC.name, read)), window_offset(settings)
     )
+    sums, states = by_day(sent), SourceStates(settings.postgres, COMPARED)
+    numbers = {day: [written.get(day), sums.get(day)] for day in written.keys() | sums.keys()}
+    saved = states.load()
+    equal = {day: one for day, one in (saved or {}).items() if one[:2] == numbers.get(day)}
+    changed = numbers.keys() - equal.keys()
+    mart = lake.scan(
+        HOURLY, [column.name for column in HOURLY.columns], version=snapshot, keys=sorted(changed & written.keys())
+    ).to_pylist()
+    up_to_date = {day: day in recorded and recorded[day] == versions.get(day) for day in changed}
     removed = forgotten_hours(settings, SHOP_EVENTS_TOPIC.name)
-    result = parity(sent, mart, up_to_date, unread, time.time(), removed)
+    looked_at = {key: record for key, record in sent.items() if day_of(key) in changed}
+    result = parity(looked_at, mart, up_to_date, unread, time.time(), removed)
+    equal |= {day: [*numbers[day], hours] for day, hours in result.settled.items()}
+    if equal != saved:
+        states.save(equal)
+    compared = result.compared + sum(one[2] for day, one in equal.items() if day not in changed)
     return dg.AssetCheckResult(
         passed=not result.differences,
         severity=dg.AssetCheckSeverity.ERROR,
         description="; ".join(result.differences[:3])
-        or f"{result.compared} hours are equal; {result.pending} are open, or not read by both streams and the mart yet; "
+        or f"{compared} hours are equal; {result.pending} are open, or not read by both streams and the mart yet; "
         f"{result.forgotten} are left out, because events of a person were removed from the lake and the topic still counts them.",
         metadata={
-            "hours_compared": result.compared,
+            "hours_compared": compared,
             "hours_different": len(result.differences),
             "hours_pending": result.pending,
             "hours_forgotten": result.forgotten,
