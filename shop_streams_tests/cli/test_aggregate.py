@@ -10,8 +10,9 @@ from pyspark.sql import SparkSession
 
 from shop_streams.cluster import Cluster
 from shop_streams.defs.sales.aggregate import AnotherCheckpoint, require_same_topic, window_offset
+from shop_streams.kafka import admin
 from shop_streams.topics import Topic, create_topics
-from shop_streams_tests.harness import Stack
+from shop_streams_tests.harness import Stack, wait_for
 
 NO_SPARK = cast(SparkSession, None)  # the notes of a checkpoint in a folder need none
 
@@ -61,3 +62,12 @@ def test_what_was_not_aggregated_is_reported(stack: Stack, tmp_path: Path) -> No
     assert code == 1 and f"Topic {topics['empty']} holds no event. Send some" in said
     code, said = aggregate("wrong", "wrong")
     assert code == 1 and "Nothing was sent: every event was refused" in said
+
+    client = admin(stack.settings.kafka)
+    client.delete_topics([topics["full"]])[topics["full"]].result(30)
+    wait_for("the topic to be gone", lambda: topics["full"] not in client.list_topics(timeout=10).topics, 30)
+    create_topics(stack.settings, [Topic(topics["full"], "")])
+    stack.produce(topics["full"], [json.dumps(sale).encode()] * 3)
+    code, said = aggregate("full", "checkpoint")
+    assert code == 1 and "was deleted and created again" in said
+    assert "Give another --checkpoint folder" in said and "shop-streams recover" not in said, "it is of no stream"
