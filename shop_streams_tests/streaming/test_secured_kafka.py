@@ -1,5 +1,6 @@
 """A stream's own query reads and writes a Kafka with a login, and neither its messages nor its checkpoint has the password."""
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from pydantic import SecretStr
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
-from shop_streams.kafka import producer, read_topic
+from shop_streams.kafka import READER_GROUP, producer, read_topic
 from shop_streams.kafka_access import KafkaRefused
 from shop_streams.settings import Settings
 from shop_streams.spark import REDACTED
@@ -23,6 +24,7 @@ from shop_streams_tests.secured import (
     ADMIN,
     ADMIN_PASSWORD,
     PASSWORD,
+    USER,
     SecuredBroker,
     make_authority,
     running_secured_broker,
@@ -104,3 +106,40 @@ def test_spark_refused(
     assert step in str(error)
     logged = "".join(capfd.readouterr()) + str(error)
     assert "another-secret" not in logged and not any(one in logged for one in TEXTS)
+
+
+TOKEN_LOGIN = (
+    "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub"
+)
+
+
+def test_oauthbearer_comes_from_the_properties_of_both_clients(spark: SparkSession, tmp_path: Path) -> None:
+    """The tokens of this broker are not signed, which Kafka allows for tests; the way of the settings is the same."""
+    both = "sasl.enabled.mechanisms=SCRAM-SHA-512,OAUTHBEARER"
+    with running_secured_broker(
+        [both, f'listener.name.sasl_ssl.oauthbearer.sasl.jaas.config={TOKEN_LOGIN}="admin";']
+    ) as one:
+        create_topics(one.as_user(kafka_sasl_username=ADMIN, kafka_sasl_password=SecretStr(ADMIN_PASSWORD)), [IN, OUT])
+        rights = (AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE)
+        for topic in (IN, OUT):
+            one.allow(ResourceType.TOPIC, topic.name, *rights)
+        one.allow(ResourceType.GROUP, READER_GROUP, AclOperation.READ)
+        one.allow(ResourceType.GROUP, "spark-kafka-", AclOperation.READ, prefix=True)
+        tokens = {"enable.sasl.oauthbearer.unsecure.jwt": "true", "sasl.oauthbearer.config": f"principal={USER}"}
+        settings = Settings(
+            kafka_bootstrap_servers=str(one.settings.kafka), kafka_security_protocol="SASL_SSL",
+            kafka_sasl_mechanism="OAUTHBEARER", kafka_ssl_ca_location=str(one.authority),
+            kafka_properties=SecretStr(json.dumps(tokens)),
+            spark_kafka_options=SecretStr(json.dumps({"kafka.sasl.jaas.config": f'{TOKEN_LOGIN}="{USER}";'})),
+        )  # fmt: skip
+        require_kafka(SPEC, settings)
+        client = producer(settings.kafka)
+        client.produce(IN.name, "hello")
+        assert client.flush(20) == 0
+        assert run(settings, spark, tmp_path / "checkpoint") is None
+        assert [one.value for one in read_topic(settings.kafka, OUT.name)] == [b"HELLO"]
+        nobody = settings.model_copy(
+            update={"kafka_properties": SecretStr(json.dumps(tokens | {"sasl.oauthbearer.config": "principal=nobody"}))}
+        )
+        with pytest.raises(KafkaRefused, match="--topic into_spark"):
+            require_kafka(SPEC, nobody)
