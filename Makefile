@@ -52,3 +52,4 @@ pictures: setup ## make docs/img/*.png from a new demo, in a real browser (Chrom
 faults: setup ## traffic under kill -9, pauses and a full disk, checked by an oracle; DURATION=300 SEED=1
 	$(BIN)/python -m shop_streams_tests.faults --duration $(or $(DURATION),300) --seed $(or $(SEED),1)
 	$(BIN)/python -m shop_streams_tests.faults.late_commits --seed $(or $(SEED),1)
+	$(BIN)/python -m shop_streams_tests.faults.locked_kafka
