@@ -13,6 +13,7 @@ from shop_streams.beats import DEAD_AFTER_SECONDS
 
 BACKOFF_BASE_SECONDS = 10.0
 BACKOFF_LIMIT_SECONDS = 300.0
+START_GRACE_SECONDS = 75.0  # from a run's request to its lease, and from the end of a run's lease to that of the run
 END_GRACE_SECONDS = 60.0  # a run that detects the lost lease stops its query and reports why
 
 UNFINISHED = [

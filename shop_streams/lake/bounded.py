@@ -22,6 +22,7 @@ from pyarrow.dataset import FileSystemDataset
 from shop_streams.lake import reader
 
 MEMORY = "300MB"  # what needs more is written to a temporary folder
+FILES_AT_ONCE = 500  # DuckDB keeps 50 kB of each file of a view, which do not count as its memory
 BATCHES_AHEAD = 2  # Arrow reads 16 batches of 4 files ahead by default: 1 GB of ids
 
 
@@ -51,18 +52,21 @@ def rows(
     """Columns of the table, filtered by a pyarrow expression, to be read once. With `paths`, only of these files of the log."""
     dataset = table.to_pyarrow_dataset(file_pruning_predicate=prune)
     if paths is not None:
-        chosen = [file for file in dataset.get_fragments() if file.path in paths]
+        names = set(paths)
+        chosen = [file for file in dataset.get_fragments() if file.path in names]
         dataset = FileSystemDataset(chosen, dataset.schema, dataset.format, dataset.filesystem)
     return dataset.scanner(columns, where, batch_readahead=BATCHES_AHEAD, fragment_readahead=1).to_reader()
 
 
 def files_before(table: DeltaTable, column: str, value: Any) -> tuple[pa.Table, pa.Table]:
-    """The file actions of which the log knows that each value of `column` is less than `value`; and all others."""
+    """The largest files of which the log knows that each value of `column` is less than `value`; and all others. Their actions."""
     actions, largest = reader.file_actions(table), f"max.{column}"
     is_before = pa.chunked_array([pa.repeat(False, actions.num_rows)])
     if largest in actions.column_names:
         is_before = pc.fill_null(pc.less(actions[largest], value), False)
-    return actions.filter(is_before), actions.filter(pc.invert(is_before))
+    order = pc.sort_indices(pc.if_else(is_before, actions["size_bytes"], -1), sort_keys=[("", "descending")])
+    actions, count = actions.take(order), min(FILES_AT_ONCE, pc.sum(is_before).as_py() or 0)
+    return actions.slice(0, count), actions.slice(count)
 
 
 def create_ids(database: duckdb.DuckDBPyConnection, view: str, uri: str, column: str, paths: Collection[str]) -> None:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from shop_streams.kafka import offset_ranges, oldest_timestamp
-from shop_streams.runs import backoff_seconds
+from shop_streams.runs import START_GRACE_SECONDS, backoff_seconds
 from shop_streams.settings import Settings
 from shop_streams.streaming.checkpoint import committed_offsets
 from shop_streams.streaming.lease import Lease
@@ -49,7 +49,7 @@ def read_unread(spec: StreamSpec, settings: Settings) -> Unread:
 
 @dataclass(frozen=True)
 class Condition:
-    """A stream's condition. `alive`: it runs or starts. `wanted`: no person has switched it off."""
+    """A stream's condition. `alive`: it runs, starts, or is between two runs. `wanted`: no person has switched it off."""
 
     says: str
     alive: bool
@@ -87,6 +87,8 @@ def condition(
         again = f"in {duration(pause)}" if pause > 0 else "now"
         return Condition(f"failed {times}{cause or ': its process died or hung'}; next try {again}{waits}", alive=False)
     ago = duration(lease.beat_age)
+    if lease.released and lease.beat_age < START_GRACE_SECONDS:
+        return Condition(f"between two runs: stopped {ago} ago; its switch starts it again{waits}", alive=True)
     ended = f"stopped {ago} ago" if lease.released else f"silent for {ago}: its process died or hangs"
     return Condition(f"{ended}; its switch starts it again{waits}", alive=False)
 

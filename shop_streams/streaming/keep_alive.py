@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 
 import dagster as dg
 
-from shop_streams.runs import UNFINISHED, backoff_seconds, created_at, end_later, mark_failed
+from shop_streams.runs import START_GRACE_SECONDS, UNFINISHED, backoff_seconds, created_at, end_later, mark_failed
 from shop_streams.settings import Settings
 from shop_streams.streaming.checks import alive_key, alive_result, evaluation
 from shop_streams.streaming.condition import Condition, condition
@@ -21,7 +21,6 @@ from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.switch import keep_alive_name
 
 TICK_SECONDS = 5
-START_GRACE_SECONDS = 75.0  # from a run's request to its lease
 SOUND_SECONDS = 60.0
 REPOSITORY_TAG = ".dagster/repository"  # Dagster's tag on runs
 
@@ -73,7 +72,7 @@ def decide(
 ) -> Decision:
     """Decide whether to start a run, by the stream's lease, its job's runs and the cursor; times in seconds.
 
-    A run is dead if it holds no fresh lease and has had enough time to acquire it. A series of failures ends when a run has
+    A run is dead if it holds no fresh lease and has had enough time to acquire it, or to end after it released one. A series of failures ends when a run has
     finished a batch and lasted for `sound_seconds`. A time far in the future, from before a clock was set back, is not waited for.
     """
     sound = sound_seconds(state.failures, interval)
@@ -87,6 +86,9 @@ def decide(
             f"beat {lease.beat_age:.1f} s ago (lease {ttl:.0f} s), lag {lag}",
             state,
         )
+    unfinished_ids = {run.run_id for run in unfinished}
+    if lease is not None and lease.released and lease.run_id in unfinished_ids and lease.beat_age < START_GRACE_SECONDS:
+        return Decision(False, f"ending: run {lease.run_id[:8]} has released epoch {lease.epoch}", state)
     lost = {lease.run_id} if lease is not None and not lease.released else set()
     starting = [run for run in unfinished if run.run_id not in lost and abs(run.age) < START_GRACE_SECONDS]
     if starting:

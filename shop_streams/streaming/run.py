@@ -154,7 +154,7 @@ class StreamRun:
                     lease.beat(lag, self._progress(), watch.sound)
                     self._require_run()
                     self._report(reporter, lag)
-                    reason = self._end.reason()
+                    reason = self._end.reason(look.in_batch or bool(self._due))
             if reason:
                 self._say(reason)
                 return

@@ -13,6 +13,8 @@ from shop_streams.streaming.rest import BEING_STOPPED, RestRequest
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.switch import KeepAliveSwitch
 
+PATIENCE_SECONDS = 3600.0  # a batch that is cut off is repeated
+
 
 def run_seconds(stream: str, settings: Settings) -> float:
     """How long a run of the stream lasts. At most a tenth more than `run_hours`, because streams must not all end at once."""
@@ -36,13 +38,13 @@ class RunEnd:
         """Whether the stream was switched off, so that no other run follows until it is switched on."""
         return not self.stack_stops() and not self._switch.is_on()
 
-    def reason(self) -> str | None:
-        """Why the run should end now, in words; None if it should go on."""
+    def reason(self, busy: bool) -> str | None:
+        """Why the run should end now, in words; None if it should go on. `busy`: a batch runs, or reports are not stored yet."""
         if self.stack_stops():
             return BEING_STOPPED
         if self._switch.turned_off():
             return f"{self._switch.name} was switched off: the stream rests"
-        # While the switch is off, nobody would start the next run.
-        if time.monotonic() > self._ends_at and self._switch.is_on():
+        late = time.monotonic() - self._ends_at
+        if late > (PATIENCE_SECONDS if busy else 0) and self._switch.starts_again():
             return f"the run has lasted for {self._hours:g} hours (RUN_HOURS): the next run continues"
         return None

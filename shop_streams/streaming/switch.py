@@ -1,10 +1,13 @@
 """A stream's keep-alive sensor is its switch: on, the stream should run; off, it should rest."""
 
+import time
+
 import dagster as dg
 
 from shop_streams.streaming.spec import StreamSpec
 
 SENSOR_TAG = "dagster/sensor_name"  # Dagster's tag on runs that a sensor requested
+TICKED_SECONDS = 60.0  # a sensor ticks every 5 s
 LOCATION = "shop_streams"  # the code location's name, however the stack is started
 
 
@@ -45,6 +48,14 @@ class KeepAliveSwitch:
     def is_on(self) -> bool:
         """Whether the stream should run. Raises the errors of Dagster's storage."""
         return self.name not in switched_off(self._instance, self._location)
+
+    def starts_again(self) -> bool:
+        """Whether the sensor would start the next run: it is on, and its last tick was a moment ago and without an error."""
+        for state in self._instance.all_instigator_state():
+            if state.instigator_name == self.name and state.origin.location_name == self._location and state.is_running:
+                ticked = getattr(state.instigator_data, "last_tick_success_timestamp", None) or 0.0
+                return abs(time.time() - ticked) < TICKED_SECONDS
+        return False
 
     def turned_off(self) -> bool:
         """Whether the switch was turned off during this run; False for a run that a person started while it was off.

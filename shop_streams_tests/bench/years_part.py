@@ -19,6 +19,7 @@ from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.app_events.streams import INGEST
 from shop_streams.defs.domains import DOMAINS
 from shop_streams.defs.platform import accounting as accounts
+from shop_streams.defs.sales.checks import parity_with_stream
 from shop_streams.lake import reader
 from shop_streams.lake.reader import Lake
 from shop_streams.local.stopping import instance_of
@@ -64,8 +65,10 @@ def hour(settings: Settings, rate: str) -> dict[str, Any]:
 
 
 def check(settings: Settings, name: str) -> str | None:
-    """A check of the enriched events; its description."""
-    found: Any = {"rows": rows_in_equal_rows_out, "users": no_null_user}[name](lake=Lake(settings))
+    """A check of a mart; its description."""
+    found: Any = {"rows": rows_in_equal_rows_out, "users": no_null_user, "parity": parity_with_stream}[name](
+        lake=Lake(settings)
+    )
     if not found.passed:
         raise SystemExit(f"the check is red: {found.description}")
     return str(found.description)

@@ -47,7 +47,10 @@ CASES: dict[str, tuple[Lease | None, bool, Unread | None, float | None, str, tup
     "its lease has just run out": (
         replace(RUNS, beat_age=25), True, NONE, None, "silent for 25 s: its process died or hangs; its switch starts it again", FAULT,
     ),
-    "terminated": (ENDED, True, NONE, None, "stopped 30 s ago; its switch starts it again", FAULT),
+    "between two runs": (ENDED, True, NONE, None, "between two runs: stopped 30 s ago; its switch starts it again", OK),
+    "ended, and no run followed": (
+        replace(ENDED, beat_age=90.0), True, NONE, None, "stopped 90 s ago; its switch starts it again", FAULT,
+    ),
 }  # fmt: skip
 
 

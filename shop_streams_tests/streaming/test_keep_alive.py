@@ -32,6 +32,12 @@ CASES = {
     "fresh lease": (lease(1), [Run("run-a", "STARTED", 60)], None, CursorState(), False, (), "beat 1.0 s ago"),
     "fresh lease of a run that somebody marked as failed": (lease(1), [], failed("run-a", 5), CursorState(), False, (), "alive"),
     "given back after Terminate": (lease(3, released=True), [], Run("run-a", "CANCELED", 9, 3), CursorState(), True, (), "released epoch"),
+    "given back, its run stores its last reports": (
+        lease(3, released=True, ran_for=86_400), [Run("run-a", "STARTED", 86_403)], None, CursorState(), False, (), "ending: run run-a",
+    ),
+    "given back long ago, its run still STARTED": (
+        lease(76, released=True), [Run("run-a", "STARTED", 136)], None, CursorState(), True, ("run-a",), "released epoch",
+    ),
     "stale, its run still STARTED": (lease(25), [Run("run-a", "STARTED", 90)], None, CursorState(), True, ("run-a",), "stale"),
     "stale, a new run on its way": (lease(25), [Run("run-b", "STARTING", 4)], None, CursorState(), False, (), "STARTING since 4 s"),
     "a run that never took a lease": (None, [Run("run-b", "STARTED", 80)], None, CursorState(), True, ("run-b",), ""),

@@ -66,6 +66,17 @@ def test_an_hour_with_more_ids_than_memory_is_counted_on_disk(tmp_path: Path, mo
     assert duplicates(TABLE, Settings(home=tmp_path), {0: (200_000, 800_000)}) == 100_000
 
 
+@pytest.mark.parametrize("files", [0, 2, 100])
+def test_of_many_files_only_some_are_read_by_duckdb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    monkeypatch.setattr(bounded, "FILES_AT_ONCE", files)
+    for number in range(6):
+        write(tmp_path, pa.array([f"{number}", "a"] * (number + 1)), 100 * number, TODAY)
+    write(tmp_path, pa.array(["0", "5", "new", "new"]), 900, TODAY)
+    assert duplicates(TABLE, Settings(home=tmp_path), {0: (900, 904)}) == 3
+
+
 def test_files_of_a_version_without_the_column_have_no_ids(tmp_path: Path) -> None:
     uri = TABLE.uri(Settings(home=tmp_path))
     old = pa.table({"kafka_partition": pa.array([0], pa.int32()), "kafka_offset": [0], "day": pa.array([TODAY])})

@@ -17,7 +17,7 @@ from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.defs.sales.streams import INGEST
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import get_settings
-from shop_streams.streaming import run
+from shop_streams.streaming import run, run_end
 from shop_streams.streaming.checkpoint import PlannedBatch
 from shop_streams.streaming.lease import Superseded
 from shop_streams.streaming.patience import DatabaseAway
@@ -126,6 +126,33 @@ def test_a_run_that_a_person_started_by_a_switch_that_is_off_does_not_end_by_its
     world.settings = world.settings.model_copy(update={"run_hours": 1e-9})
     world.execute()
     assert "the stack is being stopped" in world.said[-1], "nobody would start the next run"
+
+
+@pytest.mark.parametrize("ticked_at", [None, time.time() - 3600], ids=["never", "an hour ago"])
+def test_a_run_does_not_end_by_its_hours_while_its_sensor_does_not_tick(world: World, ticked_at: float | None) -> None:
+    """The daemon is down, or the code does not load: nobody would start the next run."""
+    world.ticked_at, world.beats = ticked_at, 5
+    world.settings = world.settings.model_copy(update={"run_hours": 1e-9})
+    world.execute()
+    assert "the stack is being stopped" in world.said[-1]
+
+
+@pytest.mark.parametrize("patience", [3600.0, 0.0])
+def test_the_hours_wait_for_a_batch_but_not_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    monkeypatch.setattr(run_end, "PATIENCE_SECONDS", patience)
+    in_batch = SimpleNamespace(isActive=True, lastProgress=None, status={"isTriggerActive": True})
+    monkeypatch.setattr(run, "start_in_turn", lambda *_: in_batch)
+    world.beats, world.settings = 5, world.settings.model_copy(update={"run_hours": 1e-9})
+    world.execute()
+    assert ("RUN_HOURS" in world.said[-1]) == (patience == 0.0)
+
+
+def test_a_stream_that_is_switched_off_while_its_stack_stops_logs_nothing_more(world: World) -> None:
+    world.switched_off = world.rests = True
+    world.execute()
+    assert world.checks_logged == []
 
 
 def test_streams_do_not_all_end_at_once_and_without_hours_never() -> None:

@@ -1,6 +1,7 @@
 """Everything around a stream's run, without a server: tests let it meet what they like."""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -62,6 +63,7 @@ class World:
         monkeypatch.setattr(run, "stop_queries", self._stop)
         self.checks_logged: list[str] = []
         self.switched_off = False
+        self.ticked_at: float | None = time.time()
         monkeypatch.setattr(run, "RunChecks", lambda *_: SimpleNamespace(log=self._log_checks))
         monkeypatch.setattr(failure, "log_alive", lambda *_: self.checks_logged.append("failed"))
         self.report: list[Any] = []  # the events of the first report
@@ -109,7 +111,12 @@ class World:
     def _switches(self) -> list[Any]:
         if self.database:
             raise self.database
-        state = {"instigator_name": keep_alive_name(INGEST.name), "is_running": not self.switched_off}
+        data = SimpleNamespace(last_tick_success_timestamp=self.ticked_at)
+        state = {
+            "instigator_name": keep_alive_name(INGEST.name),
+            "is_running": not self.switched_off,
+            "instigator_data": data,
+        }
         return [SimpleNamespace(**state, origin=SimpleNamespace(location_name=LOCATION))]
 
     def _start(self, *_: Any) -> Any:

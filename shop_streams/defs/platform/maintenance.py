@@ -95,7 +95,7 @@ def compact_crowded_days(context: dg.OpExecutionContext, settings: dg.ResourcePa
 def forget_old_runs(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
     before = datetime.now(UTC) - timedelta(days=settings.history_days)
     done = asdict(forget_runs(context.instance, before))
-    reports = forget_reports(context.instance, settings.postgres, before)
+    reports = forget_reports(context.instance, before)
     context.add_output_metadata(done | {"reports_deleted": reports})
 
 

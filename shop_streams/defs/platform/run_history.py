@@ -11,17 +11,30 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
-
-from shop_streams.postgres import transaction
+from dagster_postgres import PostgresEventLogStorage
+from sqlalchemy import text
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 AT_ONCE = 500  # runs or events of one query
 A_NIGHT = 20_000  # runs: a history of years is deleted in some nights
-# Dagster has no call for this. Of a check, the newest result is in another table.
+# Dagster has no call for these.
 REPORTS = """
-delete from event_logs e
- where e.timestamp < %s and e.dagster_event_type in ('ASSET_MATERIALIZATION', 'ASSET_CHECK_EVALUATION')
-   and not exists (select from unnest(%s::bigint[]) as newest (id) where newest.id = e.id)
+with old as (
+    delete from event_logs e
+     where e.timestamp < :before and e.dagster_event_type in ('ASSET_MATERIALIZATION', 'ASSET_CHECK_EVALUATION')
+       and not exists (select from unnest(cast(:newest as bigint[])) as newest (id) where newest.id = e.id)
+    returning e.id
+), tags as (
+    delete from asset_event_tags t using old where t.event_id = old.id
+)
+select count(*) from old
+"""
+RESULTS = """
+delete from asset_check_executions c
+ where c.create_timestamp < :before
+   and exists (select from asset_check_executions later
+                where later.asset_key = c.asset_key and later.check_name = c.check_name
+                  and later.partition is not distinct from c.partition and later.id > c.id)
 """
 
 
@@ -66,12 +79,16 @@ def forget_runs(instance: dg.DagsterInstance, before: datetime) -> Forgotten:
     return Forgotten(len(due), kept)
 
 
-def forget_reports(instance: dg.DagsterInstance, dsn: str, before: datetime) -> int:
-    """Delete superseded materializations and check results from before this moment, also of runs that are kept; their number.
+def forget_reports(instance: dg.DagsterInstance, before: datetime) -> int:
+    """Delete superseded materializations and check results from before this moment, also of runs that are kept.
 
-    `dsn`: the database of the instance.
+    Returns the number of deleted events. Nothing is deleted from a storage that is not PostgreSQL.
     """
+    storage = instance.event_log_storage
+    if not isinstance(storage, PostgresEventLogStorage):
+        return 0
+    moment = before.astimezone(UTC).replace(tzinfo=None)  # as Dagster writes it
     newest = list(newest_materializations(instance))
-    with transaction(dsn) as cursor:
-        cursor.execute(REPORTS, (before.astimezone(UTC).replace(tzinfo=None), newest))
-        return int(cursor.rowcount)
+    with storage.index_connection() as connection:
+        connection.execute(text(RESULTS), {"before": moment})
+        return int(connection.execute(text(REPORTS), {"before": moment, "newest": newest}).scalar_one())

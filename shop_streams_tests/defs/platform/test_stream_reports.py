@@ -42,25 +42,38 @@ def numbers(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[object]:
     return [one.asset_materialization.metadata["number"].value for one in records if one.asset_materialization]
 
 
-def test_only_superseded_reports_from_before_the_limit_are_deleted(
-    instance: dg.DagsterInstance, database: Settings
-) -> None:
+def results(instance: dg.DagsterInstance) -> int:
+    """The number of the check's results in its history."""
+    return len(instance.event_log_storage.get_asset_check_execution_history(CHECK, limit=100))
+
+
+def test_an_instance_elsewhere_deletes_nothing() -> None:
+    """As in a shell without DAGSTER_HOME: what is newest is asked of the storage from which is deleted."""
+    with dg.instance_for_test() as elsewhere:
+        stream.execute_in_process(instance=elsewhere)
+        assert forget_reports(elsewhere, datetime.now(UTC) + timedelta(days=1)) == 0
+        assert numbers(elsewhere, STREAM) == [2, 1, 0]
+
+
+def test_only_superseded_reports_from_before_the_limit_are_deleted(instance: dg.DagsterInstance) -> None:
     run = stream.execute_in_process(instance=instance).run_id
     before = datetime.now(UTC)
     later = stream.execute_in_process(instance=instance).run_id
-    assert forget_reports(instance, database.postgres, before - timedelta(hours=1)) == 0
+    assert forget_reports(instance, before - timedelta(hours=1)) == 0
+    assert results(instance) == 2
     steps = [one.dagster_event_type for one in instance.all_logs(run) if one.dagster_event_type]
 
     # Of the first run: three reports of the stream, three of the table and three results are superseded by the second run.
-    assert forget_reports(instance, database.postgres, before) == 9
+    assert forget_reports(instance, before) == 9
     assert numbers(instance, STREAM) == numbers(instance, TABLE) == [2, 1, 0]
     left = [one.dagster_event_type for one in instance.all_logs(run) if one.dagster_event_type]
     reports = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_CHECK_EVALUATION}
     assert left == [one for one in steps if one not in reports], "the run itself is still told"
 
     # Of the second run, the newest of the stream and of each of the table's days stay.
-    assert forget_reports(instance, database.postgres, datetime.now(UTC)) == 9 - 3
+    assert forget_reports(instance, datetime.now(UTC)) == 9 - 3
     assert numbers(instance, STREAM) == [2] and numbers(instance, TABLE) == [2, 1]
     assert instance.get_materialized_partitions(TABLE) == {"1", "2"}
     newest = instance.get_latest_asset_check_evaluation_record(CHECK)
     assert newest is not None and newest.run_id == later and newest.event is not None
+    assert results(instance) == 1, "Dagster has one result of a check for each run"

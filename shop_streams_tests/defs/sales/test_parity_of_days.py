@@ -132,6 +132,14 @@ def test_a_mart_that_was_written_again_is_compared_although_its_version_is_the_s
     assert not shop.check().passed and shop.read[-1] == [DAYS[2]]
 
 
+def test_a_day_with_an_hour_that_is_left_out_is_counted_each_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "forgotten_hours", lambda *_: {start_of(DAYS[1])})
+    for _ in range(2):
+        found = shop.check()
+        assert found.passed and found.metadata["hours_forgotten"].value == 1
+        assert found.metadata["hours_compared"].value == 2
+
+
 def test_a_day_with_an_hour_that_can_not_be_compared_yet_is_read_again(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
