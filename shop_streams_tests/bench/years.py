@@ -57,9 +57,10 @@ def years_old(years: Years) -> Iterator[Stack]:
                 stack.switch(name, False)
             wait_for("the streams to rest", lambda: all(stack.stream(one)["state"] == "resting" for one in STREAMS))
             for table in (HOURLY, ENRICHED, SHOP_EVENTS, EVENTS):  # the marts first: they are up to date then
-                shutil.rmtree(table.uri(stack.settings), ignore_errors=True)
-                Path(table.uri(stack.settings)).parent.mkdir(parents=True, exist_ok=True)
-                os.rename(table.uri(made), table.uri(stack.settings))
+                place = Path(table.uri(stack.settings))
+                shutil.rmtree(place, ignore_errors=True)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                Path(table.uri(made)).rename(place)
             yield stack
 
 
