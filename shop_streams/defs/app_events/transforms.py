@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from shop_streams.defs.app_events.rules import STORED_EVENT
 from shop_streams.defs.app_events.schema import EVENTS
+from shop_streams.marts.earlier import may_repeat
 from shop_streams.streaming.records import validate_records
 
 
@@ -34,7 +35,7 @@ def without_repeats(events: DataFrame, earlier: DataFrame) -> DataFrame:
     """Each event once: the first of each event_id, unless `earlier` (events before the window) has it already."""
     order = Window.partitionBy("event_id").orderBy("event_time", "kafka_partition", "kafka_offset")
     first = events.withColumn("_nth", F.row_number().over(order)).where("_nth = 1").drop("_nth")
-    return first.join(earlier.select("event_id"), "event_id", "left_anti")
+    return first.join(may_repeat(earlier.select("event_id"), events, "event_id"), "event_id", "left_anti")
 
 
 def enrich(events: DataFrame) -> DataFrame:

@@ -11,6 +11,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from shop_streams.defs.sales.rules import SHOP_EVENT
+from shop_streams.marts.earlier import may_repeat
 from shop_streams.streaming.records import RECORD_COLUMNS, validate_records
 
 HOUR = 3600
@@ -109,7 +110,7 @@ def with_repeats(events: DataFrame, earlier: DataFrame) -> DataFrame:
     """Add `repeated`: whether the same event_id came before, in `events` or in `earlier` (older events)."""
     origin = F.concat_ws(":", "kafka_partition", "kafka_offset")  # an event without an event_id is no repeat
     order = Window.partitionBy(F.coalesce("event_id", origin)).orderBy("event_time", "kafka_partition", "kafka_offset")
-    known = earlier.where("event_id is not null").select("event_id").distinct().withColumn("_known", F.lit(True))
+    known = may_repeat(earlier.select("event_id"), events, "event_id").distinct().withColumn("_known", F.lit(True))
     return (
         events.withColumn("_nth", F.row_number().over(order))
         .join(known, "event_id", "left")
