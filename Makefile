@@ -13,6 +13,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is missing. Install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old. Install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
 	@command -v java >/dev/null || { echo "error: Java is missing. Install Java 17 or newer (Debian: apt-get install openjdk-17-jre-headless)."; exit 1; }
+	@echo "Installing Python packages, about 2 GB; this takes some minutes."
 	$(PYTHON) -m venv $(VENV) || { echo "error: no venv module. Debian: apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@

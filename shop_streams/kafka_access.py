@@ -27,6 +27,15 @@ RIGHTS = {
 GROUPS = (READER_GROUP, "spark-kafka-")
 
 
+# librdkafka's codes for a broker that does not answer.
+AWAY = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
+
+
+def no_answer(cluster: Cluster) -> str:
+    """What to say, and the next step, if no broker answers."""
+    return f"Kafka does not answer at {cluster}. Is it up? See `shop-streams status`."
+
+
 class KafkaRefused(ShopStreamsError):
     """Kafka refuses the login, the certificate or a right."""
 

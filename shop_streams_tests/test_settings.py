@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shop_streams.errors import ShopStreamsError
-from shop_streams.local.stack import stack_env
+from shop_streams.local.stack import changed_settings, stack_env
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.rest import RestRequest
 from shop_streams_tests.harness import COMMAND
@@ -79,6 +79,18 @@ def test_a_stack_leaves_its_settings_as_they_are(folder: Path, monkeypatch: pyte
     settings = Settings(home=home, track_token="a'b\\c # $d", lake_uri=f"{home}/lake")
     (home / "stack.env").write_text(stack_env(settings))
     assert get_settings() == settings
+
+
+def test_a_second_start_names_the_settings_that_differ(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = folder / "home"
+    home.mkdir()
+    monkeypatch.setenv("SHOP_STREAMS_HOME", str(home))
+    started = Settings(home=home, track_token="a # 'b'")
+    (home / "stack.env").write_text(stack_env(started) + "SHOP_STREAMS_OF_ANOTHER_VERSION=1\n")
+    assert changed_settings(get_settings()) == []
+    monkeypatch.setenv("SHOP_STREAMS_RUN_HOURS", "5")
+    monkeypatch.setenv("SHOP_STREAMS_API_PORT", "4711")
+    assert changed_settings(get_settings()) == ["SHOP_STREAMS_API_PORT", "SHOP_STREAMS_RUN_HOURS"]
 
 
 def test_a_database_elsewhere_keeps_its_password_and_ours_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def list_dead_letters(
         ]
         typer.echo(json.dumps(rows, indent=2, default=str))
         return
-    grid = RichTable("at", Column("origin", no_wrap=True), "reason", "value", "came from")
+    grid = RichTable("at", Column("origin", overflow="fold"), "reason", "value", "came from")
     for letter in found.letters[:limit]:
         origin = origin_of(letter)
         cells = (plain(origin, 200), plain(letter["reason"], REASON_WIDTH), plain(readable(letter)))

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 import typer
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from rich.console import Console
 
 from shop_streams.cli.dead_letters import dead_letters_app
@@ -141,6 +141,8 @@ def demo(
         console.print("The stack was up before the demo, and stays up; `shop-streams down` stops it.")
     elif not once:
         stay_until_interrupted(settings)
+    else:
+        console.print("The stack is stopped. `shop-streams up` starts it again, with all that is there.")
     if once:
         raise typer.Exit(0 if right else 1)
 
@@ -206,18 +208,21 @@ def _run() -> int:
         Console(stderr=True, emoji=False).print(f"[red]error:[/] {text}", highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
+        Console(stderr=True).print("Interrupted.")
         return 130
     return 0
 
 
 def _in_plain_words(problem: Exception) -> Exception:
-    """The problem, with the next step if Kafka refuses us."""
+    """The problem, with the next step if Kafka refuses us or does not answer."""
     if not isinstance(problem, KafkaException):
         return problem
-    from shop_streams.kafka_access import refusal
+    from shop_streams.kafka_access import AWAY, no_answer, refusal
 
     try:
-        return refusal(get_settings().kafka, problem) or problem
+        kafka = get_settings().kafka
+        away = problem.args and isinstance(problem.args[0], KafkaError) and problem.args[0].code() in AWAY
+        return refusal(kafka, problem) or (ShopStreamsError(no_answer(kafka)) if away else problem)
     except ShopStreamsError:
         return problem
 

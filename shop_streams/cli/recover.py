@@ -47,7 +47,7 @@ def recover_stream(
     plan = make_plan(spec, settings)
     show(console, plan)
     if not plan.needed:
-        say(f"Nothing to recover: {spec.name} starts from its checkpoint.")
+        say(f"Nothing to recover: {spec.name} can start as it is.")
         return
     if not yes:
         say(f"Nothing was changed. `shop-streams recover {spec.name} --yes` does it.")
@@ -55,7 +55,8 @@ def recover_stream(
     with resting(spec, settings, say):
         done, aside = recover(spec, settings, BatchFailures(settings.postgres).forget)
     say(f"Done. The old checkpoint is {aside}." if aside else "Done. There was no old checkpoint.")
-    say(f"{done.lost:,} offsets are lost and written down as known gaps. Switch {spec.name} on, if it is off.")
+    lost = f"{done.lost:,} offsets are lost and written down as known gaps" if done.lost else "Nothing is lost"
+    say(f"{lost}. Switch {spec.name} on, if it is off.")
 
 
 def recover_state(spec: StreamSpec, sink: TopicSink, settings: Settings, yes: bool, say: Callable[[str], None]) -> None:
@@ -71,7 +72,7 @@ def recover_state(spec: StreamSpec, sink: TopicSink, settings: Settings, yes: bo
 
     problem = problem_of(spec, settings)
     if problem is None:
-        say(f"Nothing to recover: {spec.name} starts from its checkpoint.")
+        say(f"Nothing to recover: {spec.name} can start as it is.")
         return
     say(problem)
     if sink.recovery is None:
@@ -116,9 +117,10 @@ def resting(spec: StreamSpec, settings: Settings, say: Callable[[str], None]) ->
     from shop_streams.streaming.switch import keep_alive_name
 
     try:
-        lease = Leases(settings.postgres).hold(spec.name, "shop-streams recover", settings.lease_seconds, say)
+        lease = Leases(settings.postgres).hold(spec.name, "recover", settings.lease_seconds, say)
         with lease as mine, mine.beating(settings.beat_seconds, HOLD_SECONDS):
             yield
+            mine.beat(None, None, sound=True)  # the last run's problem is solved
     except LeaseHeld as error:
         raise ShopStreamsError(
             f"{error}. Switch the stream off first: turn {keep_alive_name(spec.name)} off on Dagster's Automation page, "

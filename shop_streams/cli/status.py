@@ -9,6 +9,7 @@ from typing import Any
 import psycopg2
 from confluent_kafka import KafkaException
 from rich.console import Console
+from rich.table import Column
 from rich.table import Table as RichTable
 
 from shop_streams.defs import domains as defined
@@ -133,14 +134,16 @@ def print_status(state: dict[str, Any], console: Console) -> None:
         services.add_row(
             name, f"[{colour}]{service['state']}[/]", str(service["pid"] or ""), cell(service.get("reason", ""))
         )
-    streams = RichTable("stream", "state", "run", "epoch", "last batch", "condition")
+    streams = RichTable(Column("stream", no_wrap=True), "state", "run", "epoch", "last batch", "condition")
     for name, stream in state["streams"].items():
         colour = colours.get(stream["state"], "red")
         streams.add_row(
             name, f"[{colour}]{stream['state']}[/]", (stream["run_id"] or "")[:8], str(stream["epoch"] or ""),
             "" if stream["batch_id"] is None else str(stream["batch_id"]), cell(stream["says"]),
         )  # fmt: skip
-    topics = RichTable("topic (24 h)", *(name.replace("_", " ") for name in COUNTED))
+    topics = RichTable(
+        Column("topic (24 h)", no_wrap=True), *(Column(name.replace("_", " "), overflow="fold") for name in COUNTED)
+    )
     for name, totals in state["topics"].items():
         topics.add_row(name, *["?" if totals[one] is None else f"{totals[one]:,}" for one in COUNTED])
     console.print(services, streams, topics)

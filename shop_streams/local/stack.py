@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 
+from dotenv import dotenv_values
 from rich.console import Console
 
 from shop_streams.environment import PREFIX, process_environment
@@ -41,6 +43,11 @@ def up(settings: Settings, console: Console) -> None:
     all_services = services(settings)
     probes = {service.name: service.probe for service in all_services} | external_probes(settings)
     if is_up(settings):
+        if changed := changed_settings(settings):
+            console.print(
+                f"The stack runs with other settings: {', '.join(changed)}. `shop-streams down` and `up` take the new ones.",
+                style="yellow", highlight=False, soft_wrap=True,
+            )  # fmt: skip
         start_stopped(settings)
         wait_healthy(settings, probes, console)
         return
@@ -74,6 +81,13 @@ def up(settings: Settings, console: Console) -> None:
             if service.needs_store:
                 client.startProcess(service.name, False)
         wait_healthy(settings, {name: probe for name, probe in probes.items() if name not in stores}, console)
+
+
+def changed_settings(settings: Settings) -> list[str]:
+    """The names of the settings that differ from those with which the stack was started."""
+    started = dotenv_values(settings.home / "stack.env", interpolate=False)
+    now = dotenv_values(stream=io.StringIO(stack_env(settings)), interpolate=False)
+    return sorted(name for name in started.keys() & now.keys() if started[name] != now[name])
 
 
 def start_stopped(settings: Settings) -> None:

@@ -33,6 +33,7 @@ from shop_streams.streaming.state import require_state
 LOOKED_AT = 10_000  # records of the topic's end, of those that are no rows
 WRITER = "writer_id"
 IDENTITY_KNOWN = "topic_identity_known"
+RECOVERIES = "recoveries"  # their number, in the checkpoint and in the table: an earlier checkpoint has a smaller one
 
 
 class OutOfStep(ShopStreamsError):
@@ -77,7 +78,7 @@ def require_checkpoint(spec: StreamSpec, settings: Settings) -> None:
         return
     folder, uri, path = spec.checkpoint(settings), spec.sink.table.uri(settings), spec.sink.table.path
     # The table is looked at before the checkpoint: the query of a killed run may still write, and it plans a batch first.
-    writer = metadata_without_spark(folder, WRITER)
+    writer, recoveries = metadata_without_spark(folder, WRITER), facts.recall(uri, RECOVERIES) or 0
     done = facts.recall(uri, writer) if writer else None
     rows = last_planned(folder) is None and Start.of(folder) is None and bool(origins.ends(uri))
     planned = last_planned(folder)
@@ -86,10 +87,16 @@ def require_checkpoint(spec: StreamSpec, settings: Settings) -> None:
             f"Table {path} has rows, and the checkpoint {folder} has no batch: it was lost, and the stream would write its "
             f"records a second time. {way_back(spec.name)}"
         )
-    if done is not None and done > (-1 if planned is None else planned):
-        what = "was replaced by a recovery" if done == facts.CLOSED else f"is older: the table has its batch {done}"
+    has_a_place = planned is not None or Start.of(folder) is not None
+    replaced = has_a_place and int(metadata_without_spark(folder, RECOVERIES) or 0) < recoveries
+    if replaced or (done is not None and done > (-1 if planned is None else planned)):
+        what = (
+            "was replaced by a recovery"
+            if replaced or done == facts.CLOSED
+            else f"is older: the table has its batch {done}"
+        )
         raise CheckpointOlder(
-            f"The checkpoint {folder} ends at batch {planned}. It {what}, so the next batches would be skipped. "
+            f"The checkpoint {folder} ends at batch {planned}. It {what}, so the next batches would be skipped or written a second time. "
             f"{way_back(spec.name)}"
         )
 

@@ -208,6 +208,10 @@ def recover(spec: StreamSpec, settings: Settings, forget: Callable[[str], None])
         # The letters first: of a batch without its rows, the query would take the records for dead letters.
         facts.close_writer(DEAD_LETTERS.uri(settings), f"{writer}:dead_letters")
         facts.close_writer(uri, writer)
+    number = (facts.recall(uri, agreement.RECOVERIES) or 0) + 1
+    facts.remember(
+        uri, {agreement.RECOVERIES: number}
+    )  # the writer of a lost checkpoint is not known: it may come back
     plan = replace(make_plan(spec, settings), problem=why)  # the closed writer is a problem of its own
     gaps = {one.partition: one.gaps for one in plan.partitions if one.gaps}
     record_gaps(settings, spec.name, plan.topic, plan.identity, gaps, plan.problem or "recovered")
@@ -218,6 +222,7 @@ def recover(spec: StreamSpec, settings: Settings, forget: Callable[[str], None])
         GENERATION: str(plan.generation),
         TOPIC_IDENTITY: plan.identity,
         STARTING: plan.start.as_json(),
+        agreement.RECOVERIES: str(number),
     }
     aside = replace_checkpoint(folder, notes)
     agreement.remember_topic(spec, settings)

@@ -48,6 +48,14 @@ def test_missing_and_old_java(tmp_path: Path) -> None:
     assert answer.returncode == 1 and "Java 11" in answer.stderr and "too old" in answer.stderr
 
 
+def test_a_kafka_that_does_not_answer_is_one_line_with_its_address(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    away = {"SHOP_STREAMS_HOME": str(tmp_path), "SHOP_STREAMS_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}"}
+    answer = run("recover", "shop_events_ingest", **away)
+    assert answer.returncode == 1 and answer.stderr.count("\n") == 1
+    assert answer.stderr.startswith(f"error: Kafka does not answer at 127.0.0.1:{port}. Is it up?")
+
+
 def test_taken_port_names_its_variable(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

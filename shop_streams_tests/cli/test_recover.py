@@ -33,6 +33,9 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 carried_out.append("held")
                 yield
 
+            def beat(self, _lag: None, _progress: None, sound: bool) -> None:
+                carried_out.append("its last problem is solved" if sound else "it beats")
+
         yield Held()
 
     def carry_out(*_: Any) -> tuple[Plan, str]:
@@ -58,7 +61,7 @@ def test_a_plan_is_shown_and_nothing_is_done(done: list[str]) -> None:
 
 def test_with_yes_it_is_done_under_the_streams_lease_and_the_old_checkpoint_is_named(done: list[str]) -> None:
     shown = run(NAME, "--yes")
-    assert done == ["held", "recovered"]
+    assert done == ["held", "recovered", "its last problem is solved"]
     assert "checkpoints/aside" in shown.output and "3 offsets are lost" in shown.output
 
 

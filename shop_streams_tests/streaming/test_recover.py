@@ -50,6 +50,35 @@ def test_a_lost_checkpoint_continues_after_the_tables_last_record(kafka: Setting
     assert not make_plan(stream.spec, stream.settings).needed
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["moved aside by the recovery", "lost before it"])
+def test_a_checkpoint_from_before_a_recovery_is_refused_when_it_is_put_back(kafka: Settings, lost: bool) -> None:
+    """Also if the recovery could not know the writer of the lost one, whose batches would be written a second time."""
+    stream = Pretended.new(kafka)
+    stream.send(b"1", b"2")
+    stream.ingest()
+    backup = stream.folder.with_name("backup")
+    shutil.copytree(stream.folder, backup)
+    stream.send(b"3")
+    if lost:
+        shutil.rmtree(stream.folder)
+    else:
+        stream.ingest()
+        shutil.rmtree(stream.folder)
+        shutil.copytree(backup, stream.folder)
+    stream.recover()
+    stream.send(b"4")
+    stream.ingest()
+    for _ in range(2):
+        shutil.rmtree(stream.folder)
+        shutil.copytree(backup, stream.folder)
+        with pytest.raises(CheckpointOlder, match="was replaced by a recovery"):
+            stream.start()
+        stream.recover()
+        stream.send(b"5")
+        stream.ingest()
+    assert stream.rows() == [(0, number) for number in range(6)] and sums(stream) == (6, 0, 0, 0, True)
+
+
 def test_after_a_retention_overrun_the_deleted_offsets_are_lost_and_known(kafka: Settings) -> None:
     stream = Pretended.new(kafka)
     stream.send(b"0", b"1")
