@@ -66,8 +66,8 @@ def without_secret(address: str) -> str:
     return re.sub(r"([?&;\s]|^)(password|sslpassword|token)=[^&;\s]*", r"\1\2=***", address)
 
 
-def _topics(settings: Settings, ask: bool) -> dict[str, dict[str, int | None]]:
-    """The account of each topic's last 24 hours, and its number of `copies`; None for numbers that are not known."""
+def _topics(settings: Settings, ask: bool) -> dict[str, dict[str, Any]]:
+    """The account of each topic's last 24 hours, its `problem` in words, and its number of `copies`; None for what is not known."""
     kept: dict[str, int] = {}
     with suppress(KafkaException):
         kept = copies(settings.kafka, [spec.topic.name for spec in LAKE_STREAMS], seconds=2) if ask else {}
@@ -78,13 +78,16 @@ def _topics(settings: Settings, ask: bool) -> dict[str, dict[str, int | None]]:
     }
 
 
-def topic_totals(spec: StreamSpec, settings: Settings, ask: bool) -> dict[str, int | None]:
+def topic_totals(spec: StreamSpec, settings: Settings, ask: bool) -> dict[str, Any]:
     """The account as the check `accounting` computes it; None for all numbers of a topic that was made again."""
     with suppress(KafkaException, ShopStreamsError):
         found = recent_account(spec, settings) if ask else None
         if found is not None:  # more offsets than records: transaction markers have offsets too
-            return {"offsets": sum(one.high - one.low for one in found.partitions), **found.sums}
-    return dict.fromkeys(("offsets", "records", "rows", "dead_letters", "forgotten", "lost", "in_flight", "missing"))
+            offsets = sum(one.high - one.low for one in found.partitions)
+            return {"offsets": offsets, **found.sums, "problem": found.problem}
+    return dict.fromkeys(
+        ("offsets", "records", "rows", "dead_letters", "forgotten", "lost", "in_flight", "missing", "problem")
+    )
 
 
 def _says(settings: Settings, ask_kafka: bool) -> dict[str, str]:
@@ -152,6 +155,9 @@ def print_status(state: dict[str, Any], console: Console) -> None:
         console.print(
             f"{', '.join(single)}: a record is acknowledged once one broker has it, and may be lost with that broker's disk."
         )
+    for name, totals in state["topics"].items():
+        if totals["problem"]:
+            console.print(f"[red]{name}:[/] {totals['problem']}", highlight=False, soft_wrap=True)
     for name, stream in state["streams"].items():
         if stream["problem"]:
             console.print(f"[red]{name}:[/] {escaped(stream['problem'])}", highlight=False, soft_wrap=True)

@@ -79,6 +79,16 @@ class TopicAccount:
         return all(one.exact for one in self.partitions)
 
     @property
+    def problem(self) -> str | None:
+        """What is wrong, in words; None if the account is exact."""
+        twice = sum(one.rows + one.dead_letters - one.distinct for one in self.partitions)
+        missing = sum(one.missing for one in self.partitions)
+        found = [f"records that are missing: {missing:,}"] * bool(missing) + [
+            f"records that are there twice: {twice:,}"
+        ] * bool(twice)
+        return None if self.exact else "; ".join(found)
+
+    @property
     def sums(self) -> dict[str, int]:
         """The sums. records = rows + dead_letters + forgotten + lost + in_flight + missing, unless a record arrived twice."""
         names = ("records", "rows", "dead_letters", "forgotten", "in_flight", "missing")

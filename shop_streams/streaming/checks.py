@@ -130,7 +130,9 @@ def accounting(look: Look) -> dg.AssetCheckResult:
     fields = ("partition", "low", "high", "rows", "dead_letters", "forgotten", "missing", "in_flight", "exact")
     table = [dg.TableRecord({name: getattr(one, name) for name in fields}) for one in account.partitions]
     return dg.AssetCheckResult(
-        passed=account.exact, metadata={**account.sums, "partitions": dg.MetadataValue.table(table)}
+        passed=account.exact,
+        description=account.problem,
+        metadata={**account.sums, "partitions": dg.MetadataValue.table(table)},
     )
 
 

@@ -37,7 +37,7 @@ from shop_streams_tests.harness import Stack, as_shipped, running_stack, wait_fo
 RATE, DAYS, RUNS = 200.0, 1096, 50_000  # 3 years; 50,000 runs are three months
 MARTS = ("app_events_enriched_events", "sales_hourly_metrics")  # of this lake; the others have nothing to read
 PAGES = {
-    "the list of runs": ("/runs", "Run ID"),
+    "the list of runs": ("/runs", "Launched by"),
     "a mart": (f"/assets/{HOURLY.path}", "One row is one hour of the shop"),
     "Automation": ("/automation", "repair_sales_hourly_metrics"),
     "the lineage": ("/asset-groups", "operations"),

@@ -96,6 +96,10 @@ def test_any_single_loss_or_repeat_before_the_last_arrival_is_found(size: int, d
     victim = data.draw(st.sampled_from(offsets[:-1]))
     assert not account(0, size + 2, [one for one in offsets if one != victim], []).exact
     assert not account(0, size + 2, [*offsets, victim], []).exact
+    words = [
+        TopicAccount([account(0, size + 2, given, [])]).problem for given in (offsets, offsets[1:], [*offsets, victim])
+    ]
+    assert words == [None, "records that are missing: 1", "records that are there twice: 1"]
 
 
 @given(st.lists(st.integers(0, 10 * NEAR), unique=True).map(sorted))
