@@ -1,5 +1,9 @@
 """One real stack for the whole suite, and one broker for tests that need nothing else."""
 
+import shop_streams_tests.clean_home  # noqa: F401
+
+# isort: split
+
 import os
 import re
 import sys
