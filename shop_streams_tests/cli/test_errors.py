@@ -151,7 +151,7 @@ def test_status_has_the_shape_that_others_build_on(stack: Stack) -> None:
     )
     assert all(service["state"] == "healthy" and service["pid"] for service in state["services"].values())
     assert state["endpoints"]["collector_url"] == f"http://127.0.0.1:{stack.settings.collector_port}"
-    assert set(state["topics"]["events"]) == {"offsets", "records", *COUNTED}
+    assert set(state["topics"]["events"]) == {"offsets", "records", "problem", *COUNTED}
     assert set(state["streams"]["app_events_ingest"]) == {
         "state", "run_id", "pid", "epoch", "lag", "beat_age_seconds", "batch_id", "problem", "says",
     }  # fmt: skip
