@@ -94,6 +94,11 @@ class Cluster:
     def __str__(self) -> str:
         return self.servers
 
+    @property
+    def no_answer(self) -> str:
+        """What to say, and the next step, if no broker answers."""
+        return f"Kafka does not answer at {self}. Is it up? See `shop-streams status`."
+
     def librdkafka(self) -> dict[str, Any]:
         """The configuration of a client of librdkafka. It holds secrets: never print it.
 

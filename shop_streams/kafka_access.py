@@ -25,15 +25,8 @@ RIGHTS = {
 }  # fmt: skip
 # The group of our own readers, and what the names begin with that Spark makes for its consumers.
 GROUPS = (READER_GROUP, "spark-kafka-")
-
-
 # librdkafka's codes for a broker that does not answer.
 AWAY = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
-
-
-def no_answer(cluster: Cluster) -> str:
-    """What to say, and the next step, if no broker answers."""
-    return f"Kafka does not answer at {cluster}. Is it up? See `shop-streams status`."
 
 
 class KafkaRefused(ShopStreamsError):

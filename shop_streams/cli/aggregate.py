@@ -19,7 +19,7 @@ from shop_streams.defs.sales import aggregate
 from shop_streams.defs.sales.schema import HOURLY_TOPIC
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import admin, offset_ranges
-from shop_streams.kafka_access import no_answer, refusal, require_access
+from shop_streams.kafka_access import refusal, require_access
 from shop_streams.settings import Settings
 from shop_streams.spark import open_session
 from shop_streams.streaming import identity
@@ -92,7 +92,7 @@ def _check(settings: Settings, in_topic: str) -> None:
         require_access(settings.kafka, [in_topic], ("Read", "Describe"))
         topics = admin(settings.kafka).list_topics(timeout=5).topics
     except KafkaException as error:
-        raise ShopStreamsError(no_answer(settings.kafka)) from error
+        raise ShopStreamsError(settings.kafka.no_answer) from error
     if in_topic not in topics:
         raise ShopStreamsError(
             f"There is no topic {in_topic!r} at {settings.kafka}; it has {', '.join(sorted(topics)) or 'none'}."

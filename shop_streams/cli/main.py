@@ -217,12 +217,12 @@ def _in_plain_words(problem: Exception) -> Exception:
     """The problem, with the next step if Kafka refuses us or does not answer."""
     if not isinstance(problem, KafkaException):
         return problem
-    from shop_streams.kafka_access import AWAY, no_answer, refusal
+    from shop_streams.kafka_access import AWAY, refusal
 
     try:
         kafka = get_settings().kafka
         away = problem.args and isinstance(problem.args[0], KafkaError) and problem.args[0].code() in AWAY
-        return refusal(kafka, problem) or (ShopStreamsError(no_answer(kafka)) if away else problem)
+        return refusal(kafka, problem) or (ShopStreamsError(kafka.no_answer) if away else problem)
     except ShopStreamsError:
         return problem
 

@@ -4,6 +4,7 @@ spec.py      Mart, Source, and how long a partition waits
 version.py   the version of a partition: how it is computed
 sources.py   sources: a lake table, PostgreSQL
 window.py    a source: a window of another mart's dates
+earlier.py   the rows of a long history that may repeat new ones
 states.py    what a source remembers, so that it reads only what has changed
 compute.py   how partitions are computed
 factory.py   the asset, the job and all definitions of a mart

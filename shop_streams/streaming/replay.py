@@ -247,7 +247,4 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[
 def summary(states: Iterable[State]) -> str:
     """The number of letters of each state, in words."""
     counts = Counter(states)
-    return (
-        ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
-        or "no open dead letters of streams"
-    )
+    return ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state]) or "no letters of streams"

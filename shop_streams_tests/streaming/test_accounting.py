@@ -99,7 +99,7 @@ def test_any_single_loss_or_repeat_before_the_last_arrival_is_found(size: int, d
     words = [
         TopicAccount([account(0, size + 2, given, [])]).problem for given in (offsets, offsets[1:], [*offsets, victim])
     ]
-    assert words == [None, "records that are missing: 1", "records that are there twice: 1"]
+    assert words == [None, "records missing: 1; there twice: 0", "records missing: 0; there twice: 1"]
 
 
 @given(st.lists(st.integers(0, 10 * NEAR), unique=True).map(sorted))
