@@ -141,5 +141,5 @@ def test_oauthbearer_comes_from_the_properties_of_both_clients(spark: SparkSessi
         nobody = settings.model_copy(
             update={"kafka_properties": SecretStr(json.dumps(tokens | {"sasl.oauthbearer.config": "principal=nobody"}))}
         )
-        with pytest.raises(KafkaRefused, match="--topic into_spark"):
+        with pytest.raises(KafkaRefused, match="does not let this client use the consumer group"):
             require_kafka(SPEC, nobody)
