@@ -106,8 +106,13 @@ class SecuredBroker:
         return Settings(**{name: getattr(self.settings, name) for name in self.settings.model_fields_set} | given)
 
     @property
+    def as_administrator(self) -> Settings:
+        """Settings that log in as `ADMIN`, who may do everything."""
+        return self.as_user(kafka_sasl_username=ADMIN, kafka_sasl_password=SecretStr(ADMIN_PASSWORD))
+
+    @property
     def administrator(self) -> AdminClient:
-        return admin(self.as_user(kafka_sasl_username=ADMIN, kafka_sasl_password=SecretStr(ADMIN_PASSWORD)).kafka)
+        return admin(self.as_administrator.kafka)
 
     @property
     def of_collector(self) -> Broker:

@@ -19,8 +19,6 @@ from shop_streams.settings import Settings
 from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.harness import wait_for
 from shop_streams_tests.secured import (
-    ADMIN,
-    ADMIN_PASSWORD,
     PASSWORD,
     SecuredBroker,
     make_authority,
@@ -75,7 +73,7 @@ def broker() -> Iterator[SecuredBroker]:
 
 
 def admins(broker: SecuredBroker) -> Settings:
-    return broker.as_user(kafka_sasl_username=ADMIN, kafka_sasl_password=SecretStr(ADMIN_PASSWORD))
+    return broker.as_administrator
 
 
 def refused(call: Callable[[], Any]) -> str:

@@ -69,7 +69,28 @@ def files_before(table: DeltaTable, column: str, value: Any) -> tuple[pa.Table, 
     return actions.slice(0, count), actions.slice(count)
 
 
-def create_ids(database: duckdb.DuckDBPyConnection, view: str, uri: str, column: str, paths: Collection[str]) -> None:
+def create_earlier(
+    database: duckdb.DuckDBPyConnection,
+    known: DeltaTable,
+    uri: str,
+    column: str,
+    days: reader.Prune,
+    files: tuple[pa.Table, pa.Table],
+    where: Any,
+) -> None:
+    """A view `earlier` with the column `id`: the texts in `column` of earlier rows in the partitions `days`.
+
+    `files`: as `files_before` gives them, all rows of the first ones are earlier. Of the others, those that meet `where`.
+    """
+    before, others = files
+    ((day, _, keys),) = days
+    paths = before.filter(pc.is_in(before[f"partition.{day}"].cast("string"), pa.array(keys)))["path"].to_pylist()
+    _create_ids(database, "all_of", uri, column, paths)
+    database.register("some_of", rows(known, [column], where, days, others["path"].to_pylist()))
+    database.execute(f'create view earlier as select id from all_of union all select "{column}" from some_of')
+
+
+def _create_ids(database: duckdb.DuckDBPyConnection, view: str, uri: str, column: str, paths: Collection[str]) -> None:
     """A view with the column `id`: the text in `column` of whole files. Files that are older than the column have nulls."""
     [(folder,)] = database.execute("select current_setting('temp_directory')").fetchall()
     # Without a file that has the column, DuckDB would not know it.

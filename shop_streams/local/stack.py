@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
@@ -86,7 +85,7 @@ def up(settings: Settings, console: Console) -> None:
 def changed_settings(settings: Settings) -> list[str]:
     """The names of the settings that differ from those with which the stack was started."""
     started = dotenv_values(settings.home / "stack.env", interpolate=False)
-    now = dotenv_values(stream=io.StringIO(stack_env(settings)), interpolate=False)
+    now = settings.environment()
     return sorted(name for name in started.keys() & now.keys() if started[name] != now[name])
 
 

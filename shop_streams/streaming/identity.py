@@ -53,7 +53,8 @@ def require_unchanged(
 ) -> dict[int, int]:
     """Store the topic's identity at the checkpoint's first start, and compare it at each later one.
 
-    `committed`: partition -> first offset that is not committed. `step`: as in `require_same`. Returns partition -> the topic's earliest offset.
+    `committed`: partition -> first offset that is not committed. `step`: as in `require_same`.
+    Returns partition -> the topic's earliest offset.
 
     Raises:
         TopicChanged: another topic or cluster, or the topic ends before a committed offset.

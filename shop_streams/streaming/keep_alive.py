@@ -72,8 +72,8 @@ def decide(
 ) -> Decision:
     """Decide whether to start a run, by the stream's lease, its job's runs and the cursor; times in seconds.
 
-    A run is dead if it holds no fresh lease and has had enough time to acquire it, or to end after it released one. A series of failures ends when a run has
-    finished a batch and lasted for `sound_seconds`. A time far in the future, from before a clock was set back, is not waited for.
+    A run is dead if it holds no fresh lease and has had enough time to acquire it, or to end after it released one. A
+    series of failures ends when a run has finished a batch and lasted for `sound_seconds`. A time far in the future, from before a clock was set back, is not waited for.
     """
     sound = sound_seconds(state.failures, interval)
     if lease is not None and lease.lag is not None and lease.ran_for >= sound:

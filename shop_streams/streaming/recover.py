@@ -209,9 +209,8 @@ def recover(spec: StreamSpec, settings: Settings, forget: Callable[[str], None])
         facts.close_writer(DEAD_LETTERS.uri(settings), f"{writer}:dead_letters")
         facts.close_writer(uri, writer)
     number = (facts.recall(uri, agreement.RECOVERIES) or 0) + 1
-    facts.remember(
-        uri, {agreement.RECOVERIES: number}
-    )  # the writer of a lost checkpoint is not known: it may come back
+    # The writer of a lost checkpoint is not known, so it can't be closed, and the checkpoint may come back.
+    facts.remember(uri, {agreement.RECOVERIES: number})
     plan = replace(make_plan(spec, settings), problem=why)  # the closed writer is a problem of its own
     gaps = {one.partition: one.gaps for one in plan.partitions if one.gaps}
     record_gaps(settings, spec.name, plan.topic, plan.identity, gaps, plan.problem or "recovered")

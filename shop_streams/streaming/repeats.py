@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from shop_streams.lake import bounded, reader
@@ -32,7 +31,8 @@ def duplicates(table: Table, settings: Settings, ranges: Ranges, shift: int = 0)
         return 0  # a table of an earlier version gets its `identity` column at the stream's next start
     has_id, day = pc.is_valid(pc.field(identity)), table.partition_by[0]
     lowest = min((low for low, _ in ranges.values()), default=0)
-    earlier, others = bounded.files_before(known, "kafka_offset", lowest)
+    files = bounded.files_before(known, "kafka_offset", lowest)
+    others = files[1]
     if not others.num_rows:
         return 0
     paths, recent = others["path"].to_pylist(), {str(one) for one in others[f"partition.{day}"].to_pylist()}
@@ -48,13 +48,9 @@ def duplicates(table: Table, settings: Settings, ranges: Ranges, shift: int = 0)
         if not days:
             return 0
         week = sorted({str(one - timedelta(days=number)) for one in days for number in range(REPEAT_HORIZON.days + 1)})
-        of_week = pc.is_in(earlier[f"partition.{day}"].cast("string"), pa.array(week))
-        bounded.create_ids(
-            database, "all_of", table.uri(settings), identity, earlier.filter(of_week)["path"].to_pylist()
-        )
         before = inside_of({number: (0, low) for number, (low, _) in ranges.items()}, shift)
-        database.register("some_of", bounded.rows(known, [identity], before & has_id, [(day, "in", week)], paths))
-        database.execute(f'create view earlier as select id from all_of union all select "{identity}" from some_of')
+        week_only: reader.Prune = [(day, "in", week)]
+        bounded.create_earlier(database, known, table.uri(settings), identity, week_only, files, before & has_id)
         row = database.execute(REPEATS).fetchone()
         assert row is not None
         return int(row[0])

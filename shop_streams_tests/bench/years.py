@@ -85,13 +85,10 @@ def row(what: str, found: dict[str, float], aim: str, first: dict[str, float] | 
 def send_hours(stack: Stack) -> None:
     """What the stream would have sent for each hour of the mart."""
     client = producer(stack.settings.kafka)
-    for row in (
-        Lake(stack.settings)
-        .scan(HOURLY, [*FIELDS, "repeats_revenue", "repeats_visitors", "repeats_purchases"])
-        .to_pylist()
-    ):
-        record = {name: value for name, value in as_counted_by_records(row).items() if name in FIELDS}
-        client.produce(HOURLY_TOPIC.name, json.dumps(record), str(row["start_ts"]))
+    columns = [*FIELDS, "repeats_revenue", "repeats_visitors", "repeats_purchases"]
+    for hour in Lake(stack.settings).scan(HOURLY, columns).to_pylist():
+        record = {name: value for name, value in as_counted_by_records(hour).items() if name in FIELDS}
+        client.produce(HOURLY_TOPIC.name, json.dumps(record), str(hour["start_ts"]))
         client.poll(0)
     if left := client.flush(60):
         raise SystemExit(f"Kafka did not take {left} records")
@@ -148,7 +145,8 @@ def history(stack: Stack, rounds: int) -> Iterator[list[str]]:
     yield from pages(stack, rounds, f"{RUNS:,} runs, {written:,} rows")
     with instance_of(stack.settings) as instance:
         began = time.monotonic()
-        done = forget_runs(instance, datetime.now(UTC) - timedelta(days=stack.settings.history_days))
+        before = datetime.now(UTC) - timedelta(days=stack.settings.history_days)
+        done = forget_runs(instance, before)
         seconds = time.monotonic() - began
     yield [f"years: {done.runs_deleted:,} runs deleted", f"{seconds:.0f} s", f"{done.runs_kept:,} kept", "", ""]
     yield from pages(stack, rounds, "after it")

@@ -15,7 +15,7 @@ from shop_streams.defs.sales.schema import SHOP_EVENTS_TOPIC
 from shop_streams.topics import create_topics
 from shop_streams_tests.broker import running_collector, unmarked
 from shop_streams_tests.harness import free_ports
-from shop_streams_tests.secured import ADMIN, ADMIN_PASSWORD, PASSWORD, SecuredBroker, running_secured_broker
+from shop_streams_tests.secured import PASSWORD, SecuredBroker, running_secured_broker
 
 TOPICS = (EVENTS_TOPIC, SHOP_EVENTS_TOPIC, CLICKS_TOPIC)
 
@@ -24,7 +24,7 @@ TOPICS = (EVENTS_TOPIC, SHOP_EVENTS_TOPIC, CLICKS_TOPIC)
 def broker() -> Iterator[SecuredBroker]:
     """A broker with the collector's topics; its user may write to all of them but the clicks'."""
     with running_secured_broker() as running:
-        admins = running.as_user(kafka_sasl_username=ADMIN, kafka_sasl_password=SecretStr(ADMIN_PASSWORD))
+        admins = running.as_administrator
         create_topics(admins, TOPICS)
         for topic in (EVENTS_TOPIC, SHOP_EVENTS_TOPIC):
             running.allow(ResourceType.TOPIC, topic.name, AclOperation.WRITE)

@@ -79,9 +79,8 @@ def test_nginx_passes_on_the_public_paths_alone() -> None:
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_systemd_accepts_a_unit(unit: Path, tmp_path: Path) -> None:
     analyze = program("systemd-analyze")
-    (tmp_path / "bin").symlink_to(
-        Path(sys.executable).parent
-    )  # a checkout's path may have a space, an installed one has none
+    # A checkout's path may have a space, an installed one has none.
+    (tmp_path / "bin").symlink_to(Path(sys.executable).parent)
     for one in UNITS:
         text = one.read_text().replace(f"{INSTALLED}/.venv/bin", str(tmp_path / "bin"))
         (tmp_path / one.name).write_text(text)

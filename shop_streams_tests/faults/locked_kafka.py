@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 from confluent_kafka.admin import AclOperation, ResourceType
-from pydantic import SecretStr
 
 from shop_streams.defs.domains import TOPICS
 from shop_streams.environment import PREFIX
@@ -22,8 +21,6 @@ from shop_streams.kafka import READER_GROUP
 from shop_streams.topics import create_topics
 from shop_streams_tests.harness import PORTS, free_ports
 from shop_streams_tests.secured import (
-    ADMIN,
-    ADMIN_PASSWORD,
     MECHANISM,
     PASSWORD,
     USER,
@@ -37,7 +34,7 @@ WRONG = "another-secret"
 
 def give_documented_rights(broker: SecuredBroker) -> None:
     """The topics, and the table of rights in docs/deploy.md; Create is optional, and not given."""
-    administrator = broker.as_user(kafka_sasl_username=ADMIN, kafka_sasl_password=SecretStr(ADMIN_PASSWORD))
+    administrator = broker.as_administrator
     create_topics(administrator, TOPICS)
     rights = (AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS)
     for topic in TOPICS:

@@ -21,8 +21,6 @@ from shop_streams.streaming.spec import StreamContext, topic_stream
 from shop_streams.streaming.start import begin_query, require_kafka
 from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.secured import (
-    ADMIN,
-    ADMIN_PASSWORD,
     PASSWORD,
     USER,
     SecuredBroker,
@@ -45,9 +43,7 @@ SPEC = topic_stream(name="copied", domain="tests", topic=IN, output=OUT, transfo
 @pytest.fixture(scope="module")
 def broker() -> Iterator[SecuredBroker]:
     with running_secured_broker() as running:
-        create_topics(
-            running.as_user(kafka_sasl_username=ADMIN, kafka_sasl_password=SecretStr(ADMIN_PASSWORD)), [IN, OUT]
-        )
+        create_topics(running.as_administrator, [IN, OUT])
         yield running
 
 
@@ -119,7 +115,7 @@ def test_oauthbearer_comes_from_the_properties_of_both_clients(spark: SparkSessi
     with running_secured_broker(
         [both, f'listener.name.sasl_ssl.oauthbearer.sasl.jaas.config={TOKEN_LOGIN}="admin";']
     ) as one:
-        create_topics(one.as_user(kafka_sasl_username=ADMIN, kafka_sasl_password=SecretStr(ADMIN_PASSWORD)), [IN, OUT])
+        create_topics(one.as_administrator, [IN, OUT])
         rights = (AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE)
         for topic in (IN, OUT):
             one.allow(ResourceType.TOPIC, topic.name, *rights)

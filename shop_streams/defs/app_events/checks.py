@@ -47,17 +47,12 @@ def distinct_events(lake: Lake, snapshot: int, window: str) -> int:
     at, on = pc.field("event_time"), pc.field("event_date")
     mine = (on == day) & (at >= bounds.start) & (at < bounds.end)
     before = (on >= first) & (on <= day) & (at < bounds.start)
-    earlier, others = bounded.files_before(table, "event_time", pa.scalar(bounds.start, pa.timestamp("us", "UTC")))
-    of_week = pc.is_in(earlier["partition.event_date"].cast("string"), pa.array(days))
+    files = bounded.files_before(table, "event_time", pa.scalar(bounds.start, pa.timestamp("us", "UTC")))
     with bounded.database() as database:
         database.register("found", bounded.rows(table, ["event_id"], mine, prune_to(EVENTS, [str(day)])))
         database.execute("create table inside as select distinct event_id as id from found")
-        bounded.create_ids(
-            database, "all_of", EVENTS.uri(lake.settings), "event_id", earlier.filter(of_week)["path"].to_pylist()
-        )
-        paths = others["path"].to_pylist()
-        database.register("some_of", bounded.rows(table, ["event_id"], before, prune_to(EVENTS, days), paths))
-        database.execute("create view earlier as select id from all_of union all select event_id from some_of")
+        uri, week = EVENTS.uri(lake.settings), prune_to(EVENTS, days)
+        bounded.create_earlier(database, table, uri, "event_id", week, files, before)
         row = database.execute(FIRST_EVENTS).fetchone()
     assert row is not None
     return int(row[0])

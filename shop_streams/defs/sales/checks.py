@@ -77,26 +77,25 @@ def parity(
     """
     rows = {str(row["start_ts"]): as_counted_by_records(row) for row in mart}
     compared = pending = left_out = 0
-    differences, equal, open_days = [], Counter[str](), set[str]()
+    differences, hours, equal = [], Counter[str](), Counter[str]()
     for key in sorted(rows.keys() | sent.keys(), key=int):
         start = int(key)
         day = day_of(key)
+        hours[day] += 1
         if start + HOUR > now or start in unread or not up_to_date.get(day, False):
             pending += 1
-            open_days.add(day)
             continue
         # Windows may have begun at another minute when the events were removed.
         if any(start - HOUR < hour < start + HOUR for hour in forgotten):
             left_out += 1
-            open_days.add(day)
             continue
         compared += 1
         differs = difference(rows.get(key), sent.get(key))
         if differs:
             differences.append(f"hour {datetime.fromtimestamp(start, UTC):%Y-%m-%d %H:%M} UTC: {differs}")
-            open_days.add(day)
-        equal[day] += 1
-    settled = {day: hours for day, hours in equal.items() if day not in open_days}
+        else:
+            equal[day] += 1
+    settled = {day: count for day, count in equal.items() if count == hours[day]}
     return Parity(compared, differences, pending, left_out, settled)
 
 
