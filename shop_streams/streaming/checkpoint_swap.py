@@ -20,7 +20,7 @@ def replace_checkpoint(folder: str, notes: Mapping[str, str]) -> str | None:
     start, Spark stops a query of a killed run.
     """
     system, path = opened(folder)
-    new, aside = f"{folder}{NEW}", f"{folder}.before_{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}"
+    new, aside = f"{folder}{NEW}", f"{folder}.before_{datetime.now(UTC):%Y-%m-%dT%H-%M-%S-%f}"
     query = next((one for one in (folder, new) if QUERY in names_in(one)), None)
     text = text_of(query, QUERY) if query else None
     if is_begun(folder):
