@@ -14,10 +14,13 @@ RUN pip install --no-cache-dir --constraint constraints.txt --editable . \
 
 # The pyspark wheel is a whole Spark distribution.
 ENV SPARK_HOME=/usr/local/lib/python3.11/site-packages/pyspark
-ENV PATH=$SPARK_HOME/bin:$PATH DAGSTER_HOME=/opt/dagster
+ENV PATH=$SPARK_HOME/bin:$PATH SHOP_STREAMS_HOME=/var/lib/shop_streams DAGSTER_HOME=/var/lib/shop_streams/dagster
 # Dagster stores naive times: every process and each database session is in UTC, whatever the machine's zone.
 ENV TZ=UTC PGTZ=UTC
+ENV SPARK_WORKER_DIR=/tmp/spark-work
 
-RUN mkdir -p $DAGSTER_HOME && cp shop_streams/local/dagster.yaml $DAGSTER_HOME/ \
-    && printf 'load_from:\n  - grpc_server:\n      host: dagster-code\n      port: 4000\n      location_name: shop_streams\n' \
-        > $DAGSTER_HOME/workspace.yaml
+# A new volume takes the owner of the folder that it covers.
+RUN useradd --system --uid 10001 --create-home shop_streams \
+    && install -d -o shop_streams -g shop_streams -m 0700 $SHOP_STREAMS_HOME /lake
+COPY deploy/workspace.compose.yaml workspace.compose.yaml
+USER shop_streams

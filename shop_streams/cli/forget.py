@@ -54,6 +54,7 @@ def forget_user(
         if dry_run:
             print_copies(console, copies)
             return
+        require_runs_known(settings)
         if not yes:
             typer.confirm("Remove these rows? They can't be restored", abort=True)
         outcome = remove(request, lambda domains: unfinished_runs(settings, domains), speaker(console))
@@ -103,6 +104,19 @@ def chosen(names: Sequence[str] | None) -> list[Domain]:
     if wrong := [name for name in names or () if name not in known]:
         raise ShopStreamsError(f"There is no domain {wrong[0]!r}. There are: {', '.join(known)}.")
     return [one for name, one in known.items() if not names or name in names]
+
+
+def require_runs_known(settings: Settings) -> None:
+    """Check that the runs of marts can be waited for: one that has read a person's rows would write them again.
+
+    Raises:
+        ShopStreamsError: the database is another one's, and this home has no configuration of its Dagster.
+    """
+    if not settings.embedded["postgres"] and not (settings.dagster_home / "dagster.yaml").exists():
+        raise ShopStreamsError(
+            f"{settings.dagster_home}/dagster.yaml is missing, so runs of marts can't be waited for. Run this command where "
+            'Dagster\'s code server runs, with its settings (docs/deploy.md, "The command elsewhere").'
+        )
 
 
 def unfinished_runs(settings: Settings, domains: Sequence[Domain]) -> set[str]:

@@ -77,9 +77,14 @@ def prepare(
         typer.Option("--subscribers", help="also create subscribers_restaurants, for a database that no shop uses yet"),
     ] = False,
 ) -> None:
-    """For containers: create topics and tables in the named Kafka and PostgreSQL, or write Spark's configuration."""
+    """For containers and systemd: wait for the named Kafka and PostgreSQL, and create topics and tables in them.
+
+    `--spark-only` writes Spark's configuration instead.
+    """
     from shop_streams.defs.domains import DOMAINS
+    from shop_streams.local.health import wait_healthy
     from shop_streams.local.prepare import prepare_dagster, prepare_spark
+    from shop_streams.local.services import external_probes
     from shop_streams.local.stack import prepare_stores
 
     settings = get_settings()
@@ -88,6 +93,8 @@ def prepare(
         prepare_spark(settings)
     else:
         prepare_dagster(settings)
+        probes = external_probes(settings)
+        wait_healthy(settings, {name: probes[name] for name in ("kafka", "postgres") if name in probes}, console)
         prepare_stores(settings)
         if subscribers:
             for domain in DOMAINS:
@@ -120,7 +127,7 @@ def status(as_json: Json = False) -> None:
         typer.echo(json.dumps(state, indent=2))
     else:
         print_status(state, console)
-    if any(service["state"] != "healthy" for service in state["services"].values()):
+    if any(service["state"] not in ("healthy", "unknown") for service in state["services"].values()):
         raise typer.Exit(1)
 
 
@@ -204,13 +211,24 @@ def _run() -> int:
     except SystemExit as ended:  # as typer ends a command
         return int(ended.code or 0)
     except (ShopStreamsError, KafkaException, OSError) as problem:
-        text = escaped(_in_plain_words(problem), lines=True)
-        Console(stderr=True, emoji=False).print(f"[red]error:[/] {text}", highlight=False, soft_wrap=True)
-        return 1
+        return _failed(_in_plain_words(problem))
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted.")
         return 130
+    except Exception as problem:
+        from shop_streams.streaming.patience import DATABASE_ERRORS  # imports Dagster
+
+        if not isinstance(problem, DATABASE_ERRORS):
+            raise
+        step = "`shop-streams status` shows whether it is healthy."
+        return _failed(ShopStreamsError(f"PostgreSQL did not answer, or refused: {str(problem).strip()}\n{step}"))
     return 0
+
+
+def _failed(problem: Exception) -> int:
+    text = escaped(problem, lines=True)
+    Console(stderr=True, emoji=False).print(f"[red]error:[/] {text}", highlight=False, soft_wrap=True)
+    return 1
 
 
 def _in_plain_words(problem: Exception) -> Exception:

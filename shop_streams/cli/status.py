@@ -130,7 +130,7 @@ def _stream(lease: Lease | None, settings: Settings) -> dict[str, Any]:
 
 def print_status(state: dict[str, Any], console: Console) -> None:
     """Print the status as tables."""
-    colours = {"healthy": "green", "running": "green", "starting": "yellow", "resting": "yellow"}
+    colours = {"healthy": "green", "running": "green", "starting": "yellow", "resting": "yellow", "unknown": "yellow"}
     services = RichTable("service", "state", "pid", "reason")
     for name, service in state["services"].items():
         colour = colours.get(service["state"], "red")

@@ -59,14 +59,12 @@ def rows(
 
 
 def files_before(table: DeltaTable, column: str, value: Any) -> tuple[pa.Table, pa.Table]:
-    """The largest files of which the log knows that each value of `column` is less than `value`; and all others. Their actions."""
+    """The files of which the log knows that each value of `column` is less than `value`; and all others. Their actions."""
     actions, largest = reader.file_actions(table), f"max.{column}"
-    is_before = pa.chunked_array([pa.repeat(False, actions.num_rows)])
-    if largest in actions.column_names:
-        is_before = pc.fill_null(pc.less(actions[largest], value), False)
-    order = pc.sort_indices(pc.if_else(is_before, actions["size_bytes"], -1), sort_keys=[("", "descending")])
-    actions, count = actions.take(order), min(FILES_AT_ONCE, pc.sum(is_before).as_py() or 0)
-    return actions.slice(0, count), actions.slice(count)
+    if largest not in actions.column_names:
+        return actions.slice(0, 0), actions
+    is_before = pc.fill_null(pc.less(actions[largest], value), False)
+    return actions.filter(is_before), actions.filter(pc.invert(is_before))
 
 
 def create_earlier(
@@ -80,13 +78,15 @@ def create_earlier(
 ) -> None:
     """A view `earlier` with the column `id`: the texts in `column` of earlier rows in the partitions `days`.
 
-    `files`: as `files_before` gives them, all rows of the first ones are earlier. Of the others, those that meet `where`.
+    `files`: as `files_before` gives them, all rows of the first ones are earlier. Of the others, those that meet `where`. DuckDB
+    reads the largest of the first ones.
     """
-    before, others = files
     ((day, _, keys),) = days
-    paths = before.filter(pc.is_in(before[f"partition.{day}"].cast("string"), pa.array(keys)))["path"].to_pylist()
-    _create_ids(database, "all_of", uri, column, paths)
-    database.register("some_of", rows(known, [column], where, days, others["path"].to_pylist()))
+    before, others = (one.filter(pc.is_in(one[f"partition.{day}"].cast("string"), pa.array(keys))) for one in files)
+    before = before.sort_by([("size_bytes", "descending")])
+    _create_ids(database, "all_of", uri, column, before["path"].slice(0, FILES_AT_ONCE).to_pylist())
+    rest = before["path"].slice(FILES_AT_ONCE).to_pylist() + others["path"].to_pylist()
+    database.register("some_of", rows(known, [column], where, days, rest))
     database.execute(f'create view earlier as select id from all_of union all select "{column}" from some_of')
 
 

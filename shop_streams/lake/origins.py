@@ -1,85 +1,135 @@
-"""How far a streamed table reaches in its topic, from the statistics of its log."""
+"""How far a streamed table reaches in its topic, from the statistics of its log and the few files that do not say it."""
 
 from __future__ import annotations
 
-import functools
-import operator
-from collections.abc import Sequence
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+from deltalake import DeltaTable
+from pyarrow.dataset import Dataset
 
 from shop_streams.lake import reader
 
 WIDEST = 1000  # partitions of one file: more of them are not looked at one by one
 MOST = 2**31
 PARTITION, OFFSET = "kafka_partition", "kafka_offset"
-NAMES = (f"min.{PARTITION}", f"max.{PARTITION}", f"max.{OFFSET}")
+REMEMBERED = "_ends.json"  # in the table's folder; Delta ignores names that begin with an underscore
+
+Ends = dict[int, int]
+"""Kafka partition -> first offset after the last one."""
 
 
-def ends(uri: str, first: int = 0, end: int = MOST) -> dict[int, int]:
-    """Partition -> first offset after the table's last one; {} without a table or rows. Of the partitions [first, end).
+@dataclass(frozen=True)
+class Told:
+    """What the log tells of a file: lowest and highest partition, highest offset; None where it has no statistics."""
 
-    Only the files that mix partitions are opened, and of them only those that may have a later offset than all other files.
+    path: str
+    lowest: int | None
+    highest: int | None
+    offset: int | None
+
+    @property
+    def ends(self) -> Ends | None:
+        """The file's ends, if the log says them; it does not for a file that mixes partitions."""
+        if self.lowest is None or self.lowest != self.highest or self.offset is None:
+            return None
+        return {self.lowest: self.offset + 1}
+
+    def may_exceed(self, found: Ends, first: int, end: int) -> bool:
+        """Whether the file may have a later offset than `found`, in the partitions [first, end)."""
+        if self.lowest is None or self.highest is None:
+            return True
+        if self.offset is None or self.highest - self.lowest > WIDEST:
+            return self.lowest < end and self.highest >= first
+        numbers = range(max(self.lowest, first), min(self.highest + 1, end))
+        return any(found.get(number, 0) <= self.offset for number in numbers)
+
+
+def ends(uri: str, first: int = 0, end: int = MOST) -> Ends:
+    """The table's ends in the partitions [first, end); {} without a table or rows.
+
+    Of the files that mix partitions, only those are opened that may have a later offset than all others, each once: what it has
+    is remembered in the table's folder. A partition that is far behind the others would else have all files opened, each time.
     """
-    files = _statistics(uri)
-    partition, offset = pc.field(PARTITION), pc.field(OFFSET)
-    asked = (partition >= first) & (partition < end)
-    if files is None:
-        return _read(uri, asked)
-    there = [one for one in files if one[0] is None or one[1] is None or (one[1] >= first and one[0] < end)]
-    found, open_files = from_statistics(there)
-    found = {number: reached for number, reached in found.items() if first <= number < end}
-    if not open_files:
-        return found
-    later = [(partition == number) & (offset >= reached) for number, reached in found.items()]
-    unknown = ~partition.isin(list(found)) if found else pc.scalar(True)
-    return found | _read(uri, asked & functools.reduce(operator.or_, later, unknown))
+    table = reader.open_table(uri)
+    if table is None or OFFSET not in dict(reader.schema(table)):
+        return {}
+    files, found = _told(table), Ends()
+    for file in files:
+        _raise(found, file.ends or {})
+    mixed = [file for file in files if file.ends is None]
+    known, opened = _remembered(uri), _Files(table)
+    kept = {file.path: known[file.path] for file in mixed if file.path in known}
+    for file in sorted(mixed, key=lambda one: MOST if one.offset is None else one.offset, reverse=True):
+        if file.path not in kept and file.may_exceed(found, first, end):
+            kept[file.path] = opened.ends(file.path)
+        _raise(found, kept.get(file.path, {}))
+    if kept != known:
+        _remember(uri, kept)
+    return {number: reached for number, reached in found.items() if first <= number < end}
 
 
 def highest_partition(uri: str) -> int:
     """The highest partition of the table's rows; 0 without rows."""
-    files = _statistics(uri)
-    if files is None or any(highest is None for _, highest, _ in files):
-        return max(_read(uri, None), default=0)
-    return max((highest for _, highest, _ in files if highest is not None), default=0)
-
-
-def _statistics(uri: str) -> list[tuple[int | None, int | None, int | None]] | None:
-    """(lowest partition, highest partition, highest offset) of each file of the table; None if the log has no statistics."""
     table = reader.open_table(uri)
-    actions = pa.table(table.get_add_actions(flatten=True)) if table is not None else pa.table({})
-    if table is None or not actions.num_rows or OFFSET not in dict(reader.schema(table)):
-        return []
-    if any(name not in actions.column_names for name in NAMES):
-        return None
-    return [(row[NAMES[0]], row[NAMES[1]], row[NAMES[2]]) for row in actions.select(NAMES).to_pylist()]
+    if table is None or OFFSET not in dict(reader.schema(table)):
+        return 0
+    highest = [file.highest for file in _told(table)]
+    if None in highest:
+        return max(ends(uri), default=0)
+    return max((one for one in highest if one is not None), default=0)
 
 
-def from_statistics(
-    files: Sequence[tuple[int | None, int | None, int | None]],
-) -> tuple[dict[int, int], bool]:
-    """What (lowest partition, highest partition, highest offset) of each file tell: partition -> end, and whether files must be
-    opened because one that mixes partitions, or that has no statistics, may reach further.
-    """
-    found: dict[int, int] = {}
-    for lowest, highest, offset in files:
-        if lowest is not None and lowest == highest and offset is not None:
-            found[lowest] = max(found.get(lowest, 0), offset + 1)
-    for lowest, highest, offset in files:
-        if lowest is None or highest is None or offset is None or highest - lowest > WIDEST:
-            return found, True
-        if any(found.get(number, 0) <= offset for number in range(lowest, highest + 1)):
-            return found, True
-    return found, False
+def _raise(found: Ends, other: Ends) -> None:
+    for number, reached in other.items():
+        found[number] = max(found.get(number, 0), reached)
 
 
-def _read(uri: str, where: Any) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for batch in reader.batches(uri, [PARTITION, OFFSET], where):
-        grouped = pa.table(batch).group_by(PARTITION).aggregate([(OFFSET, "max")])
-        for row in grouped.to_pylist():
-            if row[PARTITION] is not None and row[f"{OFFSET}_max"] is not None:
-                found[row[PARTITION]] = max(found.get(row[PARTITION], 0), row[f"{OFFSET}_max"] + 1)
-    return found
+def _told(table: DeltaTable) -> list[Told]:
+    actions = reader.file_actions(table)
+    names = {"lowest": f"min.{PARTITION}", "highest": f"max.{PARTITION}", "offset": f"max.{OFFSET}"}
+    there = {"path": "path"} | {key: name for key, name in names.items() if name in actions.column_names}
+    rows = actions.select(list(there.values())).rename_columns(list(there)).to_pylist() if actions.num_rows else []
+    return [Told(**(dict.fromkeys(names) | row)) for row in rows]
+
+
+class _Files:
+    """The table's files, opened one by one."""
+
+    def __init__(self, table: DeltaTable) -> None:
+        self._table = table
+        self._fragments: dict[str, Any] = {}
+
+    def ends(self, path: str) -> Ends:
+        if not self._fragments:
+            dataset: Dataset = self._table.to_pyarrow_dataset()
+            self._schema = dataset.schema
+            self._fragments = {one.path: one for one in dataset.get_fragments()}
+        found = Ends()
+        for batch in self._fragments[path].to_batches(schema=self._schema, columns=[PARTITION, OFFSET]):
+            grouped = pa.table(batch).group_by(PARTITION).aggregate([(OFFSET, "max")])
+            for row in grouped.to_pylist():
+                if row[PARTITION] is not None and row[f"{OFFSET}_max"] is not None:
+                    _raise(found, {row[PARTITION]: row[f"{OFFSET}_max"] + 1})
+        return found
+
+
+def _remembered(uri: str) -> dict[str, Ends]:
+    """Path of a file -> its ends, as found earlier. A file never changes."""
+    try:
+        saved = json.loads((Path(uri) / REMEMBERED).read_text())
+        return {path: {int(number): int(reached) for number, reached in one.items()} for path, one in saved.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _remember(uri: str, kept: dict[str, Ends]) -> None:
+    with suppress(OSError):  # somebody else's lake, or a full disk: the files are opened again next time
+        part = Path(uri) / f"{REMEMBERED}.{os.getpid()}"
+        part.write_text(json.dumps(kept))
+        part.replace(Path(uri) / REMEMBERED)

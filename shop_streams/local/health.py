@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 import xmlrpc.client
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.probes import Recovering, RefusesUs, Unhealthy
-from shop_streams.local.services import Service, external_probes, services
+from shop_streams.local.services import DAEMON, WATCHDOG, Service, external_probes, services
 from shop_streams.local.supervision import connect
 from shop_streams.settings import Settings
 
@@ -45,22 +44,28 @@ def wait_healthy(settings: Settings, waited: dict[str, Callable[[], None]], cons
             status.update(f"waiting for {', '.join(reasons)}")
             if reasons and time.monotonic() > deadline:
                 name, reason = next(iter(reasons.items()))
-                log = settings.home / "logs" / f"{name}.log"
                 raise ShopStreamsError(
-                    f"{name} is not healthy after {START_SECONDS:.0f} s: {reason}\nIts log: {log}\n{_tail(log)}"
+                    f"{name} is not healthy after {START_SECONDS:.0f} s: {reason}\n{_where_to_look(settings, name)}"
                 )
             if reasons:
                 time.sleep(0.25)
 
 
-def _tail(log: Path, lines: int = 15) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(no log)"
+def _where_to_look(settings: Settings, name: str, lines: int = 15) -> str:
+    if not settings.embedded.get(name, True):
+        return f"The settings name the address of {name}: start it there, or correct the address."
+    log = settings.home / "logs" / f"{name}.log"
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(no log)"
+    return f"Its log: {log}\n{tail}"
 
 
 def service_states(settings: Settings, known: Sequence[Service] | None = None) -> dict[str, dict[str, Any]]:
-    """State of each service: `healthy`, `starting`, `unhealthy`, `stopped`, with pid and the reason when not healthy.
+    """State of each service: `healthy`, `starting`, `unhealthy`, `stopped` or `unknown`, with pid and the reason when not healthy.
 
     `known` are the home's services, for callers that ask often: listing them starts Java once.
+
+    If Kafka, PostgreSQL and Spark are all elsewhere, systemd or containers may run the parts: one that does not answer here is
+    then `unknown`, and the watchdog, which restarts embedded services, is left out.
     """
     try:
         supervised = {info["name"]: info for info in connect(settings).getAllProcessInfo()}
@@ -68,10 +73,17 @@ def service_states(settings: Settings, known: Sequence[Service] | None = None) -
         supervised = {}
     probes: dict[str, Callable[[], None]] = {service.name: service.probe for service in known or services(settings)}
     external = external_probes(settings)
+    elsewhere = not supervised and not any(settings.embedded.values())
+    if elsewhere:
+        probes.pop(WATCHDOG, None)
+        external |= {DAEMON: probes.pop(DAEMON)} if DAEMON in probes else {}  # its beats are in the database
     states: dict[str, dict[str, Any]] = {}
     for name, probe in (external | probes).items():
         info = supervised.get(name)
         running = info is not None and info["statename"] in ("RUNNING", "STARTING")
+        if elsewhere and name not in external:
+            states[name] = _state_elsewhere(probe)
+            continue
         if name not in external and not running:
             states[name] = {"state": "stopped", "pid": None}
             continue
@@ -84,3 +96,12 @@ def service_states(settings: Settings, known: Sequence[Service] | None = None) -
             starting = young or isinstance(reason, Recovering)
             states[name] = {"state": "starting" if starting else "unhealthy", "pid": pid, "reason": str(reason)}
     return states
+
+
+def _state_elsewhere(probe: Callable[[], None]) -> dict[str, Any]:
+    """The state of a part that another supervisor runs, perhaps on another machine or in another container."""
+    try:
+        probe()
+    except Unhealthy as reason:
+        return {"state": "unknown", "pid": None, "reason": f"no answer from here: {reason}"}
+    return {"state": "healthy", "pid": None}

@@ -17,6 +17,8 @@ from shop_streams.postgres import connect, transaction
 from shop_streams.settings import Settings
 
 PROBE_SECONDS = 2.0
+# PostgreSQL's messages for a wrong login; psycopg2 has no code for an error while it connects.
+REFUSALS = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "does not exist")
 
 
 class Unhealthy(Exception):
@@ -46,6 +48,10 @@ def probe_postgres(settings: Settings) -> None:
     try:
         connect(settings.postgres, connect_timeout=int(PROBE_SECONDS)).close()
     except psycopg2.OperationalError as error:
+        if settings.postgres_dsn and any(words in str(error) for words in REFUSALS):
+            raise RefusesUs(
+                f"PostgreSQL refuses us: {str(error).strip()}. Correct SHOP_STREAMS_POSTGRES_DSN, PGPASSWORD, or the server's rights."
+            ) from error
         # "the database system is starting up", "… is in recovery mode": PostgreSQL's messages while it starts.
         kind = Recovering if "the database system is" in str(error) else Unhealthy
         raise kind(str(error).strip()) from error

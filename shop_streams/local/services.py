@@ -13,7 +13,7 @@ from shop_streams.local import prepare, probes
 from shop_streams.local.jars import require_java, spark_home
 from shop_streams.settings import Settings
 
-WATCHDOG = "watchdog"
+DAEMON, WATCHDOG = "dagster_daemon", "watchdog"
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def services(settings: Settings) -> list[Service]:
             needs_store=True,
         ),
         Service(
-            "dagster_daemon", [str(bin_folder / "dagster-daemon"), "run", "-w", workspace],
+            DAEMON, [str(bin_folder / "dagster-daemon"), "run", "-w", workspace],
             lambda: probes.probe_daemon(settings), "", needs_store=True,
         ),
         Service(

@@ -119,9 +119,12 @@ def require_table(spec: StreamSpec, settings: Settings) -> None:
         return
     low = {number: first for number, (first, _) in offset_ranges(settings.kafka, topic, committed=False).items()}
     ranges = {number: (max(first, low.get(number, end)), end) for number, (first, end) in behind.items()}
-    others = other_origins(spec, settings, ranges)
-    for number, found in held_offsets(settings.kafka, topic, {n: [one] for n, one in ranges.items()}).items():
-        offset = first_absent(islice(found, LOOKED_AT), others.get(number, set()))
+    for number, held in held_offsets(settings.kafka, topic, {n: [one] for n, one in ranges.items()}).items():
+        looked_at = list(islice(held, LOOKED_AT))
+        if not looked_at:
+            continue
+        others = other_origins(spec, settings, {number: (looked_at[0], looked_at[-1] + 1)})
+        offset = first_absent(looked_at, others.get(number, set()))
         if offset is not None:
             raise TableOlder(
                 f"The checkpoint has read partition {number} of topic {topic} up to offset {committed[number]}, and table "

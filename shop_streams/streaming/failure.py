@@ -24,13 +24,13 @@ TERMINATED = "terminated: the stream has stopped and released its lease"
 
 # For errors of other libraries. A ShopStreamsError has its own next step.
 NEXT_STEPS: dict[type[Exception], str] = {
-    PySparkException: "Read the cause above. See logs/spark.log in the home folder. The sensor tries again.",
-    KafkaException: "The broker did not answer, or refused. See logs/kafka.log in the home folder. The sensor tries again.",
+    PySparkException: "Read the cause above. See Spark's log (embedded: logs/spark.log in the home folder). The sensor tries again.",
+    KafkaException: "The broker did not answer, or refused. See its log (embedded: logs/kafka.log in the home folder). The sensor tries again.",
     **dict.fromkeys(
         DATABASE_ERRORS,
-        "PostgreSQL did not answer, or refused. See logs/postgres.log in the home folder. The sensor tries again.",
+        "PostgreSQL did not answer, or refused. See its log (embedded: logs/postgres.log in the home folder). The sensor tries again.",
     ),
-    Exception: "An unexpected error. Read the cause above and logs/dagster_code_server.log in the home folder. "
+    Exception: "An unexpected error. Read the cause above and the code server's log (embedded: logs/dagster_code_server.log in the home folder). "
     "The sensor tries again.",
 }
 

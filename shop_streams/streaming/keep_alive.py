@@ -73,7 +73,8 @@ def decide(
     """Decide whether to start a run, by the stream's lease, its job's runs and the cursor; times in seconds.
 
     A run is dead if it holds no fresh lease and has had enough time to acquire it, or to end after it released one. A
-    series of failures ends when a run has finished a batch and lasted for `sound_seconds`. A time far in the future, from before a clock was set back, is not waited for.
+    series of failures ends when a run has finished a batch and lasted for `sound_seconds`, when a run ends without a failure, or
+    when a recovery has held the lease since. A time far in the future, from before a clock was set back, is not waited for.
     """
     sound = sound_seconds(state.failures, interval)
     if lease is not None and lease.lag is not None and lease.ran_for >= sound:
@@ -103,7 +104,9 @@ def decide(
     if dead:
         state = CursorState(state.failures + 1, dead[0], state.requests)
         failed_for = 0.0
-    elif last_finished is not None and last_finished.status == dg.DagsterRunStatus.FAILURE.value:
+    elif last_finished is not None and _is_over(last_finished, lease):
+        state = CursorState(0, last_finished.run_id, state.requests)
+    elif last_finished is not None:
         failed_for = abs(last_finished.ended or 0.0)
         if last_finished.run_id != state.last_failed_run:
             state = CursorState(state.failures + 1, last_finished.run_id, state.requests)
@@ -117,6 +120,14 @@ def decide(
         )
     state = CursorState(state.failures, state.last_failed_run, state.requests + 1)
     return Decision(True, f"starting: {_state_in_words(lease, ttl)}", state, dead)
+
+
+def _is_over(last: Run, lease: Lease | None) -> bool:
+    """Whether the newest run ended without a failure, or somebody else has held the lease since, and given it back."""
+    recovered = (
+        lease is not None and lease.released and lease.run_id != last.run_id and lease.beat_age < (last.ended or 0)
+    )
+    return last.status != dg.DagsterRunStatus.FAILURE.value or recovered
 
 
 def _state_in_words(lease: Lease | None, ttl: float) -> str:

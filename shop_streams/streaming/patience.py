@@ -20,7 +20,7 @@ DATABASE_ERRORS = (psycopg2.Error, SQLAlchemyError, DagsterPostgresException)
 class DatabaseAway(ShopStreamsError):
     """PostgreSQL has not answered for longer than a lease lasts."""
 
-    next_step = "See logs/postgres.log in the home folder. The sensor starts the stream again once PostgreSQL is back."
+    next_step = "See its log (embedded: logs/postgres.log in the home folder). The sensor starts the stream again once PostgreSQL is back."
 
 
 class Patience:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +97,7 @@ class Reporter:
     def events(self, progress: BatchProgress | None, lag: int | None) -> list[dg.AssetMaterialization]:
         """One report: always of the stream's asset, and of output partitions that grew since the last report."""
         new = progress is not None and progress.batch_id != self.last_batch
+        output = self.output_events(progress)
         numbers: dict[str, Any] = {} if lag is None else {"consumer_lag": lag}
         if progress is not None and new:
             numbers |= progress.speed()
@@ -105,7 +107,7 @@ class Reporter:
         run = dg.MetadataValue.dagster_run(self.run_id)
         numbers |= {"dead_letters": letters.get(self.spec.domain, 0), "run": run}
         stream = dg.AssetMaterialization(stream_key(self.spec), metadata=numbers)
-        return [stream, *(self._of_output(progress) if progress is not None and new else []), *self._of_sidecar()]
+        return [stream, *output, *self._of_sidecar()]
 
     def _of_sidecar(self) -> list[dg.AssetMaterialization]:
         if self.sidecar is None or self.spec.sidecar is None:
@@ -119,10 +121,17 @@ class Reporter:
         self.last_metrics = metrics
         return [dg.AssetMaterialization(self.spec.sidecar.output, metadata=dict(metrics))]
 
-    def _of_output(self, progress: BatchProgress) -> list[dg.AssetMaterialization]:
-        self.last_batch = progress.batch_id
+    def output_events(self, progress: BatchProgress | None) -> list[dg.AssetMaterialization]:
+        """Output partitions that have grown since the last report, if there was a batch since."""
+        if progress is None or progress.batch_id == self.last_batch:
+            return []
+        self.last_batch, batch = progress.batch_id, {"batch_id": str(progress.batch_id)}
         if self.spec.sink.table is None:
-            return [dg.AssetMaterialization(self.spec.output, metadata={"batch_id": str(progress.batch_id)})]
+            return [dg.AssetMaterialization(self.spec.output, metadata=batch)]
+        return self.grown(batch)
+
+    def grown(self, batch: Mapping[str, str]) -> list[dg.AssetMaterialization]:
+        """Output partitions that have grown since the last report; none without a table."""
         counts = self._counts()
         grown = {key: rows for key, rows in sorted(counts.items()) if self.reported.get(key) != rows}
         self.reported = counts
@@ -130,7 +139,7 @@ class Reporter:
             dg.AssetMaterialization(
                 self.spec.output,
                 partition=key,
-                metadata={"dagster/partition_row_count": rows, "batch_id": str(progress.batch_id)},
+                metadata={"dagster/partition_row_count": rows, **batch},
             )
             for key, rows in grown.items()
         ]

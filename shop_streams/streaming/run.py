@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import dagster as dg
@@ -42,6 +42,7 @@ from shop_streams.streaming.query import (
 from shop_streams.streaming.rest import BEING_STOPPED
 from shop_streams.streaming.run_checks import RunChecks
 from shop_streams.streaming.run_end import RunEnd
+from shop_streams.streaming.run_reports import RunReports
 from shop_streams.streaming.spec import Sidecar, StreamSpec
 from shop_streams.streaming.stall import QueryStalled, StallWatch, stalled
 from shop_streams.streaming.start import START_SECONDS, require_kafka, start_in_turn, start_limit
@@ -78,8 +79,7 @@ class StreamRun:
         self._last_batch: BatchProgress | None = None
         self._ends: dict[str, int] = {}
         self._checks = RunChecks(context, spec, settings)
-        self._due: list[dg.AssetMaterialization] = []
-        self._last_report = time.monotonic() - settings.report_seconds
+        self._reports: RunReports | None = None
         self._beats = 0
         self._identity: str | None = None
         self._failures = 0  # runs in a row that failed before this one
@@ -103,12 +103,27 @@ class StreamRun:
                 with lease.beating(settings.beat_seconds, limit):
                     query = within(limit, lambda: start_in_turn(spec, settings, spark, self._say))
                     self._identity = topic_identity(settings.kafka, spec.topic.name)
-                with spec.sidecar.run(settings, spec.name, lease.epoch) if spec.sidecar else nullcontext() as sidecar:
+                with self._sidecar(lease) as sidecar:
                     self._watch(query, lease, sidecar)
         with suppress(*DATABASE_ERRORS):
-            self._log_due(LOOP_SECONDS)
+            if self._reports is not None:
+                self._reports.finish(LOOP_SECONDS)
             if self._end.rests():
                 self._checks.log()  # so that `alive` says that the stream was switched off
+
+    @contextmanager
+    def _sidecar(self, lease: HeldLease) -> Iterator[Sidecar | None]:
+        """The stream's sidecar, if it has one. Its threads may need longer than a lease to end."""
+        with ExitStack() as stack:
+            sidecar = self._spec.sidecar
+            running = (
+                stack.enter_context(sidecar.run(self._settings, self._spec.name, lease.epoch)) if sidecar else None
+            )
+            try:
+                yield running
+            finally:
+                with lease.beating(self._settings.beat_seconds, LOOP_SECONDS):
+                    stack.close()
 
     @contextmanager
     def _stopping_queries(self, spark: SparkSession, lease: HeldLease) -> Iterator[None]:
@@ -135,6 +150,7 @@ class StreamRun:
         reporter = Reporter(spec, settings, self._context.run_id, sidecar)
         with lease.beating(settings.beat_seconds, LOOP_SECONDS):
             reporter.start()
+        reports = self._reports = RunReports(self._context, reporter, self._checks, settings)
         patience = Patience(settings.lease_seconds, self._print)
         watch = StallWatch()
         # Nothing commits between two triggers. A batch that is only slow gets twice the time after each failure.
@@ -153,8 +169,8 @@ class StreamRun:
                 with patience():  # everything that uses PostgreSQL, the beat first
                     lease.beat(lag, self._progress(), watch.sound)
                     self._require_run()
-                    self._report(reporter, lag)
-                    reason = self._end.reason(look.in_batch or bool(self._due))
+                    reports.report(self._last_batch, lag)
+                    reason = self._end.reason(look.in_batch or reports.are_due)
             if reason:
                 self._say(reason)
                 return
@@ -218,23 +234,6 @@ class StreamRun:
             raise dg.DagsterExecutionInterruptedError(
                 f"run {self._context.run_id} {state}: it stops at a batch boundary"
             )
-
-    def _report(self, reporter: Reporter, lag: int | None) -> None:
-        if not self._due and time.monotonic() - self._last_report < self._settings.report_seconds:
-            return
-        if not self._due:
-            self._due = reporter.events(self._last_batch, lag)
-            self._last_report = time.monotonic()
-        self._log_due(self._settings.beat_seconds)  # thousands of partitions may have grown, and the next beat waits
-        if not self._due:
-            self._checks.log()
-
-    def _log_due(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while self._due and time.monotonic() < until:  # an event that could not be stored stays due
-            self._context.log_event(self._due[0])
-            del self._due[0]
-        list(self._context.consume_events())  # they are stored; the context would keep them until the run ends
 
     def _say(self, text: str) -> None:
         try:

@@ -15,8 +15,8 @@ class QueryStalled(ShopStreamsError):
     """The query commits no batch although records wait."""
 
     next_step = (
-        "The sensor starts the stream again, which repeats the batch. If it stalls again, see logs/spark.log and "
-        "logs/kafka.log in the home folder for what the batch waits for. SHOP_STREAMS_STALL_SECONDS is the limit; it doubles after each failure."
+        "The sensor starts the stream again, which repeats the batch. If it stalls again, see the logs of Spark and Kafka "
+        "(embedded: logs/spark.log, logs/kafka.log in the home folder) for what the batch waits for. SHOP_STREAMS_STALL_SECONDS is the limit; it doubles after each failure."
     )
 
 

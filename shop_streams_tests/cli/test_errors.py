@@ -56,6 +56,29 @@ def test_a_kafka_that_does_not_answer_is_one_line_with_its_address(tmp_path: Pat
     assert answer.stderr.startswith(f"error: Kafka does not answer at 127.0.0.1:{port}. Is it up?")
 
 
+def test_a_postgresql_that_does_not_answer_is_an_error_with_the_next_step(stack: Stack, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    away = {
+        "SHOP_STREAMS_HOME": str(tmp_path),
+        "SHOP_STREAMS_KAFKA_BOOTSTRAP_SERVERS": str(stack.settings.kafka),
+        "SHOP_STREAMS_POSTGRES_DSN": f"postgresql://shop@127.0.0.1:{port}/shop",
+    }
+    answer = run("recover", "shop_events_ingest", **away)
+    assert answer.returncode == 1 and answer.stderr.startswith("error: PostgreSQL did not answer"), answer.stderr
+    assert "Traceback" not in answer.stderr and "shop-streams status" in answer.stderr
+
+
+def test_a_login_that_postgresql_refuses_ends_prepare_at_once(stack: Stack, tmp_path: Path) -> None:
+    refused = {
+        "SHOP_STREAMS_HOME": str(tmp_path),
+        "SHOP_STREAMS_KAFKA_BOOTSTRAP_SERVERS": str(stack.settings.kafka),
+        "SHOP_STREAMS_POSTGRES_DSN": f"postgresql://postgres:wrong@127.0.0.1:{stack.settings.postgres_port}/postgres",
+    }
+    answer = run("prepare", **refused)  # within its 60 s; it waits 180 s for a server that does not answer
+    assert answer.returncode == 1 and "PostgreSQL refuses us" in answer.stderr, answer.stderr
+    assert "SHOP_STREAMS_POSTGRES_DSN" in answer.stderr and "wrong" not in answer.stderr
+
+
 def test_taken_port_names_its_variable(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

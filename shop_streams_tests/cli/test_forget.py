@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 import pytest
 from psycopg2.errors import DeadlockDetected
 
-from shop_streams.cli.forget import checked, chosen, words_of
+from shop_streams.cli.forget import checked, chosen, require_runs_known, words_of
 from shop_streams.defs.app_events.marts import MART
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.app_events.streams import INGEST
 from shop_streams.errors import ShopStreamsError
 from shop_streams.lake.reader import Lake
+from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import topic_account
 from shop_streams_tests.harness import COMMAND, Stack, exact, wait_for
 
@@ -64,6 +65,16 @@ def test_wrong_words_and_a_database_that_is_away_are_one_line(tmp_path: Path) ->
 )  # fmt: skip
 def test_a_deadlock_is_no_database_that_is_away(error: psycopg2.OperationalError, words: str) -> None:
     assert words_of(error).startswith(words) and "Run the command again" in words_of(error)
+
+
+def test_without_dagsters_configuration_nothing_is_removed_from_a_database_elsewhere(tmp_path: Path) -> None:
+    require_runs_known(Settings(home=tmp_path))  # its own database: no run was ever started
+    elsewhere = Settings(home=tmp_path, postgres_dsn="postgresql://shop@db.internal:5432/shop")
+    with pytest.raises(ShopStreamsError, match="where Dagster's code server runs"):
+        require_runs_known(elsewhere)
+    elsewhere.dagster_home.mkdir()
+    (elsewhere.dagster_home / "dagster.yaml").touch()
+    require_runs_known(elsewhere)
 
 
 def test_a_users_rows_go_while_the_stream_runs_and_do_not_come_back(stack: Stack) -> None:

@@ -105,6 +105,15 @@ def test_a_unit_names_what_is_there(unit: Path) -> None:
         assert (unit.parent / other).exists()
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_survives_a_boot_before_its_stores_and_keeps_its_files_to_itself(unit: Path) -> None:
+    lines = unit.read_text().splitlines()
+    assert "StartLimitIntervalSec=0" in lines
+    # With `Requires`, one failed start of `prepare` would end the start of all others.
+    assert not [line for line in lines if line.startswith(("Requires=", "BindsTo=", "Requisite="))]
+    assert "UMask=0077" in lines and "StateDirectoryMode=0700" in lines
+
+
 def test_the_environment_has_settings_alone() -> None:
     lines = (DEPLOY / "environment.example").read_text().splitlines()
     names = {line.partition("=")[0] for line in lines if line and not line.startswith("#")}

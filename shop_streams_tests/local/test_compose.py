@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import re
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,9 +37,31 @@ def test_every_part_is_in_utc() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_only_the_collector_and_the_api_are_open_to_others(name: str) -> None:
-    published = [port for port in SERVICES[name].get("ports", []) if not str(port).startswith("127.0.0.1:")]
-    assert not published or name in ("collector", "api")
+def test_nothing_is_open_to_others(name: str) -> None:
+    assert not [port for port in SERVICES[name].get("ports", []) if not str(port).startswith("127.0.0.1:")]
+
+
+def test_the_token_is_known_to_the_collector_alone() -> None:
+    assert [name for name, one in SERVICES.items() if "TRACK_TOKEN" in str(one.get("environment"))] == ["collector"]
+
+
+def test_what_the_image_takes_from_the_checkout_is_not_ignored() -> None:
+    taken = re.findall(r"^COPY (.+) \S+$", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
+    kept = [line[1:] for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    assert sorted(kept) == sorted(" ".join(taken).split())
+    assert all((REPOSITORY / path).exists() for path in kept)
+
+
+def test_all_parts_of_dagster_share_a_home() -> None:
+    """The runs' logs, Dagster's configuration, and the stack's id are there."""
+    shared = {name for name, one in SERVICES.items() if "home:/var/lib/shop_streams" in one.get("volumes", [])}
+    assert shared == {"prepare", "dagster-code", "dagster-webserver", "dagster-daemon"}
+    image = (REPOSITORY / "Dockerfile").read_text()
+    home, dagster = re.findall(r"SHOP_STREAMS_HOME=(\S+) DAGSTER_HOME=(\S+)", image)[0]
+    assert Path(dagster) == Settings(home=home).dagster_home and home == "/var/lib/shop_streams"
+    (location,) = yaml.safe_load((REPOSITORY / "deploy/workspace.compose.yaml").read_text())["load_from"]
+    assert location["grpc_server"]["host"] in SERVICES
+    assert str(location["grpc_server"]["port"]) in SERVICES[location["grpc_server"]["host"]]["command"]
 
 
 @pytest.mark.parametrize("name", SERVICES)

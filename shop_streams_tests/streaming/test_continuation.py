@@ -1,9 +1,11 @@
 """Where a stream continues, decided from offsets alone; and how far a table reaches, from its log."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 from hypothesis import given, settings
@@ -76,14 +78,19 @@ def places(*rows: tuple[int, int]) -> pa.Table:
     )
 
 
-@settings(deadline=None)
-@given(st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50)), min_size=1), min_size=1))
-def test_what_statistics_tell_is_never_too_much_and_the_rest_is_opened(files: list[list[tuple[int, int]]]) -> None:
-    told = [(min(p for p, _ in one), max(p for p, _ in one), max(o for _, o in one)) for one in files]
-    found, opened = origins.from_statistics(told)
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50)), min_size=1, max_size=6), min_size=1, max_size=6)
+)
+def test_a_table_tells_how_far_it_reaches_however_its_files_mix_partitions(files: list[list[tuple[int, int]]]) -> None:
     true = {number: max(o for one in files for p, o in one if p == number) + 1 for one in files for number, _ in one}
-    assert all(true[number] >= end for number, end in found.items())
-    assert opened or all(found.get(number, 0) >= end for number, end in true.items())
+    with TemporaryDirectory() as folder:
+        for file in files:
+            write_deltalake(folder, places(*file), mode="append")
+        assert origins.ends(folder) == true
+        assert origins.ends(folder) == true, "as remembered"
+        asked = {number: end for number, end in true.items() if 1 <= number < 3}
+        assert origins.ends(folder, 1, 3) == asked and origins.highest_partition(folder) == max(true)
 
 
 def test_a_table_tells_how_far_it_reaches(tmp_path: Path) -> None:
@@ -94,6 +101,23 @@ def test_a_table_tells_how_far_it_reaches(tmp_path: Path) -> None:
     assert origins.ends(uri) == {0: 8, 1: 4}
     write_deltalake(uri, places((0, 6), (1, 9), (2, 1)), mode="append")  # one file, as compaction writes it
     assert origins.ends(uri) == {0: 8, 1: 10, 2: 2}
+
+
+def test_a_file_that_mixes_partitions_is_opened_once_and_only_if_it_may_reach_further(tmp_path: Path) -> None:
+    """A new partition of the topic is behind the others for ever, and each day's compaction mixes them."""
+    uri = str(tmp_path / "table")
+    for day in range(5):
+        first = 1000 * day
+        write_deltalake(uri, places((0, first), (0, first + 999), (1, 10 * day)), mode="append")
+    mixed = sorted(Path(uri).glob("*.parquet"))
+    write_deltalake(uri, places((0, 5500)), mode="append")
+    write_deltalake(uri, places((1, 4500)), mode="append")
+    newest = [path for path in mixed if pq.read_table(path)["kafka_offset"].to_pylist()[0] == 4000]
+    for path in set(mixed) - set(newest):
+        path.rename(path.with_suffix(".away"))
+    assert origins.ends(uri) == {0: 5501, 1: 4501}, "only one file has offsets from 4501 on"
+    newest[0].unlink()
+    assert origins.ends(uri) == {0: 5501, 1: 4501}
 
 
 def test_a_closed_writer_writes_nothing_more_and_the_tables_log_keeps_facts(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The keep-alive sensor's decision table: a stream is started when, and only when, nobody keeps it alive."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import dagster as dg
@@ -10,6 +11,7 @@ from shop_streams.defs.sales.streams import INGEST
 from shop_streams.runs import backoff_seconds
 from shop_streams.settings import Settings
 from shop_streams.streaming import keep_alive
+from shop_streams.streaming.condition import condition
 from shop_streams.streaming.factory import build_job
 from shop_streams.streaming.keep_alive import CursorState, Run, decide, stream_state
 from shop_streams.streaming.lease import Lease
@@ -45,8 +47,8 @@ CASES = {
     "second failure in a row: wait": (
         lease(5, released=True), [], failed("run-b", 1), CursorState(1, "run-a"), False, (), "backing off: 2 failures in a row, 9 of 10 s",
     ),
-    "second failure, waited": (lease(5, released=True), [], failed("run-b", 11), CursorState(2, "run-b"), True, (), ""),
-    "fifth failure, 79 s ago of 80 s": (lease(5, released=True), [], failed("run-e", 79), CursorState(5, "run-e"), False, (), "1 of 80 s"),
+    "second failure, waited": (lease(16, released=True), [], failed("run-b", 11), CursorState(2, "run-b"), True, (), ""),
+    "fifth failure, 79 s ago of 80 s": (lease(84, released=True), [], failed("run-e", 79), CursorState(5, "run-e"), False, (), "1 of 80 s"),
 }  # fmt: skip
 
 
@@ -62,6 +64,26 @@ def test_the_same_failed_run_counts_once() -> None:
     first = decide(lease(5, True), [], failed("run-a", 1), CursorState(), TTL).state
     again = decide(lease(5, True), [], failed("run-a", 2), first, TTL).state
     assert (first.failures, again.failures) == (1, 1)
+
+
+ENDS: dict[str, tuple[Lease, Run, int]] = {
+    "recovered after its last failure": (lease(3, released=True), failed("run-h", 40), 0),
+    "recovered, and failed again before it had the lease": (lease(40, released=True), failed("run-h", 3), 9),
+    "stopped by a person": (lease(3, released=True), Run("run-a", "CANCELED", 20, 3), 0),
+    "ended by RUN_HOURS": (lease(3, released=True), Run("run-a", "SUCCESS", 20, 3), 0),
+    "failed again": (lease(3, released=True), failed("run-a", 3), 9),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_a_series_of_failures_ends_with_a_recovery_or_a_run_that_did_not_fail(case: str) -> None:
+    held, finished, failures = ENDS[case]
+    decision = decide(held, [], finished, CursorState(8, "run-before"), TTL)
+    assert (decision.state.failures, decision.start) == (failures, failures == 0)
+    again = decide(held, [], finished, decision.state, TTL)
+    assert again.state.failures == failures
+    says = condition(replace(held, failures=failures), TTL, on=True, unread=None).says
+    assert says.startswith("between two runs" if failures == 0 else "failed 9 times"), says
 
 
 # failures in a row; the stream's interval; how long the run has lasted; lag, None before its first batch; failures then

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -75,6 +76,26 @@ def test_of_many_files_only_some_are_read_by_duckdb(
         write(tmp_path, pa.array([f"{number}", "a"] * (number + 1)), 100 * number, TODAY)
     write(tmp_path, pa.array(["0", "5", "new", "new"]), 900, TODAY)
     assert duplicates(TABLE, Settings(home=tmp_path), {0: (900, 904)}) == 3
+
+
+def test_the_largest_files_of_the_week_are_read_by_duckdb_however_large_older_ones_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    create_ids = bounded._create_ids
+
+    def spied(database: Any, view: str, uri: str, column: str, paths: list[str]) -> None:
+        read.extend(paths)
+        create_ids(database, view, uri, column, paths)
+
+    monkeypatch.setattr(bounded, "FILES_AT_ONCE", 2)
+    monkeypatch.setattr(bounded, "_create_ids", spied)
+    source = np.random.default_rng(5)
+    for number, ago in enumerate((300, 200, 100, 3, 2)):
+        write(tmp_path, uuids(source, 1_000 if ago > 7 else 10), 1_000 * number, TODAY - timedelta(days=ago))
+    write(tmp_path, pa.array(["new", "new"]), 9_000, TODAY)
+    assert duplicates(TABLE, Settings(home=tmp_path), {0: (9_000, 9_002)}) == 1
+    assert sorted(path.partition("/")[0] for path in read) == ["day=2026-03-07", "day=2026-03-08"]
 
 
 def test_files_of_a_version_without_the_column_have_no_ids(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 import itertools
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import psycopg2
@@ -62,6 +65,34 @@ def test_a_sidecar_that_ends_over_postgresql_ends_the_query_too(
         world.execute()
     assert "logs/postgres.log" in str(failure.value.metadata["next_step"].value)
     assert (world.stopped, world.released) == ([True], True)
+
+
+@pytest.mark.parametrize("problem", [None, QueryEnded("oops")])
+def test_the_lease_is_kept_while_a_sidecar_ends_which_may_take_longer(world: World, problem: Exception | None) -> None:
+    kept: list[bool] = []
+
+    @contextmanager
+    def sidecar(*_: Any) -> Iterator[Any]:
+        try:
+            yield SimpleNamespace(check=lambda: None)
+        finally:
+            kept.append(world.kept and not world.stopped)
+
+    world.problem, world.beats = problem, 3
+    spec = replace(INGEST, sidecar=cast(Any, SimpleNamespace(run=sidecar)))
+    with nullcontext() if problem is None else pytest.raises(dg.Failure):
+        world.execute(spec)
+    assert kept == [True] and world.released
+
+
+def test_what_has_grown_since_the_last_report_is_reported_when_the_run_ends(world: World) -> None:
+    """The next run takes the table's rows as reported."""
+    world.last_report = [dg.AssetMaterialization(INGEST.output, partition="2026-01-01")]
+    logged: list[str | None] = []
+    world.context.log_event = lambda event: logged.append(event.partition)
+    world.beats = 3
+    world.execute()
+    assert logged == ["2026-01-01"]
 
 
 def test_a_failure_while_it_starts_stops_what_has_started(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from shop_streams.defs.sales.streams import INGEST
 from shop_streams.settings import get_settings
 from shop_streams.streaming import failure, run, run_end
 from shop_streams.streaming.run import run_stream
+from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.switch import LOCATION, SENSOR_TAG, keep_alive_name
 
 STARTED, FAILURE = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
@@ -34,7 +35,7 @@ class World:
             "shop_events_ingest_stream", status=STARTED, tags={SENSOR_TAG: keep_alive_name(INGEST.name)}
         )
         self.stopped: list[bool] = []  # at a batch boundary?
-        self.released = False
+        self.released = self.kept = False
         self.topic = "cluster/topic"
         self.waiting: int | None = 0
         self.noted = ""
@@ -67,10 +68,13 @@ class World:
         monkeypatch.setattr(run, "RunChecks", lambda *_: SimpleNamespace(log=self._log_checks))
         monkeypatch.setattr(failure, "log_alive", lambda *_: self.checks_logged.append("failed"))
         self.report: list[Any] = []  # the events of the first report
-        monkeypatch.setattr(run, "Reporter", lambda *_: SimpleNamespace(start=print, events=self._events))
+        self.last_report: list[Any] = []  # what has grown after it, when the query has stopped
+        monkeypatch.setattr(
+            run, "Reporter", lambda *_: SimpleNamespace(start=print, events=self._events, grown=self._grown)
+        )
 
-    def execute(self) -> None:
-        run_stream(cast(dg.OpExecutionContext, self.context), INGEST, self.settings, lambda: None)
+    def execute(self, spec: StreamSpec = INGEST) -> None:
+        run_stream(cast(dg.OpExecutionContext, self.context), spec, self.settings, lambda: None)
 
     @contextmanager
     def hold(self, *_: Any) -> Iterator[Any]:
@@ -81,7 +85,11 @@ class World:
 
     @contextmanager
     def beating(self, *_: Any) -> Iterator[None]:
-        yield
+        self.kept = True
+        try:
+            yield
+        finally:
+            self.kept = False
 
     def beat(self, _lag: int | None, _progress: Any, sound: bool) -> None:
         if self.problem:
@@ -102,6 +110,10 @@ class World:
     def _events(self, *_: Any) -> list[Any]:
         report, self.report = self.report, []
         return report
+
+    def _grown(self, _batch: Any) -> list[Any]:
+        assert self.stopped and self.released
+        return self.last_report
 
     def _log_checks(self) -> None:
         self.checks_logged.append("at rest" if self.released else "running")
