@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -17,7 +18,7 @@ from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.write import in_partitions, overwrite_partition
 from shop_streams.marts.failures import MartFailures
-from shop_streams.marts.metadata import VERSION_COLUMN, partition_metadata, read_back
+from shop_streams.marts.metadata import SECONDS, VERSION_COLUMN, partition_metadata, read_back
 from shop_streams.marts.repair import FAILED_PARTITIONS_TAG, MART_TAG, PROCESS_TAG
 from shop_streams.marts.spec import DEPTH_COLUMN, Computation, Mart
 from shop_streams.marts.version import rows_of
@@ -79,6 +80,7 @@ def compute(
 
     A partition without a version does not exist in the source, so it gets no rows, whatever `Mart.rows` would give.
     """
+    began = time.monotonic()
     mart.prepare(spark, lake, computation)
     existing = tuple(key for key in computation.keys if versions.get(key, 0))
     if existing:
@@ -90,11 +92,13 @@ def compute(
     else:
         rows = _no_rows(mart, spark)
     overwrite_partition(rows, mart.table, lake.settings, in_partitions(mart.table, computation.keys))
+    seconds = (time.monotonic() - began) / len(computation.keys)
     for key, written in read_back(lake, mart, computation.keys).items():
         version = versions.get(key, 0)
         if mart.serve is not None:
             mart.serve.replace(lake.settings.postgres, key, version, written.rows.to_pylist())
-        metadata = {**mart.totals(lake, key), **partition_metadata(mart.table, written, version, computation.depth)}
+        of_partition = partition_metadata(mart.table, written, version, computation.depth)
+        metadata = {**mart.totals(lake, key), SECONDS: round(seconds, 1), **of_partition}
         yield dg.AssetMaterialization(asset_key(mart.table), partition=key, metadata=metadata)
 
 

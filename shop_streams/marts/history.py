@@ -8,8 +8,8 @@ import dagster as dg
 
 from shop_streams.addresses import depth_days
 from shop_streams.lake.asset import asset_key
-from shop_streams.marts.metadata import ROW_COUNT, VERSION, VERSION_COLUMN
-from shop_streams.marts.spec import DEPTH_COLUMN, Mart
+from shop_streams.marts.metadata import ROW_COUNT, SECONDS, VERSION, VERSION_COLUMN
+from shop_streams.marts.spec import DEPTH_COLUMN, Mart, Write
 
 WRITES_LOOKED_AT = 1000
 PARTITIONS_ASKED_FOR = 500
@@ -53,11 +53,14 @@ def computed_empty(instance: dg.DagsterInstance, mart: Mart, keys: Set[str]) -> 
     return found
 
 
-def recent_writes(instance: dg.DagsterInstance, mart: Mart, since: float) -> dict[str, list[float]]:
-    """Partition -> times of its computations after `since`, epoch seconds."""
-    found: dict[str, list[float]] = {}
+def recent_writes(instance: dg.DagsterInstance, mart: Mart, since: float) -> dict[str, list[Write]]:
+    """Partition -> its computations that ended after `since`, epoch seconds."""
+    found: dict[str, list[Write]] = {}
     wanted = dg.AssetRecordsFilter(asset_key(mart.table), after_timestamp=since)
     for record in instance.fetch_materializations(wanted, limit=WRITES_LOOKED_AT).records:
         if record.partition_key is not None:
-            found.setdefault(record.partition_key, []).append(record.timestamp)
+            done = record.asset_materialization
+            took = done.metadata.get(SECONDS) if done else None
+            seconds = float(str(took.value)) if took else 0.0
+            found.setdefault(record.partition_key, []).append(Write(record.timestamp, seconds))
     return found

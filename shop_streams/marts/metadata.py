@@ -18,6 +18,7 @@ from shop_streams.marts.version import rows_of
 
 PREVIEW_ROWS = 24
 ROW_COUNT = "dagster/partition_row_count"
+SECONDS = "computed_in_seconds"  # of several partitions in one Spark job, each one's share
 VERSION = "source_version"
 VERSION_COLUMN = "source_rows"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import dagster as dg
 from pyspark.sql import DataFrame, SparkSession
@@ -24,8 +24,16 @@ from shop_streams.settings import Settings
 CLOSING_GRACE_SECONDS = 120.0  # the stream's interval and one batch: then a window's last events are in the table
 REPAIR_LIMIT_SECONDS = 900.0  # the longest pause of a closed partition whose source keeps changing
 LOOK_BACK_SECONDS = 3600.0  # repairs within this time count
+LONG_SECONDS, REST = 30.0, 3  # after a computation that took longer, a partition waits so many times as long
 DEPTH_COLUMN = "depth_days"
 NOT_SERVED = -1  # stands for the version of a partition that differs between PostgreSQL and the lake
+
+
+class Write(NamedTuple):
+    """A computation of a partition: its end, epoch seconds, and how many seconds it took."""
+
+    at: float
+    seconds: float = 0.0
 
 
 class SourceMissing(ShopStreamsError):
@@ -207,23 +215,26 @@ class Mart:
         found = lake.source_versions(self.table)
         return found if self.serve is None else agreed(found, self.serve.versions(lake.settings.postgres))
 
-    def pause(self, settings: Settings, key: str, writes: Sequence[float], now: float) -> float:
+    def pause(self, settings: Settings, key: str, writes: Sequence[Write], now: float) -> float:
         """Seconds that a partition has to wait at `now` before it is computed; 0 for none. Times are epoch seconds.
 
-        `writes` are the times of its computations, at least of the last hour. A live partition waits `mart_refresh_seconds`
+        `writes` are its computations, at least of the last hour. A live partition waits `mart_refresh_seconds`
         after its last computation, or until it has closed (`wait_until_closed`). A closed partition waits
-        `mart_repair_seconds`, doubled for each further computation in the last hour, up to 15 minutes.
+        `mart_repair_seconds`, doubled for each further computation in the last hour, up to 15 minutes. After a long computation,
+        both wait `REST` times as long as it took: a partition that takes minutes must not occupy the machine.
         """
         closes = self.partitions.time_window_for_partition_key(key).end.timestamp() + CLOSING_GRACE_SECONDS
         live = now < closes
         if live and self.wait_until_closed:
             return closes - now
-        writes = [at for at in writes if at <= now]  # the others are of before a clock was set back
+        writes = [one for one in writes if one.at <= now]  # the others are of before a clock was set back
         if not writes:
             return 0.0
-        repairs = sum(at >= max(closes, now - LOOK_BACK_SECONDS) for at in writes)
+        newest = max(writes)
+        repairs = sum(one.at >= max(closes, now - LOOK_BACK_SECONDS) for one in writes)
         interval = settings.mart_refresh_seconds if live else repair_interval(settings.mart_repair_seconds, repairs)
-        return max(0.0, max(writes) + interval - now)
+        rest = min(REST * newest.seconds, LOOK_BACK_SECONDS) if newest.seconds > LONG_SECONDS else 0.0
+        return max(0.0, newest.at + max(interval, rest) - now)
 
 
 def repair_interval(first: float, repairs: int) -> float:

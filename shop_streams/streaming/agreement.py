@@ -17,6 +17,7 @@ from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import Ranges, inside_of
 from shop_streams.streaming.checkpoint import (
     GENERATION_STEP,
+    CheckpointMetadata,
     Start,
     committed_offsets,
     last_planned,
@@ -95,8 +96,9 @@ def require_checkpoint(spec: StreamSpec, settings: Settings) -> None:
             if replaced or done == facts.CLOSED
             else f"is older: the table has its batch {done}"
         )
+        ends_at = "has no batch" if planned is None else f"ends at batch {planned}"
         raise CheckpointOlder(
-            f"The checkpoint {folder} ends at batch {planned}. It {what}, so the next batches would be skipped or written a second time. "
+            f"The checkpoint {folder} {ends_at}. It {what}, so the next batches would be skipped or written a second time. "
             f"{way_back(spec.name)}"
         )
 
@@ -161,6 +163,15 @@ def other_origins(spec: StreamSpec, settings: Settings, ranges: Ranges) -> dict[
         for row in rows.to_pylist():
             found.setdefault(row["kafka_partition"] - shift, set()).add(row["kafka_offset"])
     return found
+
+
+def note_recoveries(metadata: CheckpointMetadata, spec: StreamSpec, settings: Settings) -> None:
+    """Let a new checkpoint know how often its table was recovered, so that it is not taken for an earlier one.
+
+    `require_checkpoint` has seen that the table has no rows.
+    """
+    if spec.sink.table is not None and (number := facts.recall(spec.sink.table.uri(settings), RECOVERIES)):
+        metadata.get(RECOVERIES, lambda: str(number))
 
 
 def identity_fact(identity: str) -> str:

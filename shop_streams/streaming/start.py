@@ -16,7 +16,7 @@ from shop_streams.kafka import offset_ranges
 from shop_streams.kafka_access import require_access
 from shop_streams.settings import Settings
 from shop_streams.streaming import identity, records
-from shop_streams.streaming.agreement import remember_topic, require_checkpoint, require_table
+from shop_streams.streaming.agreement import note_recoveries, remember_topic, require_checkpoint, require_table
 from shop_streams.streaming.batch_failures import BatchFailures, failures_of
 from shop_streams.streaming.checkpoint import CheckpointMetadata, Start, committed_offsets, partition_shift
 from shop_streams.streaming.narrowing import leave_out, leave_out_spans, narrow
@@ -61,6 +61,7 @@ def start_query(
     require_checkpoint(spec, settings)
     if metadata.find(identity.TOPIC_IDENTITY) is None:  # a new checkpoint
         known.forget(failures_of(spec.name, stream.checkpoint))
+        note_recoveries(metadata, spec, settings)
     metadata.require_unchanged(spec.fixed_settings(settings))
     earliest = identity.require_unchanged(
         metadata, settings.kafka, spec.topic.name, committed_offsets(stream.checkpoint, spec.topic.name),

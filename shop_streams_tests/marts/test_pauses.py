@@ -4,7 +4,7 @@ import pytest
 
 from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
 from shop_streams.defs.sales.marts import MART as SALES_MART
-from shop_streams.marts.spec import CLOSING_GRACE_SECONDS, repair_interval
+from shop_streams.marts.spec import CLOSING_GRACE_SECONDS, Write, repair_interval
 from shop_streams.settings import Settings
 
 NOON = 1_775_044_800  # 2026-04-01T12:00Z
@@ -29,12 +29,23 @@ PAUSES: dict[str, tuple[str, list[float], float]] = {
 def test_how_long_a_partition_waits(case: str) -> None:
     key, writes, pause = PAUSES[case]
     settings = Settings(mart_refresh_seconds=300, mart_repair_seconds=60)
-    assert SALES_MART.pause(settings, key, [NOON + at for at in writes], NOON) == pause
+    assert SALES_MART.pause(settings, key, [Write(NOON + at) for at in writes], NOON) == pause
+
+
+@pytest.mark.parametrize(
+    ("key", "took", "pause"),
+    [("2026-04-01", 30, 280), ("2026-04-01", 90, 280), ("2026-04-01", 324, 952), ("2026-04-01", 5000, 3580),
+     ("2026-03-01", 19, 40), ("2026-03-01", 151, 433)],
+)  # fmt: skip
+def test_a_partition_that_takes_minutes_does_not_occupy_the_machine(key: str, took: float, pause: float) -> None:
+    settings = Settings(mart_refresh_seconds=300, mart_repair_seconds=60)
+    writes = [Write(NOON - 20, took), Write(NOON - 1000, 4000)]
+    assert SALES_MART.pause(settings, key, writes[: 1 + (key > "2026-03-31")], NOON) == pause
 
 
 def test_computations_of_a_live_partition_are_no_repairs_of_the_closed_one() -> None:
     settings, midnight = Settings(mart_refresh_seconds=300, mart_repair_seconds=60), NOON + 12 * 3600
-    writes = [midnight + CLOSING_GRACE_SECONDS - 1 - 300.0 * number for number in range(12)]
+    writes = [Write(midnight + CLOSING_GRACE_SECONDS - 1 - 300.0 * number) for number in range(12)]
     assert SALES_MART.pause(settings, "2026-04-01", writes, midnight + CLOSING_GRACE_SECONDS) == 59
 
 

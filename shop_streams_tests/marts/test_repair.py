@@ -200,7 +200,7 @@ def test_a_window_without_a_row_counts_as_computed_and_a_lost_table_does_not(
     big = str(version_of(3, 9))
     days = {"2026-01-01": (0, {}), "2026-01-02": (7, {}), "2026-01-04": (0, {"source_version": big})}
     for key, (rows, more) in days.items():  # all are gone from the table: two never had a row
-        metadata = {"source_rows": 3, "dagster/partition_row_count": rows} | more
+        metadata = {"source_rows": 3, "dagster/partition_row_count": rows, "computed_in_seconds": 1.5} | more
         event = dg.AssetMaterialization(asset_key(SALES_MART.table), partition=key, metadata=metadata)
         instance.report_runless_asset_event(event)
     keys = {"2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"}
@@ -211,5 +211,5 @@ def test_a_window_without_a_row_counts_as_computed_and_a_lost_table_does_not(
     assert listing.call_count == (few < len(keys)), "a tick with a live partition must not list years of them"
     assert computed_empty(cast(dg.DagsterInstance, None), SALES_MART, set()) == {}, "the log is not asked"
     writes = recent_writes(instance, SALES_MART, time.time() - 60)
-    assert {key: len(times) for key, times in writes.items()} == dict.fromkeys(days, 1)
+    assert {key: [one.seconds for one in found] for key, found in writes.items()} == {key: [1.5] for key in days}
     assert recent_writes(instance, SALES_MART, time.time() + 60) == {}

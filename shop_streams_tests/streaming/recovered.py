@@ -26,7 +26,7 @@ from shop_streams.streaming.checkpoint import (
     write_metadata,
 )
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
-from shop_streams.streaming.identity import require_unchanged, way_out
+from shop_streams.streaming.identity import TOPIC_IDENTITY, require_unchanged, way_out
 from shop_streams.streaming.recover import Plan, recover
 from shop_streams.streaming.sinks import LakeSink
 from shop_streams.streaming.spec import StreamSpec
@@ -88,6 +88,8 @@ class Pretended:
         agreement.require_checkpoint(self.spec, self.settings)
         committed = committed_offsets(str(self.folder), self.spec.topic.name)
         notes = Notes(str(self.folder))
+        if notes.find(TOPIC_IDENTITY) is None:
+            agreement.note_recoveries(notes, self.spec, self.settings)  # type: ignore[arg-type]
         require_unchanged(notes, self.settings.kafka, self.spec.topic.name, committed, way_out(self.spec.name))  # type: ignore[arg-type]
         agreement.require_table(self.spec, self.settings)
         if reader.open_table(self.uri) is None:

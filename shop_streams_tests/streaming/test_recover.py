@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from shop_streams.lake import facts
 from shop_streams.settings import Settings
@@ -77,6 +78,20 @@ def test_a_checkpoint_from_before_a_recovery_is_refused_when_it_is_put_back(kafk
         stream.send(b"5")
         stream.ingest()
     assert stream.rows() == [(0, number) for number in range(6)] and sums(stream) == (6, 0, 0, 0, True)
+
+
+def test_a_table_that_was_emptied_after_a_recovery_starts_anew(kafka: Settings) -> None:
+    stream = Pretended.new(kafka)
+    stream.send(b"1", b"2")
+    stream.ingest()
+    shutil.rmtree(stream.folder)
+    stream.recover()
+    DeltaTable(stream.uri).delete()
+    shutil.rmtree(stream.folder)
+    stream.ingest()
+    stream.send(b"3")
+    stream.ingest()
+    assert stream.rows() == [(0, 0), (0, 1), (0, 2)]
 
 
 def test_after_a_retention_overrun_the_deleted_offsets_are_lost_and_known(kafka: Settings) -> None:

@@ -17,13 +17,18 @@ from sqlalchemy import text
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 AT_ONCE = 500  # runs or events of one query
 A_NIGHT = 20_000  # runs: a history of years is deleted in some nights
+REPORTS_AT_ONCE = 20_000  # events of one statement: a database may end long ones
+REPORTS_A_NIGHT = 1_000_000
 # Dagster has no call for these.
 REPORTS = """
 with old as (
-    delete from event_logs e
-     where e.timestamp < :before and e.dagster_event_type in ('ASSET_MATERIALIZATION', 'ASSET_CHECK_EVALUATION')
-       and not exists (select from unnest(cast(:newest as bigint[])) as newest (id) where newest.id = e.id)
-    returning e.id
+    delete from event_logs where id in (
+        select e.id from event_logs e
+         where e.timestamp < :before and e.dagster_event_type in ('ASSET_MATERIALIZATION', 'ASSET_CHECK_EVALUATION')
+           and not exists (select from unnest(cast(:newest as bigint[])) as newest (id) where newest.id = e.id)
+           and not exists (select from asset_check_executions c where c.evaluation_event_storage_id = e.id)
+         limit :some)
+    returning id
 ), tags as (
     delete from asset_event_tags t using old where t.event_id = old.id
 )
@@ -82,13 +87,19 @@ def forget_runs(instance: dg.DagsterInstance, before: datetime) -> Forgotten:
 def forget_reports(instance: dg.DagsterInstance, before: datetime) -> int:
     """Delete superseded materializations and check results from before this moment, also of runs that are kept.
 
-    Returns the number of deleted events. Nothing is deleted from a storage that is not PostgreSQL.
+    At most `REPORTS_A_NIGHT`. Returns the number of deleted events. Nothing is deleted from a storage that is not PostgreSQL.
     """
     storage = instance.event_log_storage
     if not isinstance(storage, PostgresEventLogStorage):
         return 0
     moment = before.astimezone(UTC).replace(tzinfo=None)  # as Dagster writes it
-    newest = list(newest_materializations(instance))
-    with storage.index_connection() as connection:
+    values = {"before": moment, "newest": list(newest_materializations(instance)), "some": REPORTS_AT_ONCE}
+    deleted = 0
+    with storage.index_connection() as connection:  # each statement is a transaction
         connection.execute(text(RESULTS), {"before": moment})
-        return int(connection.execute(text(REPORTS), {"before": moment, "newest": newest}).scalar_one())
+        while deleted < REPORTS_A_NIGHT:
+            piece = int(connection.execute(text(REPORTS), values).scalar_one())
+            deleted += piece
+            if piece < REPORTS_AT_ONCE:
+                break
+    return deleted

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from shop_streams.defs.platform import run_history
 from shop_streams.defs.platform.run_history import forget_reports
 from shop_streams.settings import Settings
 
@@ -33,6 +34,7 @@ def stream() -> None:
 @pytest.fixture
 def instance(database: Settings) -> Iterator[dg.DagsterInstance]:
     with dg.instance_for_test({"storage": {"postgres": {"postgres_url": database.postgres}}}) as found:
+        found.wipe()  # the tests share a database
         yield found
 
 
@@ -55,7 +57,11 @@ def test_an_instance_elsewhere_deletes_nothing() -> None:
         assert numbers(elsewhere, STREAM) == [2, 1, 0]
 
 
-def test_only_superseded_reports_from_before_the_limit_are_deleted(instance: dg.DagsterInstance) -> None:
+@pytest.mark.parametrize("at_once", [2, 20_000], ids="{} of one statement".format)
+def test_only_superseded_reports_from_before_the_limit_are_deleted(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(run_history, "REPORTS_AT_ONCE", at_once)
     run = stream.execute_in_process(instance=instance).run_id
     before = datetime.now(UTC)
     later = stream.execute_in_process(instance=instance).run_id
@@ -70,10 +76,23 @@ def test_only_superseded_reports_from_before_the_limit_are_deleted(instance: dg.
     reports = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_CHECK_EVALUATION}
     assert left == [one for one in steps if one not in reports], "the run itself is still told"
 
-    # Of the second run, the newest of the stream and of each of the table's days stay.
-    assert forget_reports(instance, datetime.now(UTC)) == 9 - 3
+    # Of the second run, the newest of the stream and of each of the table's days stay, and the check's newest result.
+    assert forget_reports(instance, datetime.now(UTC)) == 9 - 4
     assert numbers(instance, STREAM) == [2] and numbers(instance, TABLE) == [2, 1]
     assert instance.get_materialized_partitions(TABLE) == {"1", "2"}
     newest = instance.get_latest_asset_check_evaluation_record(CHECK)
     assert newest is not None and newest.run_id == later and newest.event is not None
     assert results(instance) == 1, "Dagster has one result of a check for each run"
+    (evaluated,) = instance.all_logs(later, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    assert evaluated.asset_check_evaluation.metadata["number"].value == 2  # type: ignore[union-attr]
+
+
+def test_a_long_history_is_deleted_in_several_nights(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_history, "REPORTS_AT_ONCE", 2)
+    monkeypatch.setattr(run_history, "REPORTS_A_NIGHT", 3)
+    stream.execute_in_process(instance=instance)
+    before = datetime.now(UTC)
+    stream.execute_in_process(instance=instance)
+    assert [forget_reports(instance, before) for _ in range(4)] == [4, 4, 1, 0]
