@@ -1,6 +1,7 @@
 """years: what runs periodically, with a lake of three years at 200 events a second and Dagster's history of its runs.
 
-The older days have few rows: their number of partitions and files is what costs. The newest 9 days have all rows.
+The older days have few rows: their number of partitions and files is what costs. The newest 9 days have all rows. Each piece of
+work is measured alone: sensors and schedules are off.
 """
 
 import itertools
@@ -44,6 +45,18 @@ PAGES = {
 }
 
 
+def switch_off(stack: Stack) -> None:
+    """Switch off all of Dagster's sensors and schedules."""
+    of = 'repositorySelector: {repositoryLocationName: "shop_streams", repositoryName: "__repository__"}'
+    found = stack.graphql(
+        f"{{ sensorsOrError({of}) {{ ... on Sensors {{ results {{ id }} }} }}"
+        f" schedulesOrError({of}) {{ ... on Schedules {{ results {{ id }} }} }} }}"
+    )
+    for kind, stop in (("sensors", "stopSensor"), ("schedules", "stopRunningSchedule")):
+        for one in found[f"{kind}OrError"]["results"]:
+            stack.graphql(f"mutation($id: String!) {{ {stop}(id: $id) {{ __typename }} }}", id=one["id"])
+
+
 @contextmanager
 def years_old(years: Years) -> Iterator[Stack]:
     """A stack with this lake, whose streams rest: of these tables they have no checkpoint."""
@@ -51,11 +64,8 @@ def years_old(years: Years) -> Iterator[Stack]:
         began, made = time.monotonic(), Settings(lake_uri=f"{folder}/made")
         rows = make_lake(made, years)
         console.print(f"a lake of {years.days} days, {rows:,} events, in {time.monotonic() - began:.0f} s")
-        with running_stack(
-            LAKE_URI=f"{folder}/lake", MART_REPAIR_SECONDS="60", MART_REFRESH_SECONDS="300", **as_shipped()
-        ) as stack:
-            for name in STREAMS:
-                stack.switch(name, False)
+        with running_stack(LAKE_URI=f"{folder}/lake", **as_shipped()) as stack:
+            switch_off(stack)
             wait_for("the streams to rest", lambda: all(stack.stream(one)["state"] == "resting" for one in STREAMS))
             for table in (HOURLY, ENRICHED, SHOP_EVENTS, EVENTS):  # the marts first: they are up to date then
                 place = Path(table.uri(stack.settings))
