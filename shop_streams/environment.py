@@ -84,6 +84,6 @@ def check_names(names: Iterable[str], fields: Iterable[str]) -> None:
     for name in sorted({name.upper() for name in names}):
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, 1, cutoff=0.8)
-            problems.append(f"{name} is no setting" + (f", did you mean {near[0]}?" if near else ""))
+            problems.append(f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else "."))
     if problems:
-        raise ShopStreamsError(f"{'; '.join(problems)} Correct or unset it; docs/deploy.md lists the settings.")
+        raise ShopStreamsError(f"{' '.join(problems)} Correct or unset it; docs/deploy.md lists the settings.")

@@ -21,9 +21,9 @@ def folder(fresh_shell: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("SHOP_STREAMS_COLECTOR_PORT", "1", "SHOP_STREAMS_COLECTOR_PORT is no setting, did you mean SHOP_STREAMS_COLLECTOR_PORT?"),
+        ("SHOP_STREAMS_COLECTOR_PORT", "1", "SHOP_STREAMS_COLECTOR_PORT is no setting; did you mean SHOP_STREAMS_COLLECTOR_PORT?"),
         ("SHOP_STREAMS_POSTGRES_DNS", "x", "did you mean SHOP_STREAMS_POSTGRES_DSN?"),
-        ("SHOP_STREAMS_QQQ", "x", "SHOP_STREAMS_QQQ is no setting"),
+        ("SHOP_STREAMS_QQQ", "x", "SHOP_STREAMS_QQQ is no setting. Correct or unset it"),
         ("SHOP_STREAMS_KAFKA_PORT", "many", "SHOP_STREAMS_KAFKA_PORT='many': input should be a valid integer"),
         ("SHOP_STREAMS_KAFKA_PORT", "70000", "SHOP_STREAMS_KAFKA_PORT='70000': input should be less than or equal to 65535"),
         ("SHOP_STREAMS_LEASE_SECONDS", "soon", "SHOP_STREAMS_LEASE_SECONDS='soon': input should be a valid number"),

@@ -51,7 +51,11 @@ class ClickRules:
         return len(unquote(item)) > MAX_ITEM_ID
 
     def record(self, click: Click, received: int, address: str) -> tuple[bytes, bytes, Headers]:
-        """Key, value and headers of the click's record, received at this time (epoch milliseconds) from this address."""
+        """Key, value and headers of the click's record, received at this time (epoch milliseconds) from this address.
+
+        Headers are UTF-8 text; an absent one means: unknown. Times are epoch milliseconds in decimal digits, booleans `true` or
+        `false`, `parameters` JSON, `viewport` and `screen` like `1280x800`.
+        """
         plausible = -PAST_MILLISECONDS <= click.client_time - received <= FUTURE_MILLISECONDS
         value = _encode(
             {

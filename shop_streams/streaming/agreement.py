@@ -76,6 +76,7 @@ def require_checkpoint(spec: StreamSpec, settings: Settings) -> None:
         )
     if spec.sink.table is None:
         require_state(spec, settings)
+        require_newest_state(spec, settings)
         return
     folder, uri, path = spec.checkpoint(settings), spec.sink.table.uri(settings), spec.sink.table.path
     # The table is looked at before the checkpoint: the query of a killed run may still write, and it plans a batch first.
@@ -101,6 +102,19 @@ def require_checkpoint(spec: StreamSpec, settings: Settings) -> None:
             f"The checkpoint {folder} {ends_at}. It {what}, so the next batches would be skipped or written a second time. "
             f"{way_back(spec.name)}"
         )
+
+
+def require_newest_state(spec: StreamSpec, settings: Settings) -> None:
+    """Refuse the checkpoint of a state from before a recovery: its sums may have what was forgotten or lost since.
+
+    Raises:
+        CheckpointOlder: says which command continues.
+    """
+    recovery, folder = getattr(spec.sink, "recovery", None), spec.checkpoint(settings)
+    if recovery is None or (last_planned(folder) is None and Start.of(folder) is None):
+        return
+    if int(metadata_without_spark(folder, RECOVERIES) or 0) < recovery.recoveries(spec, settings):
+        raise CheckpointOlder(f"The checkpoint {folder} was replaced by a recovery. {way_back(spec.name)}")
 
 
 def require_table(spec: StreamSpec, settings: Settings) -> None:

@@ -50,6 +50,10 @@ class StateRecovery(Protocol):
         """How many topics of this name the lake has rows of, besides the present one."""
         ...
 
+    def recoveries(self, spec: StreamSpec, settings: Settings) -> int:
+        """How often the state was recovered. An earlier checkpoint has a smaller number."""
+        ...
+
     def carry_out(self, spec: StreamSpec, settings: Settings, spark: Callable[[], SparkSession]) -> str | None:
         """Do it; returns the folder where the old checkpoint is now. No run of the stream may be active."""
         ...

@@ -27,13 +27,6 @@ CLICKS_TOPIC = Topic(
     encoding=avro(CLICK_SCHEMA),
 )
 
-# Headers of the collector's records, as UTF-8 text. An absent header means: unknown. Times are epoch milliseconds in decimal
-# digits, booleans `true` or `false`, `parameters` JSON, `viewport` and `screen` like `1280x800`.
-CLICK_HEADERS = (
-    "event_id", "page_view_id", "received_at", "client_timestamp", "is_new_party", "is_first_in_session", "corrupt",
-    "parameters", "referer", "viewport", "screen", "pixel_ratio",
-)  # fmt: skip
-
 # PostgreSQL has time, shop and item in a key, which has at most 2,704 bytes; a character has up to 4.
 MAX_SHOP = 260  # characters: the longest name of a host, and a port
 MAX_ITEM_ID = 200  # characters

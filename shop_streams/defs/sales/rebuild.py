@@ -13,7 +13,9 @@ from pyspark.sql import functions as F
 from shop_streams.defs.sales import aggregate, transforms
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import offset_ranges, producer, read_topic, topic_identity
+from shop_streams.lake import facts
 from shop_streams.settings import Settings
+from shop_streams.streaming.agreement import RECOVERIES
 from shop_streams.streaming.checkpoint import (
     GENERATION,
     GENERATION_STEP,
@@ -56,6 +58,17 @@ class HourlyRecovery:
         """As the checkpoint of `ingest` counts them."""
         return partition_shift(self.ingest.checkpoint(settings)) // GENERATION_STEP
 
+    def recoveries(self, spec: StreamSpec, settings: Settings) -> int:
+        """As the table of `ingest` remembers it."""
+        return facts.recall(self._table_uri(settings), self._fact(spec)) or 0
+
+    def _table_uri(self, settings: Settings) -> str:
+        assert self.ingest.sink.table is not None
+        return self.ingest.sink.table.uri(settings)
+
+    def _fact(self, spec: StreamSpec) -> str:
+        return f"{RECOVERIES}:{spec.name}"
+
     def carry_out(self, spec: StreamSpec, settings: Settings, spark: Callable[[], SparkSession]) -> str | None:
         """Compute the sums, send the hours that differ from the topic's, and write the new checkpoint's metadata."""
         assert self.ingest.sink.table is not None and spec.sink.output_topic is not None
@@ -71,7 +84,10 @@ class HourlyRecovery:
         )
         hours = transforms.as_records(metrics).collect()
         send(settings, output, {row.key: row.value for row in hours if json.loads(row.value) != sent.get(row.key)})
+        number = self.recoveries(spec, settings) + 1
+        facts.remember(self._table_uri(settings), {self._fact(spec): number})
         notes = {
+            RECOVERIES: str(number),
             aggregate.OFFSET_KEY: str(offset),
             aggregate.SUMS_KEY: transforms.EXACT,
             aggregate.BASE_KEY: aggregate.base_json(row.value for row in hours),

@@ -104,9 +104,9 @@ class Both:
         with pytest.raises(error, match="shop-streams recover"):
             self.run(spec)
 
-    def recover_hourly(self) -> None:
+    def recover_hourly(self) -> str | None:
         spark: Callable[[], SparkSession] = lambda: self.spark  # noqa: E731
-        self.recovery.carry_out(self.hourly, self.settings, spark)
+        return self.recovery.carry_out(self.hourly, self.settings, spark)
 
 
 @pytest.mark.timeout(1500)
@@ -152,7 +152,12 @@ def test_both_streams_come_back(kafka: Settings, spark: SparkSession, tmp_path: 
     old.rename(old.with_name("old"))  # the new topic has all of its records, and the sums need more than these
     both.refused(both.hourly, StateLost)
     old.with_name("old").rename(old)
-    both.recover_hourly()
+    replaced = both.recover_hourly()
     both.topic.send(sale(2, 256))
     both.run(both.hourly)
     assert both.hours() == {0: (99, 4), 1: (28, 3), 2: (384, 2)}
+
+    assert replaced is not None
+    shutil.rmtree(old)
+    shutil.copytree(replaced, old)
+    both.refused(both.hourly, agreement.CheckpointOlder)
