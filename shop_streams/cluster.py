@@ -41,7 +41,9 @@ class Secret:
         try:
             return Path(self.file).read_text().rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise ShopStreamsError(f"{self.setting}_FILE={self.file} can't be read: {_why(error)}.") from None
+            raise ShopStreamsError(
+                f"{self.setting}_FILE={self.file} can't be read: {_why(error)}. Correct the path or its rights."
+            ) from None
 
     def options(self) -> dict[str, Any]:
         """The secret as a JSON object.
@@ -181,7 +183,9 @@ def _pem(path: str) -> str:
     try:
         return Path(path).read_text() if path else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise ShopStreamsError(f"The certificate or key {path} can't be read: {_why(error)}.") from None
+        raise ShopStreamsError(
+            f"The certificate or key {path} can't be read: {_why(error)}. Correct the path or its rights."
+        ) from None
 
 
 def _function(name: str) -> Any:

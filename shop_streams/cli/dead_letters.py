@@ -37,7 +37,7 @@ DomainOption = Annotated[str | None, typer.Option("--domain", help="only letters
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="only letters whose reason contains this text")]
 
 
-@dead_letters_app.command("list")
+@dead_letters_app.command("list", epilog="Example: shop-streams dead-letters list")
 def list_dead_letters(
     domain: DomainOption = None,
     reason: ReasonOption = None,
@@ -79,7 +79,7 @@ def list_dead_letters(
     console.print(f"{count} dead letters" + (f", {limit} shown" if count > limit else ""))
 
 
-@dead_letters_app.command("show")
+@dead_letters_app.command("show", epilog="Example: shop-streams dead-letters show events:0:17")
 def show_dead_letter(
     origin: Annotated[str, typer.Argument(help="topic:partition:offset or file:line, as `list` prints it")],
     as_bytes: Annotated[bool, typer.Option("--raw", help="print the value's bytes, also of Avro")] = False,
@@ -115,7 +115,7 @@ def show_dead_letter(
         sys.stdout.buffer.write(raw)
 
 
-@dead_letters_app.command("replay")
+@dead_letters_app.command("replay", epilog="Example: shop-streams dead-letters replay events:0:17")
 def replay_dead_letters(
     origins: Annotated[
         list[str] | None,

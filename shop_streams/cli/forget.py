@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from shop_streams.settings import Settings
 
 LONGEST_ID = 1000  # characters
+EXAMPLE = "Example: shop-streams forget-user 4711 --domain community --dry-run"
 
 
 def forget_user(
@@ -37,8 +38,9 @@ def forget_user(
 ) -> None:
     """Remove a person's rows from tables, marts and dead letters, and say where copies remain.
 
-    The stack may run, and PostgreSQL must. Marts are then computed again by their repair sensors. An interrupted or repeated
-    command completes the removal. Exit status 1 if it has to be run again.
+    The stack may run, and PostgreSQL must. Marts are then computed again by their repair sensors.
+
+    An interrupted or repeated command completes the removal. Exit status 1 if it has to be run again.
 
     An id may be another person's in another domain: choose domains with --domain.
     """

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException
 from rich.console import Console
 
 from shop_streams.cli.dead_letters import dead_letters_app
-from shop_streams.cli.forget import forget_user
+from shop_streams.cli.forget import EXAMPLE, forget_user
 from shop_streams.cli.recover import recover_stream
 from shop_streams.cli.show import show
 from shop_streams.cli.simulate import simulate
@@ -34,13 +34,14 @@ app = typer.Typer(
     "Settings are environment variables SHOP_STREAMS_…; docs/deploy.md lists them.",
 )
 app.add_typer(dead_letters_app, name="dead-letters")
+HOMES = "SHOP_STREAMS_HOME names the folder of the stack, .shop_streams by default."
 console = Console(emoji=False)  # `:warning:` in an event is no emoji
 STOPPING = "Stopping: streams end at a batch boundary first. The first stop also writes an archive that makes starts faster (half a minute) …"
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 
 
-@app.command()
+@app.command(epilog=f"{HOMES} Example: SHOP_STREAMS_HOME=/data/shop shop-streams up --detach")
 def up(
     detach: Annotated[bool, typer.Option("--detach", help="return once all is healthy, and leave it running")] = False,
 ) -> None:
@@ -67,7 +68,7 @@ def stay_until_interrupted(settings: Settings) -> None:
     stack.down(settings, speaker(console))
 
 
-@app.command()
+@app.command(epilog="Example: shop-streams prepare --subscribers")
 def prepare(
     spark_only: Annotated[
         bool, typer.Option("--spark-only", help="only write spark.conf into the home folder")
@@ -101,7 +102,7 @@ def prepare(
                 domain.create_shop_tables(settings.postgres)
 
 
-@app.command()
+@app.command(epilog=HOMES)
 def down() -> None:
     """Stop the embedded stack of this home. Data stays; deleting the home folder is a full reset."""
     from shop_streams.local import stack
@@ -112,7 +113,7 @@ def down() -> None:
     console.print("Stopped." if was_up else f"Nothing of {escaped(settings.home)} was running.")
 
 
-@app.command()
+@app.command(epilog=f"{HOMES} Example: shop-streams status --json | jq .streams")
 def status(as_json: Json = False) -> None:
     """Show each service, each stream in words, and the addresses. Exit status 1 if something is not healthy."""
     from shop_streams.cli.status import collect, print_status
@@ -131,7 +132,7 @@ def status(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog="Example: SHOP_STREAMS_HOME=/tmp/demo shop-streams demo --once")
 def demo(
     once: Annotated[
         bool, typer.Option("--once", help="check every number, then stop; exit status 0 if all are right")
@@ -154,10 +155,10 @@ def demo(
         raise typer.Exit(0 if right else 1)
 
 
-app.command()(simulate)
+app.command(epilog="Example: shop-streams simulate sales --count 5000 --rate 100")(simulate)
 
 
-@app.command()
+@app.command(epilog="Example: shop-streams aggregate --in-topic shop_events --out-topic past --until-caught-up")
 def aggregate(
     in_topic: Annotated[str, typer.Option("--in-topic", help="topic of shop events")],
     out_topic: Annotated[str, typer.Option("--out-topic", help="topic for the hourly metrics; created where missing")],
@@ -186,9 +187,9 @@ def aggregate(
     run_aggregate(get_settings(), console, in_topic, out_topic, until_caught_up, checkpoint, window_anchor, day)
 
 
-app.command("recover")(recover_stream)
-app.command()(show)
-app.command(context_settings={"ignore_unknown_options": True})(forget_user)  # an ID may be -5
+app.command("recover", epilog="Example: shop-streams recover shop_events_ingest --yes")(recover_stream)
+app.command(epilog="Example: shop-streams show sales/hourly_metrics --limit 24")(show)
+app.command(context_settings={"ignore_unknown_options": True}, epilog=EXAMPLE)(forget_user)  # an ID may be -5
 
 
 def main() -> None:

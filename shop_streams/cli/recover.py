@@ -26,13 +26,20 @@ HOLD_SECONDS = 7 * 86_400.0  # the lease must last as long as the recovery, whic
 
 
 def recover_stream(
-    stream: Annotated[str, typer.Argument(metavar="STREAM", help="as `shop-streams status` names it")],
+    stream: Annotated[
+        str,
+        typer.Argument(
+            metavar="STREAM",
+            help="app_events_ingest, shop_events_ingest, hourly_metrics, promotion_notifications or clicks_ingest",
+        ),
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="do it; without it, only show what would be done")] = False,
 ) -> None:
     """Continue a stream after a lost checkpoint, a restored lake, deleted records or a recreated topic.
 
-    The start comes from the offsets in the table, so no record is written twice. The old checkpoint is moved aside. What Kafka no
-    longer has is written down as lost. The stream must not run.
+    The start comes from the offsets in the table, so no record is written twice. The old checkpoint is moved aside.
+
+    What Kafka no longer has is written down as lost. The stream must not run.
     """
     from shop_streams.streaming.batch_failures import BatchFailures
     from shop_streams.streaming.recover import make_plan, recover

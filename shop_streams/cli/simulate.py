@@ -13,7 +13,7 @@ from shop_streams.settings import Settings, get_settings
 
 
 def simulate(
-    domain: Annotated[str, typer.Argument(help="a domain that has traffic, such as sales")],
+    domain: Annotated[str, typer.Argument(help="app_events, clickstream, community, promotions or sales")],
     count: Annotated[int, typer.Option("--count", min=1, help="events to send")],
     seed: Annotated[int, typer.Option("--seed", help="the same seed sends the same events")] = 1,
     rate: Annotated[

@@ -106,7 +106,9 @@ def send(settings: Settings, count: int, seed: int, now: datetime, rate: float |
     try:
         subscribe(settings, subscriptions(seed))
     except psycopg2.Error as error:
-        raise ShopStreamsError(f"PostgreSQL did not take the subscribers: {error}") from error
+        raise ShopStreamsError(
+            f"PostgreSQL did not take the subscribers: {str(error).strip()}. Is it healthy in `shop-streams status`?"
+        ) from error
     refused = Refused()
     producer = kafka.producer(settings.kafka, {"enable.idempotence": True, "message.timeout.ms": 60_000})
     started = time.monotonic()

@@ -6,10 +6,8 @@ not arrive, the topic is read, because some offsets hold no record: transaction 
 
 from __future__ import annotations
 
-import functools
-import operator
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -25,11 +23,9 @@ from shop_streams.streaming.dead_letters import DEAD_LETTERS, letters_of
 from shop_streams.streaming.forgotten import FORGOTTEN, of_topic
 from shop_streams.streaming.gaps import lost_offsets
 from shop_streams.streaming.identity import TOPIC_IDENTITY, require_same, way_out
+from shop_streams.streaming.ranges import Ranges, inside_of, since
 from shop_streams.streaming.spans import merged
 from shop_streams.streaming.spec import StreamSpec
-
-Ranges = Mapping[int, tuple[int, int]]
-"""Kafka partition -> offsets [first, end)."""
 
 RECENT_HOURS = 24  # a check every quarter of an hour must not read the whole table
 REPEAT_HORIZON = timedelta(days=7)  # clients retry within minutes; reading a week costs one column of a few partitions
@@ -230,7 +226,7 @@ def count_offsets(
 ) -> dict[int, np.ndarray]:
     """Partition -> how often the table has each offset of its range; two bytes an offset, because they may be many."""
     counts = {number: np.zeros(max(0, high - low), np.uint16) for number, (low, high) in ranges.items()}
-    for batch in reader.batches(table.uri(settings), ["kafka_partition", "kafka_offset"], where):
+    for batch in reader.batches(table.uri(settings), ["kafka_partition", "kafka_offset"], where, prune=since(ranges)):
         partitions = batch.column("kafka_partition").to_numpy() - shift
         offsets = batch.column("kafka_offset").to_numpy()
         for number in np.unique(partitions):
@@ -238,12 +234,3 @@ def count_offsets(
             found, times = np.unique(offsets[partitions == number] - low, return_counts=True)
             counts[number][found] += times.astype(np.uint16)
     return counts
-
-
-def inside_of(ranges: Ranges, shift: int = 0) -> pc.Expression:
-    """The rows with an offset in the ranges; `shift` as `partition_shift`."""
-    partition, offset = pc.field("kafka_partition"), pc.field("kafka_offset")
-    parts = [
-        (partition == number + shift) & (offset >= low) & (offset < high) for number, (low, high) in ranges.items()
-    ]
-    return functools.reduce(operator.or_, parts)

@@ -14,7 +14,6 @@ from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import held_offsets, offset_ranges
 from shop_streams.lake import facts, origins, reader
 from shop_streams.settings import Settings
-from shop_streams.streaming.accounting import Ranges, inside_of
 from shop_streams.streaming.checkpoint import (
     GENERATION_STEP,
     CheckpointMetadata,
@@ -28,6 +27,7 @@ from shop_streams.streaming.checkpoint_swap import is_begun
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.forgotten import FORGOTTEN
 from shop_streams.streaming.identity import TOPIC_IDENTITY
+from shop_streams.streaming.ranges import Ranges, inside_of, since
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.state import require_state
 
@@ -173,7 +173,7 @@ def other_origins(spec: StreamSpec, settings: Settings, ranges: Ranges) -> dict[
     found: dict[int, set[int]] = {}
     for table in (DEAD_LETTERS, FORGOTTEN):
         where = topic & inside_of(ranges, shift)
-        rows = reader.scan(table.uri(settings), ["kafka_partition", "kafka_offset"], where)
+        rows = reader.scan(table.uri(settings), ["kafka_partition", "kafka_offset"], where, prune=since(ranges))
         for row in rows.to_pylist():
             found.setdefault(row["kafka_partition"] - shift, set()).add(row["kafka_offset"])
     return found

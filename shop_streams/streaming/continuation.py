@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 from shop_streams.kafka import held_offsets
 from shop_streams.lake import reader
 from shop_streams.settings import Settings
-from shop_streams.streaming.accounting import Ranges, count_offsets, inside_of
+from shop_streams.streaming.accounting import count_offsets
 from shop_streams.streaming.checkpoint import GENERATION_STEP
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, letters_of
 from shop_streams.streaming.forgotten import FORGOTTEN, of_topic
+from shop_streams.streaming.ranges import Ranges, inside_of
 from shop_streams.streaming.spans import Span, between, length, merged
 from shop_streams.streaming.spec import StreamSpec
 

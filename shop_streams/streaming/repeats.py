@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 from shop_streams.lake import bounded, reader
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
-from shop_streams.streaming.accounting import REPEAT_HORIZON, Ranges, inside_of
+from shop_streams.streaming.accounting import REPEAT_HORIZON
+from shop_streams.streaming.ranges import Ranges, inside_of
 
 # A repeat is each row of an id but the first, or each one if the id came earlier. DuckDB can write the hash tables of `distinct`
 # and of a join to disk, but not those of `count(distinct …)`.

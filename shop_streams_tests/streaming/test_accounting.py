@@ -14,11 +14,7 @@ from hypothesis import strategies as st
 
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
-from shop_streams.streaming.accounting import (
-    PartitionAccount,
-    TopicAccount,
-    arrivals,
-)
+from shop_streams.streaming.accounting import PartitionAccount, TopicAccount, arrivals
 from shop_streams.streaming.repeats import duplicates
 from shop_streams.streaming.spans import NEAR, merged
 

@@ -19,12 +19,7 @@ from shop_streams.kafka import offset_ranges, read_topic
 from shop_streams.lake.maintenance import expire
 from shop_streams.lake.table import Column, Table
 from shop_streams.settings import Settings
-from shop_streams.streaming.accounting import (
-    PartitionAccount,
-    accounts,
-    recent_account,
-    topic_account,
-)
+from shop_streams.streaming.accounting import PartitionAccount, accounts, recent_account, topic_account
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.forgotten import record_origins
 from shop_streams.streaming.sinks import LakeSink

@@ -137,7 +137,8 @@ def load_cities(path: str | Path) -> Cities:
         text = Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise CitiesBroken(
-            f"{path} can't be read: {error.strerror}. It is the list of cities, {';'.join(COLUMNS)}."
+            f"{path} can't be read: {error.strerror}. It is the list of cities, {';'.join(COLUMNS)}. Put it there, or set "
+            "SHOP_STREAMS_COMMUNITY_GEO_URI to where it is."
         ) from error
     rows = sorted(_rows(_Place(path), text))
     if not rows:

@@ -138,7 +138,7 @@ class Landing:
                 continue
             except OSError as error:  # of the disk or the network: the files are not gone
                 raise SourceMissing(
-                    f"{self._name(path)} in the landing folder can't be read: {error.strerror}."
+                    f"{self._name(path)} in the landing folder can't be read: {error.strerror}. Are its disk or its network well?"
                 ) from error
         return folder
 

@@ -12,10 +12,11 @@ from shop_streams.kafka import count_with_header, offsets_at
 from shop_streams.lake.asset import asset_key
 from shop_streams.marts.repair import RANGE_END, RANGE_START
 from shop_streams.settings import Settings, get_settings
-from shop_streams.streaming.accounting import Ranges, topic_account
+from shop_streams.streaming.accounting import topic_account
 from shop_streams.streaming.checkpoint import partition_shift
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.priority import streams_first_now
+from shop_streams.streaming.ranges import Ranges
 from shop_streams.streaming.repeats import duplicates
 from shop_streams.streaming.spec import StreamSpec, accounting_key
 from shop_streams.topics import VIA_COLLECTOR

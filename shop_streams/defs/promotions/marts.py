@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
-
 import pyarrow.compute as pc
 
 from shop_streams.defs.promotions.partitions import days
@@ -38,7 +36,7 @@ select adv_campaign_id, max(restaurant_id), count(*),
 def day_totals(lake: Lake, key: str) -> dict[str, float]:
     """The day's totals, which the UI plots over the partitions; seconds as in the report's columns."""
     names = ["clients_notified", "feedback_given", "seconds_to_notification_p50", "seconds_to_notification_p95"]
-    report = lake.scan(REPORT, names, pc.field("report_date") == date.fromisoformat(key))
+    report = lake.scan(REPORT, names, keys=[key])
     if not report.num_rows:
         return {}
     return {
