@@ -24,7 +24,7 @@ from shop_streams.settings import Settings
 CLOSING_GRACE_SECONDS = 120.0  # the stream's interval and one batch: then a window's last events are in the table
 REPAIR_LIMIT_SECONDS = 900.0  # the longest pause of a closed partition whose source keeps changing
 LOOK_BACK_SECONDS = 3600.0  # repairs within this time count
-LONG_SECONDS, REST = 30.0, 3  # after a computation that took longer, a partition waits so many times as long
+LONG_SECONDS, REST = 120.0, 3  # after a computation that took longer, a partition waits so many times as long
 DEPTH_COLUMN = "depth_days"
 NOT_SERVED = -1  # stands for the version of a partition that differs between PostgreSQL and the lake
 
