@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
@@ -52,7 +53,7 @@ def rows(
     """Columns of the table, filtered by a pyarrow expression, to be read once. With `paths`, only of these files of the log."""
     dataset = table.to_pyarrow_dataset(file_pruning_predicate=prune)
     if paths is not None:
-        names = set(paths)
+        names = {*paths, *map(unquote, paths)}  # the log encodes a partition's value
         chosen = [file for file in dataset.get_fragments() if file.path in names]
         dataset = FileSystemDataset(chosen, dataset.schema, dataset.format, dataset.filesystem)
     return dataset.scanner(columns, where, batch_readahead=BATCHES_AHEAD, fragment_readahead=1).to_reader()

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -111,7 +112,8 @@ class _Files:
             self._schema = dataset.schema
             self._fragments = {one.path: one for one in dataset.get_fragments()}
         found = Ends()
-        for batch in self._fragments[path].to_batches(schema=self._schema, columns=[PARTITION, OFFSET]):
+        fragment = self._fragments.get(path) or self._fragments[unquote(path)]  # the log encodes a partition's value
+        for batch in fragment.to_batches(schema=self._schema, columns=[PARTITION, OFFSET]):
             grouped = pa.table(batch).group_by(PARTITION).aggregate([(OFFSET, "max")])
             for row in grouped.to_pylist():
                 if row[PARTITION] is not None and row[f"{OFFSET}_max"] is not None:

@@ -28,10 +28,10 @@ def main() -> None:
             return {str(day): sorted([*rest] for on, *rest in _tuples(rows) if on == day) for day, *_ in _tuples(rows)}
 
         stack.produce("returns", [item("A-1", 1, "size", 1999), item("A-2", 2, "broken", 500), b'{"reason": "size"}'])
-        wait_for("two days of the mart", lambda: len(mart()) == 2)
+        wait_for("two days of the mart", lambda: len(mart()) == 2, 300)  # all streams start at once
         first, written = mart(), lake.modified_at(DAILY_RETURNS)
         stack.produce("returns", [item("A-3", 1, "size", 501)])
-        wait_for("the repaired day", lambda: mart() != first)
+        wait_for("the repaired day", lambda: mart() != first, 300)
         again = [day for day, at in lake.modified_at(DAILY_RETURNS).items() if at != written[day]]
         said = {
             "streamed": sorted(lake.scan(RETURNED_ITEMS, ["order_id"])["order_id"].to_pylist()),

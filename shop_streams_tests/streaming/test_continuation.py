@@ -103,6 +103,12 @@ def test_a_table_tells_how_far_it_reaches(tmp_path: Path) -> None:
     assert origins.ends(uri) == {0: 8, 1: 10, 2: 2}
 
 
+def test_a_partition_of_the_table_may_have_any_name(tmp_path: Path) -> None:
+    uri = str(tmp_path / "a b%")
+    write_deltalake(uri, places((0, 6), (1, 9)).append_column("day", pa.array(["x y:z/%"] * 2)), partition_by=["day"])
+    assert origins.ends(uri) == {0: 7, 1: 10}
+
+
 def test_a_file_that_mixes_partitions_is_opened_once_and_only_if_it_may_reach_further(tmp_path: Path) -> None:
     """A new partition of the topic is behind the others for ever, and each day's compaction mixes them."""
     uri = str(tmp_path / "table")
