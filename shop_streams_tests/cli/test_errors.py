@@ -8,12 +8,15 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from shop_streams.cli import main
 from shop_streams.cli.status import COUNTED
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.jars import parse_java_version
+from shop_streams.streaming.patience import DATABASE_ERRORS
 from shop_streams_tests.harness import COMMAND, PORTS, Stack, free_ports
 
 
@@ -56,16 +59,16 @@ def test_a_kafka_that_does_not_answer_is_one_line_with_its_address(tmp_path: Pat
     assert answer.stderr.startswith(f"error: Kafka does not answer at 127.0.0.1:{port}. Is it up?")
 
 
-def test_a_postgresql_that_does_not_answer_is_an_error_with_the_next_step(stack: Stack, tmp_path: Path) -> None:
-    (port,) = free_ports(1)
-    away = {
-        "SHOP_STREAMS_HOME": str(tmp_path),
-        "SHOP_STREAMS_KAFKA_BOOTSTRAP_SERVERS": str(stack.settings.kafka),
-        "SHOP_STREAMS_POSTGRES_DSN": f"postgresql://shop@127.0.0.1:{port}/shop",
-    }
-    answer = run("recover", "shop_events_ingest", **away)
-    assert answer.returncode == 1 and answer.stderr.startswith("error: PostgreSQL did not answer"), answer.stderr
-    assert "Traceback" not in answer.stderr and "shop-streams status" in answer.stderr
+@pytest.mark.parametrize("kind", DATABASE_ERRORS)
+def test_what_postgresql_answers_is_an_error_with_the_next_step(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(main, "app", Mock(side_effect=kind("the server closed the connection\n")))
+    assert main._run() == 1
+    assert capsys.readouterr().err.startswith("error: PostgreSQL did not answer, or refused: the server closed")
+    monkeypatch.setattr(main, "app", Mock(side_effect=ValueError("a bug")))
+    with pytest.raises(ValueError, match="a bug"):
+        main._run()
 
 
 def test_a_login_that_postgresql_refuses_ends_prepare_at_once(stack: Stack, tmp_path: Path) -> None:
