@@ -85,7 +85,7 @@ def prepare(
     from shop_streams.defs.domains import DOMAINS
     from shop_streams.local.health import wait_healthy
     from shop_streams.local.prepare import prepare_dagster, prepare_spark
-    from shop_streams.local.services import external_probes
+    from shop_streams.local.services import external_probes, of_stores
     from shop_streams.local.stack import prepare_stores
 
     settings = get_settings()
@@ -94,8 +94,7 @@ def prepare(
         prepare_spark(settings)
     else:
         prepare_dagster(settings)
-        probes = external_probes(settings)
-        wait_healthy(settings, {name: probes[name] for name in ("kafka", "postgres") if name in probes}, console)
+        wait_healthy(settings, of_stores(external_probes(settings)), console)
         prepare_stores(settings)
         if subscribers:
             for domain in DOMAINS:
@@ -216,8 +215,8 @@ def _run() -> int:
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted.")
         return 130
-    except Exception as problem:
-        from shop_streams.streaming.patience import DATABASE_ERRORS  # imports Dagster
+    except Exception as problem:  # PostgreSQL's, and all others are raised again: its classes come with Dagster, which is slow to import
+        from shop_streams.streaming.patience import DATABASE_ERRORS
 
         if not isinstance(problem, DATABASE_ERRORS):
             raise

@@ -81,10 +81,8 @@ def service_states(settings: Settings, known: Sequence[Service] | None = None) -
     for name, probe in (external | probes).items():
         info = supervised.get(name)
         running = info is not None and info["statename"] in ("RUNNING", "STARTING")
-        if elsewhere and name not in external:
-            states[name] = _state_elsewhere(probe)
-            continue
-        if name not in external and not running:
+        ours = name not in external
+        if ours and not running and not elsewhere:
             states[name] = {"state": "stopped", "pid": None}
             continue
         pid = info["pid"] if info else None
@@ -92,16 +90,10 @@ def service_states(settings: Settings, known: Sequence[Service] | None = None) -
             probe()
             states[name] = {"state": "healthy", "pid": pid}
         except Unhealthy as reason:
+            if ours and elsewhere:
+                states[name] = {"state": "unknown", "pid": None, "reason": f"no answer from here: {reason}"}
+                continue
             young = info is not None and info["now"] - info["start"] < YOUNG_SECONDS
             starting = young or isinstance(reason, Recovering)
             states[name] = {"state": "starting" if starting else "unhealthy", "pid": pid, "reason": str(reason)}
     return states
-
-
-def _state_elsewhere(probe: Callable[[], None]) -> dict[str, Any]:
-    """The state of a part that another supervisor runs, perhaps on another machine or in another container."""
-    try:
-        probe()
-    except Unhealthy as reason:
-        return {"state": "unknown", "pid": None, "reason": f"no answer from here: {reason}"}
-    return {"state": "healthy", "pid": None}

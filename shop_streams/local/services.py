@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -118,3 +118,8 @@ def external_probes(settings: Settings) -> dict[str, Callable[[], None]]:
     """Probes of the services whose address the settings name."""
     found = {"kafka": probes.probe_kafka, "postgres": probes.probe_postgres, "spark": probes.probe_spark}
     return {name: partial(probe, settings) for name, probe in found.items() if not settings.embedded[name]}
+
+
+def of_stores(probes: Mapping[str, Callable[[], None]]) -> dict[str, Callable[[], None]]:
+    """Those of the probes that must pass before tables and topics are made: of Kafka and of PostgreSQL."""
+    return {name: probe for name, probe in probes.items() if name in ("kafka", "postgres")}

@@ -19,7 +19,7 @@ from shop_streams.local.jars import require_jars, require_java
 from shop_streams.local.preflight import check_database, check_external, check_home, check_ports
 from shop_streams.local.prepare import runtime_folder
 from shop_streams.local.private import OTHERS, write_private
-from shop_streams.local.services import external_probes, services
+from shop_streams.local.services import external_probes, of_stores, services
 from shop_streams.local.stopping import cancel_left_over_runs, instance_of
 from shop_streams.local.supervision import configuration, connect, is_up, write_configuration
 from shop_streams.settings import Settings
@@ -71,7 +71,7 @@ def up(settings: Settings, console: Console) -> None:
         first = {service.name for service in all_services if not service.needs_store}
         for name in sorted(first):
             client.startProcess(name, False)
-        stores = {name: probe for name, probe in probes.items() if name in ("kafka", "postgres")}
+        stores = of_stores(probes)
         wait_healthy(settings, stores, console)
         check_database(settings)
         prepare_stores(settings)

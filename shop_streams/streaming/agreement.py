@@ -17,8 +17,8 @@ from shop_streams.settings import Settings
 from shop_streams.streaming.checkpoint import (
     GENERATION_STEP,
     CheckpointMetadata,
-    Start,
     committed_offsets,
+    has_a_place,
     last_planned,
     metadata_without_spark,
     partition_shift,
@@ -82,15 +82,14 @@ def require_checkpoint(spec: StreamSpec, settings: Settings) -> None:
     # The table is looked at before the checkpoint: the query of a killed run may still write, and it plans a batch first.
     writer, recoveries = metadata_without_spark(folder, WRITER), facts.recall(uri, RECOVERIES) or 0
     done = facts.recall(uri, writer) if writer else None
-    rows = last_planned(folder) is None and Start.of(folder) is None and bool(origins.ends(uri))
+    rows = not has_a_place(folder) and bool(origins.ends(uri))
     planned = last_planned(folder)
     if rows and planned is None:
         raise CheckpointLost(
             f"Table {path} has rows, and the checkpoint {folder} has no batch: it was lost, and the stream would write its "
             f"records a second time. {way_back(spec.name)}"
         )
-    has_a_place = planned is not None or Start.of(folder) is not None
-    replaced = has_a_place and int(metadata_without_spark(folder, RECOVERIES) or 0) < recoveries
+    replaced = was_replaced(folder, recoveries)
     if replaced or (done is not None and done > (-1 if planned is None else planned)):
         what = (
             "was replaced by a recovery"
@@ -104,6 +103,11 @@ def require_checkpoint(spec: StreamSpec, settings: Settings) -> None:
         )
 
 
+def was_replaced(folder: str, recoveries: int) -> bool:
+    """Whether the checkpoint is from before the last of so many recoveries."""
+    return has_a_place(folder) and int(metadata_without_spark(folder, RECOVERIES) or 0) < recoveries
+
+
 def require_newest_state(spec: StreamSpec, settings: Settings) -> None:
     """Refuse the checkpoint of a state from before a recovery: its sums may have what was forgotten or lost since.
 
@@ -111,9 +115,7 @@ def require_newest_state(spec: StreamSpec, settings: Settings) -> None:
         CheckpointOlder: says which command continues.
     """
     recovery, folder = getattr(spec.sink, "recovery", None), spec.checkpoint(settings)
-    if recovery is None or (last_planned(folder) is None and Start.of(folder) is None):
-        return
-    if int(metadata_without_spark(folder, RECOVERIES) or 0) < recovery.recoveries(spec, settings):
+    if recovery is not None and was_replaced(folder, recovery.recoveries(spec, settings)):
         raise CheckpointOlder(f"The checkpoint {folder} was replaced by a recovery. {way_back(spec.name)}")
 
 

@@ -184,6 +184,11 @@ def last_planned(folder: str) -> int | None:
     return _last_batch(folder, "offsets")
 
 
+def has_a_place(folder: str) -> bool:
+    """Whether the checkpoint knows where its stream continues: it has a batch, or a recovery has written its start."""
+    return last_planned(folder) is not None or Start.of(folder) is not None
+
+
 def topic_read(folder: str) -> str | None:
     """The topic of the checkpoint's last batch; None before the first batch."""
     last = _last_batch(folder, "offsets")

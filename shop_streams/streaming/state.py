@@ -9,7 +9,7 @@ from confluent_kafka import KafkaException
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import offset_ranges
-from shop_streams.streaming.checkpoint import Start, last_planned
+from shop_streams.streaming.checkpoint import has_a_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,7 +68,7 @@ def require_state(spec: StreamSpec, settings: Settings) -> None:
         StateLost: says why the topic is not enough, and the command that continues.
     """
     output, folder = spec.sink.output_topic, spec.checkpoint(settings)
-    if output is None or last_planned(folder) is not None or Start.of(folder) is not None:
+    if output is None or has_a_place(folder):
         return
     try:
         written = any(high for _, high in offset_ranges(settings.kafka, output.name, committed=False).values())

@@ -41,7 +41,7 @@ def test_nothing_is_open_to_others(name: str) -> None:
     assert not [port for port in SERVICES[name].get("ports", []) if not str(port).startswith("127.0.0.1:")]
 
 
-def test_the_token_is_known_to_the_collector_alone() -> None:
+def test_the_setting_of_the_token_is_the_collectors_alone() -> None:
     assert [name for name, one in SERVICES.items() if "TRACK_TOKEN" in str(one.get("environment"))] == ["collector"]
 
 
