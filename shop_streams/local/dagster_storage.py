@@ -1,33 +1,55 @@
 """Dagster's storages in PostgreSQL, with a connection pool and switches that stay off.
 
-Dagster's own storages open a connection for each query, about 30 for each tick of a sensor: seven idle sensors took a
-fifth of a core. A pooled connection that the server has closed is replaced before it is used.
+Dagster makes new storages for each tick of a sensor, and each of its own asks PostgreSQL for the list of tables and opens a
+connection for each query, about 30 for each tick: the ticks of an idle stack took a third of a slow core. Here a process
+has one pool, and looks once whether the tables are there. A pooled connection that the server has closed is replaced before
+it is used.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache, wraps
 from typing import Any
 
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 from dagster_postgres.utils import pg_url_from_config, set_pg_statement_timeout
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 
 SWITCH_LOCK = 0x5057_1754  # any number: the key of PostgreSQL's advisory lock
+
+
+class _OfProcess:
+    """What all storages of one class and one database share in this process."""
+
+    def __init__(self, postgres_url: str) -> None:
+        self.engine: Engine = create_engine(
+            postgres_url, isolation_level="AUTOCOMMIT", pool_size=2, max_overflow=-1, pool_pre_ping=True
+        )
+        self.tables_are_there = False
+        self.known: set[tuple[str, ...]] = set()  # what the schema has, which no process loses while it runs
+
+
+@cache
+def _of_process(storage: str, postgres_url: str) -> _OfProcess:
+    return _OfProcess(postgres_url)
 
 
 class _Kept:
     """Adds a connection pool to one of Dagster's storages."""
 
     def __init__(self, postgres_url: str, inst_data: Any = None) -> None:
-        super().__init__(postgres_url, inst_data=inst_data)  # type: ignore[call-arg]
-        self._engine = create_engine(
-            postgres_url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1, pool_pre_ping=True
+        shared = _of_process(type(self).__name__, postgres_url)
+        self._known = shared.known
+        super().__init__(  # type: ignore[call-arg]
+            postgres_url, should_autocreate_tables=not shared.tables_are_there, inst_data=inst_data
         )
+        shared.tables_are_there = True
+        self._engine = shared.engine
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Any:
@@ -41,20 +63,57 @@ class _Kept:
             self._engine, "connect", lambda connection, _: set_pg_statement_timeout(connection, statement_timeout)
         )
 
-    def dispose(self) -> None:
-        """Close the connections: Dagster makes and ends an instance for each tick in its code server."""
-        super().dispose()  # type: ignore[misc]
-        self._engine.dispose()
+
+def _asked_once(storage: type, *questions: str) -> Callable[[type], type]:
+    """Class decorator: methods of Dagster's `storage` that ask for a table, column or index ask until it is there."""
+
+    def once(question: Callable[..., bool]) -> Callable[..., bool]:
+        @wraps(question)
+        def ask(self: Any, *arguments: Any) -> bool:
+            asked = (question.__name__, *(one for one in arguments if isinstance(one, str)))
+            if asked not in self._known and question(self, *arguments):
+                self._known.add(asked)
+            return asked in self._known
+
+        return ask
+
+    def with_answers(kept: type) -> type:
+        for name in questions:
+            setattr(kept, name, once(getattr(storage, name)))
+        return kept
+
+    return with_answers
 
 
+@_asked_once(
+    PostgresRunStorage,
+    "has_built_index",
+    "has_run_stats_index_cols",
+    "has_bulk_actions_selector_cols",
+    "has_backfill_id_column",
+    "has_backfill_tags_table",
+)
 class KeptRunStorage(_Kept, PostgresRunStorage):
     """`PostgresRunStorage` with the pool."""
 
 
+@_asked_once(
+    PostgresEventLogStorage,
+    "has_secondary_index",
+    "has_table",
+    "_has_asset_key_col_on_connection",
+)
 class KeptEventLogStorage(_Kept, PostgresEventLogStorage):
     """`PostgresEventLogStorage` with the pool."""
 
 
+@_asked_once(
+    PostgresScheduleStorage,
+    "has_built_index",
+    "has_secondary_index_table",
+    "_has_instigators_table",
+    "_has_asset_daemon_asset_evaluations_table",
+)
 class KeptScheduleStorage(_Kept, PostgresScheduleStorage):
     """`PostgresScheduleStorage` with the pool. A tick does not undo a person's switch of its sensor.
 

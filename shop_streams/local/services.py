@@ -87,8 +87,8 @@ def services(settings: Settings) -> list[Service]:
         ),
         Service(
             "dagster_code_server",
-            [str(bin_folder / "dagster"), "api", "grpc", "-m", "shop_streams.definitions", "-s", str(socket),
-             "--location-name", "shop_streams"],
+            [sys.executable, "-m", "shop_streams.local.code_server", "api", "grpc", "-m", "shop_streams.definitions",
+             "-s", str(socket), "--location-name", "shop_streams"],
             lambda: probes.probe_code_server(f"unix:{socket}"), "", lambda: prepare.prepare_dagster(settings), needs_store=True,
             stop_signal="KILL",  # on TERM it waits for its runs, and streams never end; `down` has ended them before
         ),
