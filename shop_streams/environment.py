@@ -35,11 +35,17 @@ FOREIGN_SPARK = (
 # Java options for one or two cores. SerialGC needs no threads beside the work. The optimizing compiler (C2) compiles a
 # method after 40 times as many calls as usual: code that processes records gets there within a second, code that only
 # starts Spark does not. A restart of Spark with four streams then costs 6 core-seconds of C2 instead of 19, and
-# `aggregate` stays as fast (`make bench ARGS="restart aggregate"`). Without C2, Spark ingests less than half.
-SMALL_MACHINE = (
+# `aggregate` stays as fast (`make bench ARGS="restart aggregate"`). Without C2, Spark ingests less than half. Of the first 50
+# core-seconds of Kafka, C2 took 21.
+_SMALL_MACHINE = (
     "-XX:+UseSerialGC -XX:+IgnoreUnrecognizedVMOptions -XX:Tier4InvocationThreshold=200000"
     " -XX:Tier4MinInvocationThreshold=24000 -XX:Tier4CompileThreshold=600000 -XX:Tier4BackEdgeThreshold=1600000"
 )
+
+
+def java_options() -> str:
+    """The default options of Java for the stack's servers on this machine."""
+    return _SMALL_MACHINE if (os.cpu_count() or 1) <= 2 else ""
 
 
 def adapt(environment: MutableMapping[str, str], settings: Settings) -> None:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 from pydantic_settings import BaseSettings
 
 from shop_streams.cluster import LOGIN_MODULES, WITH_PASSWORD, Cluster, Secret, options_of
-from shop_streams.environment import PREFIX
+from shop_streams.environment import PREFIX, java_options
 
 # A running stack does not write them to its home.
 KAFKA_SECRETS = ("kafka_sasl_password", "kafka_ssl_key_password", "kafka_properties", "spark_kafka_options")
@@ -51,6 +51,7 @@ class KafkaSettings(BaseSettings):
     kafka_port: int = Field(9092, ge=1, le=65535)
     kafka_controller_port: int = Field(9093, ge=1, le=65535)
     kafka_memory: str = "512m"
+    kafka_java_options: str = Field(default_factory=java_options)
 
     # The login at a Kafka of your own. Instead of a secret, `…_FILE` is the path of the file that has it.
     kafka_sasl_mechanism: Annotated[str, AfterValidator(_mechanism)] = ""
@@ -78,7 +79,9 @@ class KafkaSettings(BaseSettings):
             name for name, one in info.data.items() if (one.get_secret_value() if isinstance(one, SecretStr) else one)
         }
         login = {
-            name for name in given if "_sasl_" in name or "_ssl_" in name or "_properties" in name or "_options" in name
+            name
+            for name in given
+            if "_sasl_" in name or "_ssl_" in name or "_properties" in name or "kafka_options" in name
         }
         if (value or login) and "kafka_bootstrap_servers" in info.data.keys() - given:
             raise ValueError(

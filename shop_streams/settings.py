@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import SettingsConfigDict
 
 from shop_streams import addresses
-from shop_streams.environment import PREFIX, SMALL_MACHINE, adapt, check_names
+from shop_streams.environment import PREFIX, adapt, check_names, java_options
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka_settings import KAFKA_SECRETS, KafkaSettings
 
@@ -48,7 +48,7 @@ class Settings(KafkaSettings):
     api_port: int = Field(5001, ge=1, le=65535)
     dagster_port: int = Field(3000, ge=1, le=65535)
     spark_memory: str = "3g"
-    spark_java_options: str = Field(default_factory=lambda: SMALL_MACHINE if (os.cpu_count() or 1) <= 2 else "")
+    spark_java_options: str = Field(default_factory=java_options)
 
     track_token: str = "shop-streams-dev-token"
     body_limit_bytes: int = Field(1_048_576, ge=1024)

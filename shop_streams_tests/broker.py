@@ -20,7 +20,7 @@ from shop_streams.local import probes
 from shop_streams.local.services import services
 from shop_streams.settings import Settings
 from shop_streams.topics import Topic, create_topics
-from shop_streams_tests.harness import free_ports, wait_for
+from shop_streams_tests.harness import COLD_START, free_ports, wait_for
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,12 @@ def running_broker(
     """
     with tempfile.TemporaryDirectory(prefix="shop-streams-broker-") as folder:
         free, controller = free_ports(2)
-        settings = Settings(home=home or Path(folder), kafka_port=port or free, kafka_controller_port=controller)
+        settings = Settings(
+            home=home or Path(folder),
+            kafka_port=port or free,
+            kafka_controller_port=controller,
+            kafka_java_options=COLD_START,
+        )
         settings.home.mkdir(parents=True, exist_ok=True)
         service = next(one for one in services(settings) if one.name == "kafka")
         service.prepare()

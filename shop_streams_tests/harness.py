@@ -22,6 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 
 from shop_streams.cli.status import STREAMS, collect, streams
+from shop_streams.environment import java_options
 from shop_streams.local import stack as local_stack
 from shop_streams.settings import Settings, get_settings
 from shop_streams.streaming.accounting import accounts
@@ -36,8 +37,8 @@ PORTS = ("kafka", "kafka_controller", "postgres", "spark", "collector", "api", "
 
 
 def as_shipped() -> dict[str, str]:
-    """Settings of `running_stack` for benchmarks: Spark's Java options as users have them."""
-    return {"SPARK_JAVA_OPTIONS": Settings.model_fields["spark_java_options"].get_default(call_default_factory=True)}
+    """Settings of `running_stack` for benchmarks: the Java options that users have."""
+    return {"SPARK_JAVA_OPTIONS": java_options(), "KAFKA_JAVA_OPTIONS": java_options()}
 
 
 def free_ports(count: int) -> list[int]:
@@ -218,7 +219,7 @@ def running_stack(**settings: str) -> Iterator[Stack]:
     """A stack in a new folder on free ports, its streams running; `settings` as in the environment, without the prefix."""
     home = Path(tempfile.mkdtemp(prefix="shop-streams 100% test-"))  # users' paths have spaces and per cent signs, too
     given = {"HOME": str(home), "INGEST_INTERVAL_SECONDS": "5", "REPORT_SECONDS": "5", "PROMOTION_SWEEP_SECONDS": "5"}
-    given |= {"SPARK_JAVA_OPTIONS": COLD_START}
+    given |= {"SPARK_JAVA_OPTIONS": COLD_START, "KAFKA_JAVA_OPTIONS": COLD_START}
     given |= {"MART_REFRESH_SECONDS": "5", "MART_REPAIR_SECONDS": "5"}
     given |= {f"{name.upper()}_PORT": str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
     before = dict(os.environ)

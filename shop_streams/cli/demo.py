@@ -6,9 +6,10 @@ The tests compare every hour, user and campaign with expectations that they comp
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Container
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from shop_streams import kafka
 from shop_streams.cli import demo_clicks, demo_community, demo_sales
+from shop_streams.cli.demo_wait import wait
 from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
 from shop_streams.defs.app_events.schema import ENRICHED
 from shop_streams.defs.domains import LAKE_STREAMS
@@ -43,7 +45,6 @@ APP_EVENTS = 10_000
 SALES_OVER_HTTP = 5_000
 SALES_OVER_KAFKA = 15_000
 CAMPAIGNS = 60
-WAIT_SECONDS = 240.0
 
 
 def run_demo(settings: Settings, console: Console, stop_afterwards: bool) -> bool:
@@ -88,7 +89,13 @@ def _play(settings: Settings, console: Console) -> bool:
     console.rule("3. The streams write it to the lake")
     for spec in LAKE_STREAMS:
         _wait_for_rows(settings, console, spec)
-    _wait(console, f"{wanted:,} clients are notified", lambda: len(_notified(settings, live)) >= wanted)
+    found = partial(_notified, settings, live)
+    wait(
+        console,
+        f"{wanted:,} clients are notified",
+        lambda: len(found()) >= wanted,
+        lambda: f"{len(found()):,} so far",
+    )
 
     console.rule("4. Dagster materializes the marts and runs the checks")
     for window in sorted(ENRICHED_MART.versions(Lake(settings)))[-2:]:
@@ -97,8 +104,8 @@ def _play(settings: Settings, console: Console) -> bool:
     _materialize(settings, console, REPORT, f"{now:%Y-%m-%d}")
     _run(settings, console, demo_community.JOB, None, {})
     topic = "the topic hourly_metrics has the same totals"
-    _wait(console, topic, lambda: demo_sales.totals(demo_sales.topic_rows(settings, day)) == expected)
-    _wait(console, "the half hours of the clicks", lambda: demo_clicks.same(demo_clicks.served(settings), clicks))
+    wait(console, topic, lambda: demo_sales.totals(demo_sales.topic_rows(settings, day)) == expected)
+    wait(console, "the half hours of the clicks", lambda: demo_clicks.same(demo_clicks.served(settings), clicks))
     checks = _checks(settings, _run(settings, console, "all_checks", None, {}))
     failed = [name for name, passed in checks if not passed]
 
@@ -157,28 +164,15 @@ def _produce(settings: Settings, events: list[dict[str, Any]]) -> None:
         )
 
 
-def _wait(console: Console, what: str, ready: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + WAIT_SECONDS
-    started = time.monotonic()
-    with console.status(what):
-        while not (value := ready()):
-            if time.monotonic() > deadline:
-                raise ShopStreamsError(
-                    f"Waited {WAIT_SECONDS:.0f} s without success: {what}. See `shop-streams status` and the runs in Dagster."
-                )
-            time.sleep(0.5)
-    console.print(f"  [green]✓[/] {what} ({time.monotonic() - started:.0f} s)", highlight=False)
-    return value
-
-
 def _wait_for_rows(settings: Settings, console: Console, spec: StreamSpec) -> None:
-    what = f"all records of the topic {spec.topic.name} are in the lake"
+    left = ["?"]
 
     def arrived() -> bool:
         sums = topic_account(spec, settings).sums
+        left[0] = f"{sums['missing'] + sums['in_flight']:,}"
         return sums["missing"] == sums["in_flight"] == 0
 
-    _wait(console, what, arrived)
+    wait(console, f"all records of the topic {spec.topic.name} are in the lake", arrived, lambda: f"{left[0]} to come")
 
 
 def _materialize(settings: Settings, console: Console, table: Table, partition: str) -> None:
@@ -196,8 +190,14 @@ def _run(settings: Settings, console: Console, job: str, key: dg.AssetKey | None
         state = client.get_run_status(run_id)
         return state if state in finished else None
 
-    if _wait(console, what, status) is not dg.DagsterRunStatus.SUCCESS:
-        raise ShopStreamsError(f"The run failed: {settings.dagster_url}/runs/{run_id}")
+    with instance_of(settings) as instance:
+
+        def last_event() -> str:
+            newest = instance.get_records_for_run(run_id, limit=1, ascending=False).records
+            return newest[0].event_log_entry.user_message.split("\n")[0] if newest else "queued"
+
+        if wait(console, what, status, last_event) is not dg.DagsterRunStatus.SUCCESS:
+            raise ShopStreamsError(f"The run failed: {settings.dagster_url}/runs/{run_id}")
     return run_id
 
 

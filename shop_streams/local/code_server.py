@@ -1,4 +1,4 @@
-"""Dagster's code server for the embedded stack: a run starts as a copy of a process that has the code loaded.
+"""Dagster's code server of the stack: a run starts as a copy of a process that has the code loaded.
 
 Dagster's own starts each run as a new Python that imports everything again: 3 to 7 s of processor time for each run, and
 300 MB of memory for each stream. Here they are forked from one process that has imported the code and done nothing else
@@ -11,22 +11,16 @@ import multiprocessing
 import multiprocessing.forkserver
 from typing import Any
 
-# Imports only: a fork copies no thread, so nothing here may open a connection.
-PRELOADED = (
-    "shop_streams.definitions",
-    "shop_streams.local.dagster_storage",
-    "dagster._grpc.impl",
-    "pyspark.sql.connect.session",
-)
+LOADED = "shop_streams.local.loaded"
 
 
 def main() -> None:
-    """`dagster` with the same options, for `api grpc`."""
+    """`dagster`, with the same options: `api grpc …`."""
     from dagster._cli import main as dagster_main
     from dagster._grpc.server import DagsterApiServer
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
+    context.set_forkserver_preload([LOADED])
     multiprocessing.forkserver.ensure_running()  # it imports while this process does
     original = DagsterApiServer.__init__
 

@@ -42,8 +42,8 @@ def services(settings: Settings) -> list[Service]:
     embedded = [
         Service(
             "kafka",
-            [require_java(), f"-Xmx{settings.kafka_memory}", "-cp", prepare.kafka_classpath(settings), "kafka.Kafka",
-             str(settings.home / "kafka.properties")],
+            [require_java(), f"-Xmx{settings.kafka_memory}", *settings.kafka_java_options.split(),
+             "-cp", prepare.kafka_classpath(settings), "kafka.Kafka", str(settings.home / "kafka.properties")],
             lambda: probes.probe_kafka(settings),
             "kafka_port",
             lambda: prepare.prepare_kafka(settings),

@@ -1,0 +1,22 @@
+"""The stack's code server, on a real stack: how runs start, and what is left of one that is killed."""
+
+import psutil
+
+from shop_streams.cli.status import STREAMS
+from shop_streams_tests.harness import Stack, wait_for
+
+
+def test_runs_are_copies_of_one_process_that_has_the_code(stack: Stack) -> None:
+    """Not each a new Python that imports for seconds; and a killed run is reaped, so that it counts as ended."""
+    runs = {name: psutil.Process(stack.wait_running(name)["pid"]) for name in STREAMS}
+    (forks_of,) = {run.parent() for run in runs.values()}
+    code_server = psutil.Process(stack.status()["services"]["dagster_code_server"]["pid"])
+    assert forks_of is not None and forks_of.parent() == code_server
+    assert all(run.cmdline() == forks_of.cmdline() for run in runs.values()), "forked, not started"
+    name, run = next(iter(runs.items()))
+    epoch = stack.stream(name)["epoch"]
+    forks_of.terminate()  # as systemd does with each process of the service
+    run.kill()
+    wait_for("its entry to go", lambda: not run.is_running(), 30)
+    again = psutil.Process(stack.wait_running(name, after_epoch=epoch)["pid"])
+    assert again.parent() == forks_of
