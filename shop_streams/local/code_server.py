@@ -9,9 +9,25 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.forkserver
+import sys
+from multiprocessing.context import ForkServerContext
 from typing import Any
 
 LOADED = "shop_streams.local.loaded"
+
+
+def forking() -> ForkServerContext | None:
+    """What starts runs by a fork. None where that can't be: macOS ends forks that use its libraries."""
+    if sys.platform != "linux":
+        return None
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([LOADED])
+    try:
+        multiprocessing.forkserver.ensure_running()  # it imports while this process does
+    except OSError as error:  # its socket is in TMPDIR, whose path may be too long
+        print(f"Runs start slowly, each as a new Python: no fork server ({error}).", file=sys.stderr)
+        return None
+    return context
 
 
 def main() -> None:
@@ -19,14 +35,12 @@ def main() -> None:
     from dagster._cli import main as dagster_main
     from dagster._grpc.server import DagsterApiServer
 
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([LOADED])
-    multiprocessing.forkserver.ensure_running()  # it imports while this process does
+    context = forking()
     original = DagsterApiServer.__init__
 
     def init(self: Any, *args: Any, **options: Any) -> None:
         original(self, *args, **options)
-        self._mp_ctx = context
+        self._mp_ctx = context or self._mp_ctx
 
     DagsterApiServer.__init__ = init  # type: ignore[method-assign]
     dagster_main()

@@ -1,9 +1,16 @@
-"""The stack's code server, on a real stack: how runs start, and what is left of one that is killed."""
+"""The stack's code server: how runs start, on a real stack, and what it does where they can't be forked."""
+
+import subprocess
+import sys
+from pathlib import Path
 
 import psutil
+import pytest
 
 from shop_streams.cli.status import STREAMS
 from shop_streams_tests.harness import Stack, wait_for
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="runs are forked on Linux only")
 
 
 def test_runs_are_copies_of_one_process_that_has_the_code(stack: Stack) -> None:
@@ -20,3 +27,14 @@ def test_runs_are_copies_of_one_process_that_has_the_code(stack: Stack) -> None:
     wait_for("its entry to go", lambda: not run.is_running(), 30)
     again = psutil.Process(stack.wait_running(name, after_epoch=epoch)["pid"])
     assert again.parent() == forks_of
+
+
+def test_a_folder_for_temporary_files_with_a_long_path_makes_runs_slower_only(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    asked = "from shop_streams.local.code_server import forking; print(forking())"
+    done = subprocess.run(
+        [sys.executable, "-c", asked], env={"TMPDIR": str(folder)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "None\n"
+    assert done.stderr == "Runs start slowly, each as a new Python: no fork server (AF_UNIX path too long).\n"
