@@ -23,8 +23,8 @@ pytestmark = pytest.mark.servers
 
 
 @contextmanager
-def running(world: World) -> Iterator[list[BaseException]]:
-    """The stream's run in a thread; the error that ended it."""
+def running(world: World) -> Iterator[tuple[threading.Thread, list[BaseException]]]:
+    """The stream's run in a thread, and the error that ended it."""
     errors: list[BaseException] = []
 
     def work() -> None:
@@ -36,7 +36,7 @@ def running(world: World) -> Iterator[list[BaseException]]:
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        yield errors
+        yield thread, errors
     finally:
         world.rests = True
         thread.join(60)
@@ -71,7 +71,7 @@ def test_postgresql_is_away(
         with ExitStack() as first:
             first.enter_context(server(settings))
             leases.create_table()
-            with running(world) as errors:
+            with running(world) as (thread, errors):
                 wait_for("the first report", lambda: world.checks_logged == ["running"], 60)
                 before = leases.read()[INGEST.name]
                 assert not errors
@@ -87,3 +87,4 @@ def test_postgresql_is_away(
                         assert "PostgreSQL has not answered" in str(error) and world.stopped == [True]
                         assert requests(settings) == 1
                     world.rests = True
+                    wait_for("the run's last words, while PostgreSQL is there", lambda: not thread.is_alive(), 60)
