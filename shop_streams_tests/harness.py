@@ -33,6 +33,7 @@ from shop_streams.streaming.switch import keep_alive_name
 # Tests run most code for the first time, where the optimizing compiler only costs time.
 COLD_START = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 COMMAND = str(Path(sys.executable).with_name("shop-streams"))
+SLOWER = 4  # machines that run the tests differ in speed by this much, with what else they do at the time
 PORTS = ("kafka", "kafka_controller", "postgres", "spark", "collector", "api", "dagster")
 
 
@@ -53,7 +54,11 @@ def free_ports(count: int) -> list[int]:
 
 
 def wait_for(what: str, ready: Callable[[], Any], seconds: float = 180, shown: Callable[[], Any] | None = None) -> Any:
-    """Poll until `ready` returns something true; fail with the last value, or what `shown` returns, when time is up."""
+    """Poll until `ready` returns something true; fail with the last value, or what `shown` returns, when time is up.
+
+    `seconds` are those of an ordinary machine: one that is `SLOWER` gets as many more.
+    """
+    seconds *= SLOWER
     deadline = time.monotonic() + seconds
     while True:
         value = ready()

@@ -70,7 +70,7 @@ print(*(sensor.name for sensor in repository.sensor_defs))
 
 
 @pytest.mark.servers
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_its_first_row_and_its_first_repaired_partition_come_out(copy: Path) -> None:
     said = run(copy, "-m", "shop_streams_tests.docs.returns", seconds=1400).splitlines()[-1]
     assert json.loads(said) == {

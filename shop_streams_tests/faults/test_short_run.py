@@ -16,7 +16,7 @@ PLAN = [
 ]
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_nothing_is_lost_and_nothing_counts_twice(stack: Stack) -> None:
     report = run_faults(stack, 1, PLAN, print, lambda: True)
     assert [str(fault) for fault, _ in report.recoveries] == [str(fault) for fault in PLAN]

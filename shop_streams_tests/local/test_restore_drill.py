@@ -97,7 +97,7 @@ def recovered(stack: Stack, spec: StreamSpec) -> str | None:
     return None if done.returncode else done.stdout
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_each_part_is_restored_alone_and_no_record_is_lost_or_twice(stack: Stack, tmp_path: Path) -> None:
     home, lake = stack.settings.home, Path(stack.settings.lake)
     sales, checkpoint = Path(SHOP_EVENTS.uri(stack.settings)), Path(PRODUCT_EVENTS.checkpoint(stack.settings))

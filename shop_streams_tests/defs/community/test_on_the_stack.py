@@ -110,7 +110,7 @@ def wait_for_dates(lake: Lake, table: Table, before: dict[str, int], repaired: l
     wait_for(f"exactly the dates of {table.path}", lambda: not left(), shown=left)
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_files_are_loaded_once_by_hand_and_then_without_a_hand(stack: Stack) -> None:
     settings, lake = stack.settings, Lake(stack.settings)
     first = datetime.now(UTC).date() - timedelta(days=DAYS + 1)

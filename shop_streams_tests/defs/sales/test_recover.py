@@ -109,7 +109,7 @@ class Both:
         return self.recovery.carry_out(self.hourly, self.settings, spark)
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_both_streams_come_back(kafka: Settings, spark: SparkSession, tmp_path: Path) -> None:
     spark.conf.set("spark.databricks.delta.requiredSparkConfsCheck.enabled", "false")
     spark.conf.set("spark.databricks.delta.snapshotPartitions", "1")  # 50 tasks for a few commits by default
