@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -176,7 +177,7 @@ class Mart:
         """The column that holds the partition's key."""
         return self.table.partition_by[0]
 
-    @property
+    @cached_property  # each tick asks, and the check evaluates the source's properties
     def windowed(self) -> WindowedSource | None:
         """The source, if its partitions read windows of dates."""
         return self.source if isinstance(self.source, WindowedSource) else None
