@@ -130,8 +130,7 @@ class Mart:
     Attributes:
         rows: (`Source.read`, computation) -> the rows of its partitions, without `source_rows`.
         at_once: so many partitions may be computed by one Spark job and written in one commit, if they don't read too many rows,
-            and are at most a month apart.
-            `rows` then gets several keys.
+            and are at most a month apart. `rows` then gets several keys.
         prepare: called before a computation's partitions are written.
         waits: why the sensor requests nothing now, in words, or None; see `compare.unsettled`.
         level: 0, or one more than that of the mart that it reads. A backfill of several levels is a run for each.
