@@ -27,8 +27,8 @@ setup: $(STAMP) ## install everything into .venv, .jars and .web
 demo: setup ## a day of shop traffic through the whole stack; ONCE=1 checks the numbers and stops
 	$(BIN)/shop-streams demo $(if $(ONCE),--once,)
 
-test: setup ## the whole test suite on the real Kafka, PostgreSQL, Spark and Dagster; FAST=1 only the tests without servers
-	$(BIN)/python -m pytest $(if $(FAST),--fast) $(if $(ARGS),$(ARGS),-n 2 --dist loadfile --no-loadscope-reorder)
+test: setup ## the tests, on the real Kafka, PostgreSQL, Spark and Dagster; FAST=1 only those without servers, LONG=1 all
+	$(BIN)/python -m pytest $(if $(FAST),--fast) $(if $(LONG),--long) $(if $(ARGS),$(ARGS),-n 2 --dist loadfile --no-loadscope-reorder)
 
 up: setup ## start the embedded stack in the background
 	$(BIN)/shop-streams up --detach

@@ -98,10 +98,18 @@ SERVERS = {"stack", "kafka", "broker"}  # fixtures that start one
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="only tests that need no server and no browser")
+    parser.addoption("--long", action="store_true", help="also the tests that take many minutes")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--fast`, leave out what starts a server: by a fixture, or marked `servers`. The heaviest files come first."""
+    """Leave out what starts a server, by a fixture or marked `servers`, with `--fast`, and `long` tests without `--long`.
+
+    The heaviest files come first.
+    """
+    if not config.getoption("--long"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
     if config.getoption("--fast"):
         slow = [item for item in items if SERVERS & fixtures_of(item) or item.get_closest_marker("servers")]
         config.hook.pytest_deselected(items=slow)

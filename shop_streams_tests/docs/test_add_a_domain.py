@@ -69,6 +69,7 @@ print(*(sensor.name for sensor in repository.sensor_defs))
     assert {"keep_returns_ingest_alive", "repair_returns_daily_returns"} <= set(sensors.split())
 
 
+@pytest.mark.long
 @pytest.mark.servers
 @pytest.mark.timeout(3000)
 def test_its_first_row_and_its_first_repaired_partition_come_out(copy: Path) -> None:

@@ -1,4 +1,4 @@
-"""A few of the faults, each time the suite runs; streaming/test_faults.py has others, `make faults` all of them."""
+"""A few of the faults in one run. The suite has each fault alone in streaming/test_faults.py, `make faults` all of them."""
 
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ PLAN = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3000)
 def test_nothing_is_lost_and_nothing_counts_twice(stack: Stack) -> None:
     report = run_faults(stack, 1, PLAN, print, lambda: True)
