@@ -32,6 +32,8 @@ FOREIGN_SPARK = (
     "SPARK_REMOTE", "SPARK_HOME", "SPARK_CONF_DIR", "SPARK_DIST_CLASSPATH", "SPARK_SUBMIT_OPTS", "SPARK_LOCAL_DIRS",
     "SPARK_DAEMON_JAVA_OPTS", "PYSPARK_SUBMIT_ARGS", "PYSPARK_DRIVER_PYTHON", "HADOOP_CONF_DIR", "YARN_CONF_DIR", "HADOOP_HOME",
 )  # fmt: skip
+# Options of another Java program. A second choice of the garbage collector keeps a server from its start.
+FOREIGN_JAVA = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 # Java options for one or two cores. SerialGC needs no threads beside the work. The optimizing compiler (C2) compiles a
 # method after 40 times as many calls as usual: code that processes records gets there within a second, code that only
 # starts Spark does not. A restart of Spark with four streams then costs 6 core-seconds of C2 instead of 19, and
@@ -72,9 +74,8 @@ def process_environment(settings: Settings) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         SUPERVISED_MARK: str(settings.home),
     }
-    if settings.embedded["spark"]:
-        for name in FOREIGN_SPARK:
-            environment.pop(name, None)
+    for name in [*FOREIGN_JAVA, *(FOREIGN_SPARK if settings.embedded["spark"] else ())]:
+        environment.pop(name, None)
     adapt(environment, settings)
     return environment
 

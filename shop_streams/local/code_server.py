@@ -8,23 +8,72 @@ Dagster's own starts each run as a new Python that imports everything again: 3 t
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.context
 import multiprocessing.forkserver
+import multiprocessing.popen_forkserver
+import os
 import sys
-from multiprocessing.context import ForkServerContext
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 LOADED = "shop_streams.local.loaded"
+ENDED_UNSEEN = 255  # what multiprocessing reports of a process whose fork server is gone
 
 
-def forking() -> ForkServerContext | None:
-    """What starts runs by a fork. None where that can't be: macOS ends forks that use its libraries."""
+class _Fork(multiprocessing.popen_forkserver.Popen):
+    """A forked run, which may outlive the process that it was forked from."""
+
+    def _launch(self, process_obj: Any) -> None:
+        server: Any = multiprocessing.forkserver._forkserver
+        if server._forkserver_address and not Path(server._forkserver_address).exists():
+            server._forkserver_pid = (
+                None  # somebody has emptied the folder: start another one, beside the one of older runs
+            )
+        super()._launch(process_obj)  # type: ignore[misc]
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """The exit code; None while it runs. Dagster reports a run as failed that has one too early."""
+        code = super().poll(flag)
+        if code == ENDED_UNSEEN and _is_there(self.pid):
+            self.returncode = None
+            return None
+        return code
+
+
+class _ForkedRun(multiprocessing.context.ForkServerProcess):
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        return _Fork(process_obj)
+
+
+class _Forking(multiprocessing.context.ForkServerContext):
+    Process = _ForkedRun
+
+
+def _is_there(pid: int) -> bool:
+    import psutil  # not at the top: the copies import this module, too
+
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and LOADED in " ".join(process.cmdline())
+    return False
+
+
+def forking(folder: Path) -> _Forking | None:
+    """What starts runs by a fork, with its socket in `folder`, or where TMPDIR says if there is no such folder.
+
+    None where that can't be: macOS ends forks that use its libraries.
+    """
     if sys.platform != "linux":
         return None
-    context = multiprocessing.get_context("forkserver")
+    if folder.is_dir() and folder.stat().st_uid == os.geteuid():
+        multiprocessing.current_process()._config["tempdir"] = str(folder)  # type: ignore[attr-defined]
+    context = _Forking()
     context.set_forkserver_preload([LOADED])
     try:
         multiprocessing.forkserver.ensure_running()  # it imports while this process does
-    except OSError as error:  # its socket is in TMPDIR, whose path may be too long
+    except OSError as error:  # the path of its socket may be too long
         print(f"Runs start slowly, each as a new Python: no fork server ({error}).", file=sys.stderr)
         return None
     return context
@@ -35,7 +84,10 @@ def main() -> None:
     from dagster._cli import main as dagster_main
     from dagster._grpc.server import DagsterApiServer
 
-    context = forking()
+    from shop_streams.local.prepare import runtime_folder
+    from shop_streams.settings import get_settings
+
+    context = forking(runtime_folder(get_settings()))
     original = DagsterApiServer.__init__
 
     def init(self: Any, *args: Any, **options: Any) -> None:

@@ -20,6 +20,8 @@ from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, Postgr
 from dagster_postgres.utils import pg_url_from_config, set_pg_statement_timeout
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
+from shop_streams.postgres import CONNECT_SECONDS, SILENCE_MILLISECONDS
+
 SWITCH_LOCK = 0x5057_1754  # any number: the key of PostgreSQL's advisory lock
 
 
@@ -28,8 +30,9 @@ class _OfProcess:
 
     def __init__(self, postgres_url: str) -> None:
         self.engine: Engine = create_engine(
-            postgres_url, isolation_level="AUTOCOMMIT", pool_size=2, max_overflow=-1, pool_pre_ping=True
-        )
+            postgres_url, isolation_level="AUTOCOMMIT", pool_size=2, max_overflow=-1, pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": SILENCE_MILLISECONDS},
+        )  # fmt: skip
         self.tables_are_there = False
         self.known: set[tuple[str, ...]] = set()  # what the schema has, which no process loses while it runs
 
