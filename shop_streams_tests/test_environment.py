@@ -44,7 +44,7 @@ def test_this_machine_is_never_asked_through_a_proxy(monkeypatch: pytest.MonkeyP
 
 
 FOREIGN = {
-    "SPARK_REMOTE": "sc://elsewhere", "SPARK_CONF_DIR": "/etc/spark", "HADOOP_CONF_DIR": "/etc/hadoop/conf", "JAVA_HOME": "/opt/jdk8",
+    "SPARK_REMOTE": "sc://elsewhere", "SPARK_CONF_DIR": "/etc/spark", "HADOOP_CONF_DIR": "/etc/hadoop/conf", "JAVA_HOME": "/opt/jdk8", "JAVA_TOOL_OPTIONS": "-XX:+UseG1GC",
     "PGHOST": "elsewhere", "PGCHANNELBINDING": "require", "PGSSLMODE": "require", "PGCLIENTENCODING": "LATIN1", "LC_ALL": "xx_XX",
 }  # fmt: skip
 
