@@ -2,10 +2,12 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from shop_streams.environment import process_environment
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.stack import changed_settings, stack_env
 from shop_streams.settings import Settings, get_settings
@@ -85,12 +87,27 @@ def test_a_second_start_names_the_settings_that_differ(folder: Path, monkeypatch
     home = folder / "home"
     home.mkdir()
     monkeypatch.setenv("SHOP_STREAMS_HOME", str(home))
-    started = Settings(home=home, track_token="a # 'b'")
-    (home / "stack.env").write_text(stack_env(started) + "SHOP_STREAMS_OF_ANOTHER_VERSION=1\n")
-    assert changed_settings(get_settings()) == []
-    monkeypatch.setenv("SHOP_STREAMS_RUN_HOURS", "5")
-    monkeypatch.setenv("SHOP_STREAMS_API_PORT", "4711")
-    assert changed_settings(get_settings()) == ["SHOP_STREAMS_API_PORT", "SHOP_STREAMS_RUN_HOURS"]
+    monkeypatch.setenv("SHOP_STREAMS_TRACK_TOKEN", "a # 'b'")
+    monkeypatch.setenv("SHOP_STREAMS_KAFKA_BOOTSTRAP_SERVERS", "kafka:9093")
+    for name, value in {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_USERNAME": "shop", "SASL_PASSWORD": "first"}.items():
+        monkeypatch.setenv(f"SHOP_STREAMS_KAFKA_{name}", value)
+    started = get_settings()
+    waits = "import sys; sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", waits, "supervisor.supervisord"],
+        stdin=subprocess.PIPE,
+        env=process_environment(started) | {"SHOP_STREAMS_OF_ANOTHER_VERSION": "1"},
+    ) as supervisor:
+        (home / "supervisord.pid").write_text(str(supervisor.pid))
+        (home / "stack.env").write_text(stack_env(started))
+        assert changed_settings(get_settings()) == []
+        monkeypatch.setenv("SHOP_STREAMS_RUN_HOURS", "5")
+        monkeypatch.setenv("SHOP_STREAMS_API_PORT", "4711")
+        monkeypatch.setenv("SHOP_STREAMS_KAFKA_SASL_PASSWORD", "second")
+        differ = changed_settings(get_settings())
+        supervisor.communicate()
+    assert differ == [f"SHOP_STREAMS_{name}" for name in ("API_PORT", "KAFKA_SASL_PASSWORD", "RUN_HOURS")]
+    assert changed_settings(get_settings()) == []  # nothing runs
 
 
 def test_a_database_elsewhere_keeps_its_password_and_ours_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

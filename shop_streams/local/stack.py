@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 
-from dotenv import dotenv_values
 from rich.console import Console
 
 from shop_streams.environment import PREFIX, process_environment
@@ -21,7 +20,7 @@ from shop_streams.local.prepare import runtime_folder
 from shop_streams.local.private import OTHERS, write_private
 from shop_streams.local.services import external_probes, of_stores, services
 from shop_streams.local.stopping import cancel_left_over_runs, instance_of
-from shop_streams.local.supervision import configuration, connect, is_up, write_configuration
+from shop_streams.local.supervision import configuration, connect, is_up, supervisor_process, write_configuration
 from shop_streams.settings import Settings
 from shop_streams.streaming.patience import wait_until_it_answers
 from shop_streams.streaming.rest import RestRequest
@@ -83,8 +82,9 @@ def up(settings: Settings, console: Console) -> None:
 
 
 def changed_settings(settings: Settings) -> list[str]:
-    """The names of the settings that differ from those with which the stack was started."""
-    started = dotenv_values(settings.home / "stack.env", interpolate=False)
+    """The names of the settings that differ from those with which the running stack was started; secrets are settings too."""
+    supervisor = supervisor_process(settings)
+    started = supervisor.environ() if supervisor else {}  # stack.env has no secrets
     now = settings.environment()
     return sorted(name for name in started.keys() & now.keys() if started[name] != now[name])
 
