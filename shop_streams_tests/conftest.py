@@ -78,8 +78,10 @@ def local_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSes
 
 @pytest.fixture
 def spark(request: pytest.FixtureRequest) -> SparkSession:
-    """A session for what needs no other server: the stack's where one runs anyway, since a process has one kind alone."""
-    if any("stack" in fixtures_of(item) for item in request.session.items):
+    """A session for what needs no other server: the stack's where this process has one, since a process has one kind alone."""
+    apart = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") != "1"  # then the stack's tests are another worker's
+    items = [request.node] if apart else request.session.items
+    if any(scope_of(item.nodeid) == "stack" for item in items):
         stack: Stack = request.getfixturevalue("stack")
         return open_session(stack.settings)
     local: SparkSession = request.getfixturevalue("local_session")
@@ -115,8 +117,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
     # A stack of a test's own comes before the suite's: two at once are slow.
-    items.sort(key=lambda item: (not is_heavy(item.nodeid), item.get_closest_marker("own_stack") is None))
-    hidden = {item.nodeid for item in items if {"stack", "spark"} & fixtures_of(item) and not is_heavy(item.nodeid)}
+    order = ("stack", "spark", "")
+    items.sort(key=lambda item: (order.index(scope_of(item.nodeid)), item.get_closest_marker("own_stack") is None))
+    hidden = {item.nodeid for item in items if {"stack", "spark"} & fixtures_of(item) and not scope_of(item.nodeid)}
     if hidden:  # each worker would start a stack
         raise pytest.UsageError(f"these use the stack through another fixture; mark them with_stack: {sorted(hidden)}")
 
@@ -126,22 +129,30 @@ def fixtures_of(item: pytest.Item) -> set[str]:
 
 
 @cache
-def _is_heavy(file: Path) -> bool:
-    return (
-        re.search(r"\bstack: Stack\b|\bspark: SparkSession\b|\bmark\.(with|own)_stack\b", file.read_text()) is not None
-    )
+def _scope_of(file: Path) -> str:
+    text = file.read_text()
+    if re.search(r"\bstack: Stack\b|\bmark\.(with|own)_stack\b", text):
+        return "stack"
+    return "spark" if re.search(r"\bspark: SparkSession\b", text) else ""
 
 
-def is_heavy(nodeid: str) -> bool:
-    """Whether the test's file has tests of the stack or of Spark. Only the file is known to the process that distributes tests."""
-    return _is_heavy(ROOT / nodeid.split("::")[0])
+def scope_of(nodeid: str) -> str:
+    """ "stack" for tests of a file that uses the suite's stack, "spark" for one that uses Spark alone, or "".
+
+    Only the file is known to the process that distributes tests.
+    """
+    return _scope_of(ROOT / nodeid.split("::")[0])
 
 
 class OneStack(LoadFileScheduling):
-    """`--dist loadfile`, and all files with tests of the stack or of Spark go to one worker, so there is one of each."""
+    """`--dist loadfile`, with one stack and one Spark without a stack.
+
+    All files with tests of the stack go to one worker, and all with tests of Spark alone to another: each worker gets its
+    first file at the start, and these two come first.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "stack" if is_heavy(nodeid) else super()._split_scope(nodeid)
+        return scope_of(nodeid) or super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)

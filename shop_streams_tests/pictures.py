@@ -27,7 +27,7 @@ from shop_streams.lake.asset import asset_key
 from shop_streams.settings import REPOSITORY
 from shop_streams.simulate.sales import yesterday
 from shop_streams.streaming.spec import stream_key
-from shop_streams_tests.harness import Stack, as_shipped, free_ports, running_stack, wait_for
+from shop_streams_tests.harness import Stack, free_ports, running_stack, wait_for
 
 FOLDER = REPOSITORY / "docs" / "img"
 GROUPS = ("app_events", "sales")  # more of them, and their names are too small to read
@@ -69,7 +69,7 @@ def demo() -> Iterator[Stack]:
     two_months = datetime.now(UTC) - timedelta(days=62)  # the files of community begin 40 days ago
     times = {"INGEST_INTERVAL_SECONDS": "10", "REPORT_SECONDS": "15", "MART_REPAIR_SECONDS": "30"}
     shop = {"DEMO_SHOP": "true", "DEMO_SHOP_PORT": str(free_ports(1)[0]), "CLICK_EVENT_TIME": "client"}
-    with running_stack(FIRST_DAY=f"{two_months:%Y-%m}-01", **times, **shop, **as_shipped()) as stack:
+    with running_stack(FIRST_DAY=f"{two_months:%Y-%m}-01", **times, **shop) as stack:
         if not run_demo(stack.settings, Console(stderr=True), stop_afterwards=False):
             raise SystemExit("The demo found a wrong number: no pictures are made of it.")
         for days in range(1, PAST_DAYS + 1):

@@ -23,7 +23,7 @@ from shop_streams.local.supervision import connect
 from shop_streams.settings import Settings
 from shop_streams.simulate import community
 from shop_streams_tests.bench.traffic import console
-from shop_streams_tests.harness import Stack, as_shipped, running_stack, wait_for
+from shop_streams_tests.harness import Stack, running_stack, wait_for
 
 FIRST, DEPTH = date(2026, 3, 1), 30
 MARTS: tuple[Table, ...] = (USERS_MART, ZONES_MART, FRIEND_RECOMMENDATIONS)
@@ -36,7 +36,7 @@ A_DAY = 5_000  # rows, of the increment
 @contextmanager
 def alone() -> Iterator[Stack]:
     """A new stack whose streams rest: the machine is the load's."""
-    with running_stack(**as_shipped()) as stack:
+    with running_stack() as stack:
         for name in STREAMS:
             stack.switch(name, False)
         wait_for("the streams to rest", lambda: all(stack.stream(name)["state"] == "resting" for name in STREAMS))

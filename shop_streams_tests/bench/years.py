@@ -33,7 +33,7 @@ from shop_streams.settings import Settings
 from shop_streams_tests.bench.traffic import console
 from shop_streams_tests.bench.years_history import copy_run
 from shop_streams_tests.bench.years_lake import Years, make_lake
-from shop_streams_tests.harness import Stack, as_shipped, running_stack, wait_for
+from shop_streams_tests.harness import Stack, running_stack, wait_for
 
 RATE, DAYS, RUNS = 200.0, 1096, 50_000  # 3 years; 50,000 runs are three months
 MARTS = ("app_events_enriched_events", "sales_hourly_metrics")  # of this lake; the others have nothing to read
@@ -64,7 +64,7 @@ def years_old(years: Years) -> Iterator[Stack]:
         began, made = time.monotonic(), Settings(lake_uri=f"{folder}/made")
         rows = make_lake(made, years)
         console.print(f"a lake of {years.days} days, {rows:,} events, in {time.monotonic() - began:.0f} s")
-        with running_stack(LAKE_URI=f"{folder}/lake", **as_shipped()) as stack:
+        with running_stack(LAKE_URI=f"{folder}/lake") as stack:
             switch_off(stack)
             wait_for("the streams to rest", lambda: all(stack.stream(one)["state"] == "resting" for one in STREAMS))
             for table in (HOURLY, ENRICHED, SHOP_EVENTS, EVENTS):  # the marts first: they are up to date then

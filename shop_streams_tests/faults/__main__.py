@@ -28,7 +28,7 @@ from shop_streams.cli.status import STREAMS
 from shop_streams.settings import Settings
 from shop_streams_tests.faults.plan import chosen, faults
 from shop_streams_tests.faults.run import Report, run_faults
-from shop_streams_tests.harness import as_shipped, running_stack
+from shop_streams_tests.harness import running_stack
 
 DISK_SIZE = "3g"
 console = Console()
@@ -77,7 +77,7 @@ def main() -> None:
         home = {"HOME": str(disk)} if disk else {}
         usual = {"MART_REPAIR_SECONDS": str(Settings.model_fields["mart_repair_seconds"].default)}
         console.print(f"Seed {options.seed}, {options.duration:.0f} s.")
-        with running_stack(STALL_SECONDS="40", RUN_HOURS="0.1", **home, **usual, **as_shipped()) as stack:
+        with running_stack(STALL_SECONDS="40", RUN_HOURS="0.1", **home, **usual) as stack:
             deadline = time.monotonic() + options.duration
             report = run_faults(
                 stack,

@@ -172,8 +172,8 @@ def test_late_clicks_repair_exactly_the_half_hours_that_they_reach(shop: Shop) -
 
 
 def test_random_clicks_in_batches_are_served_as_counted_in_plain_python(shop: Shop) -> None:
-    clicks = numbered(random_clicks(random.Random(11), 60, 4))
-    for first in range(0, len(clicks), 31):
-        shop.arrive(*clicks[first : first + 31])
+    clicks = numbered(random_clicks(random.Random(11), 24, 4))
+    for first in range(0, len(clicks), 13):
+        shop.arrive(*clicks[first : first + 13])
         shop.repair()
         assert shop.served() == shop.expected()

@@ -25,7 +25,7 @@ from shop_streams.simulate import community
 from shop_streams_tests.defs.community import oracle, oracle_rows
 from shop_streams_tests.harness import Stack, wait_for
 
-DAYS, ROWS = 12, 3_000
+DAYS, ROWS = 5, 1_500
 MARTS: dict[Table, Callable[..., list[dict[str, Any]]]] = {
     USERS_MART: oracle.users,
     ZONES_MART: oracle.zones,
@@ -52,6 +52,7 @@ class Oracle:
         self.cities = oracle.read_cities(Path(settings.community_geo).read_bytes())
         self.valid, self.refused = len(valid), len(refused)
         self.events = oracle.dds([row for row in valid if row.user_id != forgotten], self.cities)
+        self._expected: dict[tuple[Table, date, int], list[tuple[str, ...]]] = {}  # it is asked for again and again
 
     def differences(self, lake: Lake, dates: list[date], depth: int) -> list[str]:
         """The tables that differ, and where."""
@@ -73,8 +74,11 @@ class Oracle:
             names = [one.name for one in table.columns if one.name not in OURS]
             names = [name for name in names if (table, name) != (FRIEND_RECOMMENDATIONS, "local_time")]
             for day in dates:
+                if (table, day, depth) not in self._expected:
+                    rows = expected(self.events, self.cities, day, depth)
+                    self._expected[table, day, depth] = comparable(rows, names)
                 rows = lake.scan(table, names, keys=[day.isoformat()]).to_pylist()
-                if comparable(rows, names) != comparable(expected(self.events, self.cities, day, depth), names):
+                if comparable(rows, names) != self._expected[table, day, depth]:
                     found.append(f"{table.path} of {day}")
         return found
 
@@ -129,12 +133,12 @@ def test_files_are_loaded_once_by_hand_and_then_without_a_hand(stack: Stack) -> 
     new = first + timedelta(days=DAYS)
     before = {table: written(lake, table) for table in (EVENTS, *MARTS)}
     community.days_of(settings, 300, 6, new, 1)
-    community.late(settings, 30, 7, dates[4], new)
+    community.late(settings, 30, 7, dates[1], new)
     settled(stack, lake, [*dates, new])
-    repaired = [day.isoformat() for day in [*dates[4:], new]]
+    repaired = [day.isoformat() for day in [*dates[1:], new]]
     for table in MARTS:
         wait_for_dates(lake, table, before[table], repaired)
-    assert set(changed(before[EVENTS], written(lake, EVENTS))) >= {dates[4].isoformat(), new.isoformat()}
+    assert set(changed(before[EVENTS], written(lake, EVENTS))) >= {dates[1].isoformat(), new.isoformat()}
 
     # The same rows in another format and another folder: only STG has them twice.
     source = next(Path(settings.community_raw, f"date={dates[2]}").rglob("*.parquet"))
