@@ -137,7 +137,8 @@ def _number(indexes: list[Column]) -> Column:
 
 def _gap(axis: str, step: Column) -> Column:
     """How far the point is on this axis from the cube that is `step` (-1, 0 or 1) further, km."""
-    inside = F.pmod(F.col(axis), F.lit(CUBE))
+    # By the same rounding as `_index`. pmod(-1e-17) is 0, as if the point were in the next cube.
+    inside = F.col(axis) - F.floor(F.col(axis) / CUBE) * CUBE
     return F.when(step == 0, 0.0).when(step == 1, CUBE - inside).otherwise(inside)
 
 
