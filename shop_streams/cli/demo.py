@@ -11,13 +11,11 @@ from collections.abc import Container
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import dagster as dg
 from dagster_graphql import DagsterGraphQLClient
 from rich.console import Console
 
-from shop_streams import kafka
 from shop_streams.cli import demo_clicks, demo_community, demo_sales
 from shop_streams.cli.demo_wait import wait
 from shop_streams.defs.app_events.marts import MART as ENRICHED_MART
@@ -27,7 +25,7 @@ from shop_streams.defs.promotions.schema import NOTIFICATIONS_TOPIC, REPORT
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS_TOPIC
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import read_topic
-from shop_streams.kafka_access import Refused, refusal
+from shop_streams.kafka_send import send_all
 from shop_streams.lake import reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
@@ -72,7 +70,8 @@ def _play(settings: Settings, console: Console) -> bool:
     post(settings, app_events.ENDPOINT, tracked, len(tracked))
     shop = list(sales.events(SALES_OVER_HTTP + SALES_OVER_KAFKA, seed, day))
     post(settings, sales.ENDPOINT, shop[::4], len(shop[::4]))
-    _produce(settings, [event for number, event in enumerate(shop) if number % 4])
+    in_kafka = [(None, json.dumps(event)) for number, event in enumerate(shop) if number % 4]
+    send_all(settings.kafka, SHOP_EVENTS_TOPIC.name, in_kafka)
     expected = before + demo_sales.totals_of_events(shop)
     clicks = demo_clicks.together(demo_clicks.served(settings), demo_clicks.send_clicks(settings, seed))
 
@@ -152,17 +151,6 @@ def _play(settings: Settings, console: Console) -> bool:
     }.items():
         console.print(f"{what:20} {where}", highlight=False, soft_wrap=True)
     return all(right.values())
-
-
-def _produce(settings: Settings, events: list[dict[str, Any]]) -> None:
-    producer = kafka.producer(settings.kafka, {"enable.idempotence": True, "linger.ms": 20})
-    refused = Refused()
-    for event in events:
-        producer.produce(SHOP_EVENTS_TOPIC.name, json.dumps(event), on_delivery=refused)
-    if producer.flush(60) or refused:
-        raise (refused and refusal(settings.kafka, refused[0], SHOP_EVENTS_TOPIC.name)) or ShopStreamsError(
-            "Kafka did not acknowledge every event within 60 s; see logs/kafka.log in the home folder."
-        )
 
 
 def _wait_for_rows(settings: Settings, console: Console, spec: StreamSpec) -> None:

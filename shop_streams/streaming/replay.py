@@ -17,6 +17,7 @@ from confluent_kafka import KafkaError, KafkaException
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import offset_ranges, producer, read_topic
 from shop_streams.kafka_access import refusal
+from shop_streams.kafka_send import produce
 from shop_streams.lake import reader
 from shop_streams.settings import Settings
 from shop_streams.streaming.agreement import letters_shift
@@ -226,8 +227,8 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[
 
         try:
             topic, key = draft.letter["topic"], draft.letter["key"]
-            client.produce(topic, draft.after, key, headers=draft.headers, on_delivery=delivered)
-        except (KafkaException, BufferError) as error:
+            produce(client, topic, draft.after, key, headers=draft.headers, on_delivery=delivered)
+        except KafkaException as error:
             unfit.add(draft.origin)
             problems[draft.origin] = f"{error}. Is it within the topic's size limit?"
     client.flush(60)

@@ -28,7 +28,6 @@ from shop_streams.defs.promotions.topic import (
     Sequence,
     commit,
     key_of,
-    produce,
     transactional,
     transactional_id,
     value_of,
@@ -36,6 +35,7 @@ from shop_streams.defs.promotions.topic import (
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import TopicSilent
 from shop_streams.kafka_access import refusal
+from shop_streams.kafka_send import produce
 from shop_streams.postgres import connect, listening, transaction
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Superseded

@@ -65,17 +65,6 @@ def last_sequence(servers: Cluster, topic: str, name: str) -> Sequence:
     return Sequence(0)
 
 
-def produce(client: Producer, topic: str, value: str, key: str, **more: Any) -> None:
-    """Hand a record to the producer; while its queue is full, wait until the broker has acknowledged records."""
-    while True:
-        try:
-            client.produce(topic, value, key, **more)
-            break
-        except BufferError:
-            client.poll(0.1)
-    client.poll(0)
-
-
 def transactional_id(topic: str, database: str) -> str:
     """The transactional id of the publisher whose outbox is in the database that is named so (`promotion_outbox.name`).
 

@@ -12,7 +12,8 @@ from pyspark.sql import functions as F
 
 from shop_streams.defs.sales import aggregate, transforms
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import offset_ranges, producer, read_topic, topic_identity
+from shop_streams.kafka import offset_ranges, read_topic, topic_identity
+from shop_streams.kafka_send import send_all
 from shop_streams.lake import facts
 from shop_streams.settings import Settings
 from shop_streams.streaming.agreement import RECOVERIES
@@ -30,8 +31,6 @@ from shop_streams.streaming.identity import TOPIC_IDENTITY
 from shop_streams.streaming.recover import problem_of
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.state import StatePlan
-
-SEND_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,12 @@ class HourlyRecovery:
             sums_as=transforms.EXACT_OF_ANY,
         )
         hours = transforms.as_records(metrics).collect()
-        send(settings, output, {row.key: row.value for row in hours if json.loads(row.value) != sent.get(row.key)})
+        # A record that Kafka refuses ends the command here, before the checkpoint that would call it sent.
+        send_all(
+            settings.kafka,
+            output,
+            [(row.key, row.value) for row in hours if json.loads(row.value) != sent.get(row.key)],
+        )
         number = self.recoveries(spec, settings) + 1
         facts.remember(self._table_uri(settings), {self._fact(spec): number})
         notes = {
@@ -108,17 +112,3 @@ def before(rows: DataFrame, start: Mapping[int, int], shift: int) -> DataFrame:
 def offset_of(hours: list[str]) -> int:
     """Seconds after the clock hour at which the sent windows begin; 0 if none was sent."""
     return int(hours[-1]) % transforms.HOUR if hours else 0
-
-
-def send(settings: Settings, topic: str, values: Mapping[str, str]) -> None:
-    """Send the records, key -> value.
-
-    Raises:
-        ShopStreamsError: Kafka did not take them all. The command can be repeated.
-    """
-    client = producer(settings.kafka, {"enable.idempotence": True})
-    for key, value in values.items():
-        client.produce(topic, value.encode(), key.encode())
-        client.poll(0)
-    if left := client.flush(SEND_SECONDS):
-        raise ShopStreamsError(f"Kafka has not taken {left:,} of {len(values):,} hours. Run the command again.")

@@ -4,8 +4,9 @@ import pytest
 from confluent_kafka import Producer
 
 from shop_streams.defs.promotions.schema import outbox_of
-from shop_streams.defs.promotions.topic import RECENT_OFFSETS, last_sequence, produce
+from shop_streams.defs.promotions.topic import RECENT_OFFSETS, last_sequence
 from shop_streams.kafka import read_topic
+from shop_streams.kafka_send import produce
 from shop_streams.settings import Settings
 from shop_streams.topics import Topic
 

@@ -13,9 +13,10 @@ from shop_streams.defs.promotions import notifications, tables
 from shop_streams.defs.promotions import outbox as outbox_module
 from shop_streams.defs.promotions.outbox import Outbox
 from shop_streams.defs.promotions.schema import outbox_of
-from shop_streams.defs.promotions.topic import last_sequence, produce, transactional
+from shop_streams.defs.promotions.topic import last_sequence, transactional
 from shop_streams.kafka import TopicSilent
 from shop_streams.kafka_access import refusal
+from shop_streams.kafka_send import produce
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Leases
 from shop_streams.topics import Topic, create_topics
