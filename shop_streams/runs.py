@@ -15,6 +15,7 @@ BACKOFF_BASE_SECONDS = 10.0
 BACKOFF_LIMIT_SECONDS = 300.0
 START_GRACE_SECONDS = 75.0  # from a run's request to its lease, and from the end of a run's lease to that of the run
 END_GRACE_SECONDS = 60.0  # a run that detects the lost lease stops its query and reports why
+RUN_WORDS = ("shop_streams", "dagster", "multiprocessing")  # one of them is in the command line of each run's process
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -59,15 +60,17 @@ def end_later(host: str, pid: int, there_at: float, seconds: float = END_GRACE_S
 
 
 def end_process(host: str, pid: int, there_at: float) -> bool:
-    """Kill the process of this host that had this pid at `there_at` (epoch seconds); True if there was one.
+    """Kill the process of a run that had this pid on this host at `there_at` (epoch seconds); True if there was one.
 
-    A process on another host, and a later one with the same pid, stay alive.
+    A process on another host, a later one with the same pid, and one that is no run stay alive: after a move to a machine
+    with the same host name, the pid is that of any program.
     """
     if host != socket.gethostname():
         return False
     with suppress(psutil.Error):
         process = psutil.Process(pid)
-        if process.create_time() < there_at and process.status() != psutil.STATUS_ZOMBIE:
+        is_run = any(word in " ".join(process.cmdline()) for word in RUN_WORDS)
+        if is_run and process.create_time() < there_at and process.status() != psutil.STATUS_ZOMBIE:
             process.kill()  # SIGTERM has no effect on a stopped process
             return True
     return False

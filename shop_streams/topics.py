@@ -20,6 +20,7 @@ from confluent_kafka.admin import (
 
 from shop_streams.cluster import Cluster
 from shop_streams.encoding import JSON, Encoding
+from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import ANSWER_SECONDS, admin, offset_ranges
 from shop_streams.kafka_access import RIGHTS, KafkaRefused, acl_command, require_access
 from shop_streams.settings import Settings
@@ -57,7 +58,8 @@ def create_topics(settings: Settings, topics: Sequence[Topic]) -> None:
 
     Raises:
         KafkaRefused: the user may not create or use them; with the commands for an administrator.
-        KafkaException: no broker answers, or it refused for another reason.
+        ShopStreamsError: the broker refuses a topic, for example by a policy; names the topic and the reason.
+        KafkaException: no broker answers.
     """
     require_access(settings.kafka)
     client = admin(settings.kafka)
@@ -73,7 +75,7 @@ def create_topics(settings: Settings, topics: Sequence[Topic]) -> None:
         for topic in topics
         if topic.name not in known.topics
     ]
-    refused = []
+    refused, problems = list[str](), dict[str, str]()
     for name, future in client.create_topics(new, request_timeout=20).items() if new else ():
         try:
             future.result()
@@ -83,24 +85,37 @@ def create_topics(settings: Settings, topics: Sequence[Topic]) -> None:
                 KafkaError.CLUSTER_AUTHORIZATION_FAILED,
             ):
                 refused.append(name)
-            elif error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            elif error.args[0].code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
                 raise
+            elif error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                problems[name] = error.args[0].str()
     if refused:
         raise _not_allowed(settings.kafka, [topic for topic in new if topic.topic in refused])
+    if problems:
+        commands = [_creation(settings.kafka, topic) for topic in new if topic.topic in problems]
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in problems.items())
+        raise ShopStreamsError(
+            f"Kafka at {settings.kafka} does not create all topics. {reasons}. Create them by hand, without what it refuses, "
+            "then try again:\n" + "\n".join(commands)
+        )
     if settings.embedded["kafka"]:
         _give_broker_time(client, [topic for topic in topics if topic.name in known.topics])
     else:
         require_access(settings.kafka, [topic.name for topic in topics])
 
 
+def _creation(cluster: Cluster, topic: NewTopic) -> str:
+    """The command that creates the topic."""
+    return (
+        f"kafka-topics.sh --bootstrap-server {cluster} --command-config admin.properties --create --if-not-exists --topic {topic.topic} "
+        f"--partitions {topic.num_partitions} --replication-factor {topic.replication_factor} "
+        + " ".join(f"--config {name}={value}" for name, value in (topic.config or {}).items())
+    )
+
+
 def _not_allowed(cluster: Cluster, topics: Sequence[NewTopic]) -> KafkaRefused:
     """What to hand to an administrator: the commands that create the topics and allow us to use them."""
-    commands = [
-        f"kafka-topics.sh --bootstrap-server {cluster} --command-config admin.properties --create --if-not-exists --topic {one.topic} "
-        f"--partitions {one.num_partitions} --replication-factor {one.replication_factor} "
-        + " ".join(f"--config {name}={value}" for name, value in (one.config or {}).items())
-        for one in topics
-    ]
+    commands = [_creation(cluster, one) for one in topics]
     commands += [acl_command(cluster, RIGHTS.values(), f"--topic {one.topic}") for one in topics]
     names = ", ".join(one.topic for one in topics)
     return KafkaRefused(

@@ -16,7 +16,7 @@ from shop_streams_tests.harness import wait_for
 @pytest.fixture
 def stopped() -> Iterator[psutil.Process]:
     """A process that hangs as one does after SIGSTOP."""
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", "input()", "shop_streams"], stdin=subprocess.PIPE)
     process = psutil.Process(child.pid)
     process.suspend()
     wait_for("it to stop", lambda: process.status() == psutil.STATUS_STOPPED, 10)
@@ -41,6 +41,15 @@ def test_another_process_with_the_same_id_is_left_alone(stopped: psutil.Process,
         there_at -= 60
     assert not end_process(host, stopped.pid, there_at)
     assert stopped.status() == psutil.STATUS_STOPPED
+
+
+def test_a_program_that_is_no_run_is_left_alone() -> None:
+    """The lease may be of a machine that had the same host name."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as program:
+        there_at = time.time() + 1  # older than this
+        assert not end_process(socket.gethostname(), program.pid, there_at)
+        assert program.poll() is None
+        program.kill()
 
 
 def test_a_process_that_has_ended_is_no_error() -> None:

@@ -71,6 +71,6 @@ def outbox_of(topic: Topic) -> Topic:
     return Topic(
         f"{topic.name}_outbox",
         f"One record is a sequence number of an outbox (the key): its notifications up to that number are in topic {topic.name}.",
-        {"cleanup.policy": "compact", "segment.bytes": "1048576"},
+        {"cleanup.policy": "compact", "segment.ms": "86400000"},  # managed clusters refuse a small `segment.bytes`
         partitions=1,
     )
