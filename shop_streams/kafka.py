@@ -17,7 +17,6 @@ from confluent_kafka import (
     KafkaException,
     Message,
     Producer,
-    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -128,23 +127,6 @@ def offsets_at(servers: Cluster, topic: str, moments: Sequence[float]) -> list[d
             answers = consumer.offsets_for_times(asked, timeout=ANSWER_SECONDS)
             found.append({one.partition: one.offset if one.offset >= 0 else ends[one.partition] for one in answers})
         return found
-
-
-def topic_identity(servers: Cluster, topic: str, seconds: float = ANSWER_SECONDS) -> str | None:
-    """`cluster id/topic id`, which differs for another topic of the same name; None if the topic does not exist.
-
-    Raises:
-        KafkaException: the broker does not answer within `seconds`.
-    """
-    client = admin(servers)
-    cluster = client.describe_cluster(request_timeout=seconds).result().cluster_id
-    try:
-        (described,) = client.describe_topics(TopicCollection([topic]), request_timeout=seconds).values()
-        return f"{cluster}/{described.result().topic_id}"
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            return None
-        raise
 
 
 def oldest_timestamp(servers: Cluster, topic: str, ranges: Mapping[int, tuple[int, int]]) -> float | None:

@@ -14,7 +14,7 @@ from datetime import timedelta
 import numpy as np
 import pyarrow.compute as pc
 
-from shop_streams.kafka import held_offsets, offset_ranges, offsets_at, topic_identity
+from shop_streams.kafka import held_offsets, offset_ranges, offsets_at
 from shop_streams.lake import reader
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
@@ -22,7 +22,7 @@ from shop_streams.streaming.checkpoint import committed_offsets, metadata_withou
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, letters_of
 from shop_streams.streaming.forgotten import FORGOTTEN, of_topic
 from shop_streams.streaming.gaps import lost_offsets
-from shop_streams.streaming.identity import TOPIC_IDENTITY, require_same, way_out
+from shop_streams.streaming.identity import TOPIC_IDENTITY, require_same, topic_identity, way_out
 from shop_streams.streaming.ranges import Ranges, inside_of, since
 from shop_streams.streaming.spans import merged
 from shop_streams.streaming.spec import StreamSpec

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, Uuid
+
 from shop_streams.cluster import Cluster
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import offset_ranges, topic_identity
+from shop_streams.kafka import ANSWER_SECONDS, admin, offset_ranges
 from shop_streams.streaming.checkpoint import CheckpointMetadata
 
 TOPIC_IDENTITY = "topic_identity"
+
+
+NO_ID = str(Uuid(0, 0))
 
 
 class TopicChanged(ShopStreamsError):
@@ -22,6 +27,31 @@ class TopicChanged(ShopStreamsError):
 
 class RecordsLost(ShopStreamsError):
     """Kafka has deleted records that the stream had not read."""
+
+
+def topic_identity(servers: Cluster, topic: str, seconds: float = ANSWER_SECONDS) -> str | None:
+    """`cluster id/topic id`, which differs for another topic of the same name; None if the topic does not exist.
+
+    Raises:
+        KafkaException: the broker does not answer within `seconds`.
+        ShopStreamsError: the broker gives topics no ids, so a topic that was created again would look the same, and an upgrade
+            that gives them ids would look like another topic.
+    """
+    client = admin(servers)
+    cluster = client.describe_cluster(request_timeout=seconds).result().cluster_id
+    try:
+        (described,) = client.describe_topics(TopicCollection([topic]), request_timeout=seconds).values()
+        number = str(described.result().topic_id)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise
+    if number == NO_ID:
+        raise ShopStreamsError(
+            f"Kafka at {servers} gives its topics no ids, so that a topic that was deleted and created again can't be told from "
+            "the one before. Use Kafka 2.8 or newer, or a service that has topic ids."
+        )
+    return f"{cluster}/{number}"
 
 
 def way_out(stream: str) -> str:

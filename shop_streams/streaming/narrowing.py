@@ -16,12 +16,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import record_at, topic_identity
+from shop_streams.kafka import record_at
 from shop_streams.lake.write import append_small_batch
 from shop_streams.settings import Settings
 from shop_streams.streaming.batch_failures import BatchFailures, failures_of
 from shop_streams.streaming.checkpoint import PlannedBatch, Start, partition_shift, planned_batch
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, HEADERS, poisoned_in
+from shop_streams.streaming.identity import topic_identity
 from shop_streams.streaming.query import RESTARTED, said
 from shop_streams.streaming.records import LAST_MOMENT, read_offsets
 from shop_streams.streaming.spec import StreamContext, StreamSpec

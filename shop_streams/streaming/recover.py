@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import offset_ranges, topic_identity
+from shop_streams.kafka import offset_ranges
 from shop_streams.lake import facts, origins
 from shop_streams.settings import Settings
 from shop_streams.streaming import agreement
@@ -29,7 +29,14 @@ from shop_streams.streaming.checkpoint_swap import replace_checkpoint
 from shop_streams.streaming.continuation import PartitionPlan, Ranges, plan_partitions
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.gaps import record_gaps
-from shop_streams.streaming.identity import TOPIC_IDENTITY, RecordsLost, TopicChanged, require_unchanged, way_out
+from shop_streams.streaming.identity import (
+    TOPIC_IDENTITY,
+    RecordsLost,
+    TopicChanged,
+    require_unchanged,
+    topic_identity,
+    way_out,
+)
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.state import StateLost
 

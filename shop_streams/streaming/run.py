@@ -15,12 +15,12 @@ import dagster as dg
 from confluent_kafka import KafkaException
 from pyspark.sql import SparkSession
 
-from shop_streams.kafka import topic_identity
 from shop_streams.settings import Settings
 from shop_streams.streaming import identity
 from shop_streams.streaming.batch_failures import BatchFailures, failures_of
 from shop_streams.streaming.checkpoint import planned_batch
 from shop_streams.streaming.failure import failing_with_advice
+from shop_streams.streaming.identity import topic_identity
 from shop_streams.streaming.lease import HeldLease, Leases, Superseded
 from shop_streams.streaming.narrowing import due
 from shop_streams.streaming.patience import DATABASE_ERRORS, Patience

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from deltalake import write_deltalake
 
 from shop_streams.defs.sales.streams import INGEST
-from shop_streams.kafka import offset_ranges, read_topic, topic_identity
+from shop_streams.kafka import offset_ranges, read_topic
 from shop_streams.lake import reader
 from shop_streams.lake.table import Column, Table
 from shop_streams.lake.write import append_small_batch
@@ -26,7 +26,7 @@ from shop_streams.streaming.checkpoint import (
     write_metadata,
 )
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
-from shop_streams.streaming.identity import TOPIC_IDENTITY, require_unchanged, way_out
+from shop_streams.streaming.identity import TOPIC_IDENTITY, require_unchanged, topic_identity, way_out
 from shop_streams.streaming.recover import Plan, recover
 from shop_streams.streaming.sinks import LakeSink
 from shop_streams.streaming.spec import StreamSpec

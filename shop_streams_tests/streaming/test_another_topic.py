@@ -3,19 +3,30 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException, Producer, Uuid
 from confluent_kafka.admin import AdminClient
 
+from shop_streams.cluster import Cluster
 from shop_streams.defs.sales.streams import INGEST
-from shop_streams.kafka import offset_ranges, read_topic, topic_identity
+from shop_streams.errors import ShopStreamsError
+from shop_streams.kafka import offset_ranges, read_topic
 from shop_streams.settings import Settings
+from shop_streams.streaming import identity
 from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.checkpoint import PlannedBatch, committed_offsets, metadata_without_spark, planned_batch
-from shop_streams.streaming.identity import TOPIC_IDENTITY, TopicChanged, require_not_ahead, require_unchanged, way_out
+from shop_streams.streaming.identity import (
+    TOPIC_IDENTITY,
+    TopicChanged,
+    require_not_ahead,
+    require_unchanged,
+    topic_identity,
+    way_out,
+)
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.topics import Topic, copies, create_topics, topic_settings
 from shop_streams_tests.broker import running_broker
@@ -159,3 +170,13 @@ def test_looking_at_a_topic_does_not_create_it_on_a_cluster_with_auto_creation()
                 look(servers, "nobodys")
         assert topic_identity(servers, "nobodys") is None and copies(servers, ["nobodys"]) == {}
         assert "nobodys" not in AdminClient({"bootstrap.servers": str(servers)}).list_topics(timeout=10).topics
+
+
+def test_a_broker_without_topic_ids_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Kafka 2.8, each id is zero: an upgrade would look like another topic, and another topic like the same."""
+    described = {"cluster_id": "c", "topic_id": Uuid(0, 0)}
+    answer = SimpleNamespace(result=lambda: SimpleNamespace(**described))
+    asked = {"describe_cluster": lambda **_: answer, "describe_topics": lambda *_, **__: {"t": answer}}
+    monkeypatch.setattr(identity, "admin", lambda *_: SimpleNamespace(**asked))
+    with pytest.raises(ShopStreamsError, match=r"gives its topics no ids.*Use Kafka 2\.8"):
+        topic_identity(Cluster("kafka:9092"), "t")

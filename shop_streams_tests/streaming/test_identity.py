@@ -12,10 +12,17 @@ from shop_streams.defs.domains import STREAMS
 from shop_streams.defs.sales import transforms
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.defs.sales.streams import INGEST
-from shop_streams.kafka import held_offsets, read_topic, topic_identity
+from shop_streams.kafka import held_offsets, read_topic
 from shop_streams.lake import reader
 from shop_streams.spark import open_session
-from shop_streams.streaming.identity import RecordsLost, TopicChanged, require_all_held, require_same, way_out
+from shop_streams.streaming.identity import (
+    RecordsLost,
+    TopicChanged,
+    require_all_held,
+    require_same,
+    topic_identity,
+    way_out,
+)
 from shop_streams.streaming.sinks import LakeSink
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.start import start_query

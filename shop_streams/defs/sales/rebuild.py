@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from shop_streams.defs.sales import aggregate, transforms
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import offset_ranges, read_topic, topic_identity
+from shop_streams.kafka import offset_ranges, read_topic
 from shop_streams.kafka_send import send_all
 from shop_streams.lake import facts
 from shop_streams.settings import Settings
@@ -27,7 +27,7 @@ from shop_streams.streaming.checkpoint import (
     partition_shift,
 )
 from shop_streams.streaming.checkpoint_swap import replace_checkpoint
-from shop_streams.streaming.identity import TOPIC_IDENTITY
+from shop_streams.streaming.identity import TOPIC_IDENTITY, topic_identity
 from shop_streams.streaming.recover import problem_of
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.state import StatePlan
