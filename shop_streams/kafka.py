@@ -129,10 +129,15 @@ def offsets_at(servers: Cluster, topic: str, moments: Sequence[float]) -> list[d
         return found
 
 
-def oldest_timestamp(servers: Cluster, topic: str, ranges: Mapping[int, tuple[int, int]]) -> float | None:
-    """Epoch seconds of the oldest record among the first ones of each of the `ranges` [first, end); None without a record."""
+def oldest_timestamp(
+    servers: Cluster, topic: str, ranges: Mapping[int, tuple[int, int]], committed: bool = True
+) -> float | None:
+    """Epoch seconds of the oldest record among the first ones of each of the `ranges` [first, end); None without a record.
+
+    Without `committed`, records of open transactions count too.
+    """
     times: dict[int, float] = {}
-    with _consumer(servers) as consumer:
+    with _consumer(servers, committed) as consumer:
         # All partitions at once: one after the other, a topic with a hundred of them would take half a minute.
         for number, _, message in _read(consumer, topic, ranges, first_only=True):
             times[number] = message.timestamp()[1] / 1000

@@ -91,16 +91,20 @@ def alive(look: Look) -> dg.AssetCheckResult:
 
 
 def lag(look: Look) -> dg.AssetCheckResult:
-    """The oldest unread record is younger than the limit, and the number of unread records is within the limit."""
+    """The oldest unread record is younger than the limit, and the number of unread records is within the limit.
+
+    Records that an open transaction keeps from being read are unread, too.
+    """
     unread, settings = look.unread, look.settings
     most = settings.lag_alarm_offsets
     return dg.AssetCheckResult(
-        passed=unread.age <= settings.lag_alarm_seconds and (not most or unread.records <= most),
-        description=behind(unread),
+        passed=unread.oldest <= settings.lag_alarm_seconds and (not most or unread.records <= most),
+        description=behind(unread, settings.kafka),
         metadata={
-            "lag_seconds": round(unread.age, 1),
+            "lag_seconds": round(unread.oldest, 1),
             "allowed_lag_seconds": settings.lag_alarm_seconds,
             "consumer_lag": unread.records,
+            "held_by_transactions": unread.held,
         }
         | ({"allowed_lag": most} if most else {}),
     )
@@ -110,14 +114,14 @@ def retention(look: Look) -> dg.AssetCheckResult:
     """The oldest unread record is younger than half of the topic's retention."""
     unread = look.unread
     limit = retention_seconds(look.settings.kafka, look.spec.topic.name)
-    passed = not unread.lost and (limit is None or unread.age < RETENTION_ALARM * limit)
+    passed = not unread.lost and (limit is None or unread.oldest < RETENTION_ALARM * limit)
     return dg.AssetCheckResult(
         passed=passed,
         description=None
         if passed
         else f"Start the stream, or raise the topic's retention.ms. {unread.lost} offsets are already lost.",
         metadata={
-            "oldest_unread_hours": round(unread.age / 3600, 2),
+            "oldest_unread_hours": round(unread.oldest / 3600, 2),
             "retention_hours": "unlimited" if limit is None else round(limit / 3600, 1),
             "records_lost": unread.lost,
         },

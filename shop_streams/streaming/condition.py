@@ -6,6 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 
+from shop_streams.cluster import Cluster
 from shop_streams.kafka import offset_ranges, oldest_timestamp
 from shop_streams.runs import START_GRACE_SECONDS, backoff_seconds
 from shop_streams.settings import Settings
@@ -14,18 +15,27 @@ from shop_streams.streaming.lease import Lease
 from shop_streams.streaming.spec import StreamSpec
 
 CAUSE_CHARACTERS = 200
+LONG_TRANSACTION_SECONDS = 60.0  # the default limit of Kafka's producers
 
 
 @dataclass(frozen=True)
 class Unread:
     """What a stream has not committed: the number of offsets, and the age of the oldest record in seconds (broker's time).
 
-    `lost` is the number of uncommitted offsets that retention has deleted.
+    `lost` is the number of uncommitted offsets that retention has deleted. `held` is the number of offsets from the first record
+    of an open transaction on, which nobody may read before it ends, and `held_age` the age of that record.
     """
 
     records: int
     age: float
     lost: int = 0
+    held: int = 0
+    held_age: float = 0.0
+
+    @property
+    def oldest(self) -> float:
+        """Seconds since the oldest record that is not committed, readable or not."""
+        return max(self.age, self.held_age)
 
 
 def read_unread(spec: StreamSpec, settings: Settings) -> Unread:
@@ -35,16 +45,24 @@ def read_unread(spec: StreamSpec, settings: Settings) -> Unread:
         KafkaException: the broker does not answer, or has no such topic.
         TopicSilent: the broker sends no record.
     """
-    committed = committed_offsets(spec.checkpoint(settings), spec.topic.name)
-    ranges = offset_ranges(settings.kafka, spec.topic.name)
+    servers, topic = settings.kafka, spec.topic.name
+    committed = committed_offsets(spec.checkpoint(settings), topic)
+    ends = offset_ranges(servers, topic, committed=False)
+    ranges = offset_ranges(servers, topic)
     unread = {number: (max(low, committed.get(number, low)), high) for number, (low, high) in ranges.items()}
+    held = {number: (high, ends[number][1]) for number, (_, high) in ranges.items() if high < ends[number][1]}
     records = sum(max(0, high - first) for first, high in unread.values())
-    oldest = oldest_timestamp(settings.kafka, spec.topic.name, unread) if records else None
     return Unread(
         records,
-        0.0 if oldest is None else max(0.0, time.time() - oldest),
+        _age(oldest_timestamp(servers, topic, unread) if records else None),
         sum(max(0, low - committed.get(number, low)) for number, (low, _) in ranges.items()),
+        sum(end - first for first, end in held.values()),
+        _age(oldest_timestamp(servers, topic, held, committed=False) if held else None),
     )
+
+
+def _age(moment: float | None) -> float:
+    return 0.0 if moment is None else max(0.0, time.time() - moment)
 
 
 @dataclass(frozen=True)
@@ -93,11 +111,20 @@ def condition(
     return Condition(f"{ended}; its switch starts it again{waits}", alive=False)
 
 
-def behind(unread: Unread | None) -> str:
-    """How far a running stream is behind its topic: number of records, and age of the oldest."""
+def behind(unread: Unread | None, servers: Cluster | None = None) -> str:
+    """How far a running stream is behind its topic: number of records, and age of the oldest; with `servers`, what to do too."""
     if unread is None:
         return "Kafka does not answer"
-    return f"{_records(unread)} = {duration(unread.age)} behind" if unread.records else "nothing waits"
+    says = f"{_records(unread)} = {duration(unread.age)} behind" if unread.records else "nothing waits"
+    if unread.held_age < LONG_TRANSACTION_SECONDS:
+        return says
+    says += (
+        f"; a producer's transaction is open for {duration(unread.held_age)}, and nobody can read past its first record"
+    )
+    find = f"kafka-transactions.sh --bootstrap-server {servers} find-hanging"
+    return (
+        f"{says}. If the producer has died, `{find}` names the transaction, and `abort` ends it." if servers else says
+    )
 
 
 def duration(seconds: float) -> str:
