@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
 from shop_streams.environment import process_environment
 from shop_streams.errors import ShopStreamsError
@@ -81,6 +82,19 @@ def test_a_stack_leaves_its_settings_as_they_are(folder: Path, monkeypatch: pyte
     settings = Settings(home=home, track_token="a'b\\c # $d", lake_uri=f"{home}/lake")
     (home / "stack.env").write_text(stack_env(settings))
     assert get_settings() == settings
+
+
+def test_a_value_that_a_file_would_change_is_refused(folder: Path) -> None:
+    settings = Settings(home=folder, postgres_dsn="postgresql://u:pass${HOME}@db/shop")
+    with pytest.raises(
+        ShopStreamsError, match=r"SHOP_STREAMS_POSTGRES_DSN has the characters \$\{.*write %24%7B"
+    ) as refused:
+        stack_env(settings)
+    assert "pass" not in str(refused.value)
+    (folder / "stack.env").write_text(
+        stack_env(settings.model_copy(update={"postgres_dsn": "postgresql://u:p$a%24%7B@db/shop"}))
+    )
+    assert dotenv_values(folder / "stack.env")["SHOP_STREAMS_POSTGRES_DSN"] == "postgresql://u:p$a%24%7B@db/shop"
 
 
 def test_a_second_start_names_the_settings_that_differ(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,9 +111,17 @@ def stack_env(settings: Settings) -> str:
     """The settings as python-dotenv reads them: quoted, since a path may have spaces, quotes and number signs.
 
     Without the secrets of a Kafka elsewhere: other shells need them too, or the files that have them.
+
+    Raises:
+        ShopStreamsError: a value has `${`, which python-dotenv replaces even in quotes: other shells would read another value.
     """
     left_out = {f"{PREFIX}{name.upper()}" for name in KAFKA_SECRETS}
     kept = {key: value for key, value in settings.environment().items() if key not in left_out}
+    for key, value in kept.items():
+        if "${" in value:
+            raise ShopStreamsError(
+                f"{key} has the characters ${{, which a file of settings can't hold. In an address, write %24%7B."
+            )
     values = {key: value.replace("\\", "\\\\").replace("'", "\\'") for key, value in kept.items()}
     return "".join(f"{key}='{value}'\n" for key, value in values.items())
 

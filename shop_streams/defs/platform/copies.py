@@ -13,7 +13,7 @@ from shop_streams.defs.platform.maintenance import READERS_HOURS
 from shop_streams.domain import Domain
 from shop_streams.lake import forget
 from shop_streams.settings import Settings
-from shop_streams.topics import retention_seconds
+from shop_streams.topics import topic_settings
 
 SHOWN = 20
 YOURS = "you delete them"
@@ -86,10 +86,15 @@ def _of_domain(request: Request, domain: Domain) -> Iterator[Copy]:
 def retention_of(settings: Settings, topic: str) -> str:
     """Until when the topic keeps a record that arrives now, in words."""
     try:
-        seconds = retention_seconds(settings.kafka, topic)
+        found = topic_settings(settings.kafka, topic)
     except KafkaException as error:
         return f"unknown: {error.args[0].str() if error.args else error}"
-    if seconds is None:
+    if "delete" not in found["cleanup.policy"]:
+        return f"the topic is deleted, or a later record has the same key: cleanup.policy is {found['cleanup.policy']}"
+    if int(found["retention.ms"]) < 0:
         return "the topic is deleted: it has no retention.ms"
-    until = datetime.now(UTC) + timedelta(seconds=seconds)
-    return f"about {until:%Y-%m-%d %H:%M} UTC at the latest: retention.ms is {seconds / 86_400:g} days"
+    # Kafka deletes whole segments. One is written to for `segment.ms` at most, and kept until its newest record is too old.
+    retention, segment = (timedelta(milliseconds=int(found[name])) for name in ("retention.ms", "segment.ms"))
+    until = datetime.now(UTC) + retention + segment
+    days = [one / timedelta(days=1) for one in (retention, segment)]
+    return f"about {until:%Y-%m-%d %H:%M} UTC at the latest: retention.ms is {days[0]:g} days, and segment.ms {days[1]:g} more"

@@ -37,11 +37,21 @@ do $$ begin  -- the shop may have created the table; these columns are added onl
             add column outbox     int8 not null default 0; -- the sequence number; in Kafka once promotion_topic.published has reached it
     end if;
 end $$;
-create unique index if not exists subscribers_feedback_once on subscribers_feedback (adv_campaign_id, client_id);
-create index if not exists subscribers_feedback_outbox on subscribers_feedback (outbox);
-create index if not exists subscribers_feedback_made on subscribers_feedback (trigger_datetime_created);
-create index if not exists subscribers_feedback_given on subscribers_feedback (trigger_datetime_created)
-    where feedback is not null;
+do $$ begin  -- and the table may be the shop's own: PostgreSQL asks for its owner even where the index exists
+    if to_regclass('subscribers_feedback_once') is null then
+        create unique index subscribers_feedback_once on subscribers_feedback (adv_campaign_id, client_id);
+    end if;
+    if to_regclass('subscribers_feedback_outbox') is null then
+        create index subscribers_feedback_outbox on subscribers_feedback (outbox);
+    end if;
+    if to_regclass('subscribers_feedback_made') is null then
+        create index subscribers_feedback_made on subscribers_feedback (trigger_datetime_created);
+    end if;
+    if to_regclass('subscribers_feedback_given') is null then
+        create index subscribers_feedback_given on subscribers_feedback (trigger_datetime_created)
+            where feedback is not null;
+    end if;
+end $$;
 
 -- An earlier version kept UUIDs in capitals. In lower case the same campaign would count as new, and its clients would be notified again.
 create temporary table if not exists promotion_capitals on commit drop as

@@ -9,6 +9,8 @@ from shop_streams.defs.platform import copies, forget_waits
 from shop_streams.settings import Settings
 from shop_streams_tests.local.test_database import execute, machine, server
 
+DAY = 86_400_000  # ms
+
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[Settings]:
@@ -21,5 +23,6 @@ def home(database: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A lake of its own; the database without tables; a Kafka that has nothing to read."""
     execute(database.postgres, "drop schema public cascade; create schema public")
     monkeypatch.setattr(forget_waits, "offset_ranges", lambda _servers, _topic: {0: (0, 0)})
-    monkeypatch.setattr(copies, "retention_seconds", lambda _servers, _topic: 3 * 86_400.0)
+    kept = {"cleanup.policy": "delete", "retention.ms": str(3 * DAY), "segment.ms": str(7 * DAY)}
+    monkeypatch.setattr(copies, "topic_settings", lambda _servers, _topic: kept)
     return database.model_copy(update={"lake_uri": str(tmp_path), "kafka_bootstrap_servers": "127.0.0.1:1"})

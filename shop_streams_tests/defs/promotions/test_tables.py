@@ -1,5 +1,7 @@
 """The shop's own tables are used as they are."""
 
+import uuid
+
 import pytest
 
 from shop_streams.defs.promotions import notifications, tables
@@ -31,6 +33,33 @@ def test_a_table_of_feedback_that_the_shop_made_is_taken_as_it_is(stack: Stack) 
         subscribe(settings.postgres, campaign["restaurant_id"], "a", "b")
         assert notifications.write_campaigns(settings.postgres, [as_taken(campaign)]) == 1
         assert [row["feedback"] for row in rows(settings.postgres, campaign["adv_campaign_id"])] == ["old", None]
+
+
+def test_a_user_who_does_not_own_the_shops_table_starts_the_stream(stack: Stack) -> None:
+    """An administrator has made the table ready once. PostgreSQL asks for its owner even where an index exists."""
+    role = f"app_{uuid.uuid4().hex}"
+    with own_database(stack) as settings:
+        tables.create_subscribers(settings.postgres)
+        tables.create_tables(settings.postgres)
+        with transaction(settings.postgres) as cursor:
+            cursor.execute(f"create role {role}")
+            cursor.execute(f"grant usage, create on schema public to {role}")
+            cursor.execute(
+                f"grant select, insert, update, delete on subscribers_feedback, subscribers_restaurants to {role}"
+            )
+            cursor.execute("select relname from pg_class where relkind = 'r' and relname like 'promotion_%'")
+            for (name,) in cursor.fetchall():
+                cursor.execute(f"alter table {name} owner to {role}")
+        dsn = f"{settings.postgres}{'&' if '?' in settings.postgres else '?'}options=-crole%3D{role}"
+        tables.create_tables(dsn)
+        with transaction(dsn) as cursor:
+            cursor.execute(
+                "select current_user, count(*) from subscribers_feedback group by 1 union all select current_user, 0"
+            )
+            assert cursor.fetchone() == (role, 0)
+        with transaction(settings.postgres) as cursor:
+            cursor.execute(f"drop owned by {role}")
+            cursor.execute(f"drop role {role}")
 
 
 def test_days_that_an_earlier_version_counted_keep_their_version(stack: Stack) -> None:
