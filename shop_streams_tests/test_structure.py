@@ -22,6 +22,7 @@ LAYERS = (
     "settings rules terminal",
     "avro kafka postgres spark web",
     "kafka_access",
+    "kafka_send",
     "topics beats",
     "runs",
     "lake",

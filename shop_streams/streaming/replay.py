@@ -208,9 +208,8 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[
     shifts = {topic: letters_shift(settings, topic) for topic in topics}
     for draft in drafts:
         ledger.begin(draft.origin, ends[draft.letter["topic"]])
-    landed: dict[str, str] = {}
-    problems: dict[str, str] = {}
-    unfit: set[str] = set()  # origins of records that Kafka would always refuse
+    landed, problems = dict[str, str](), dict[str, str]()
+    unfit = set[str]()  # origins of records that Kafka would always refuse
     # One record in each batch: the broker refuses whole batches, and a record that is too large must not affect others.
     # The client's size limit is high, so that the topic's limit decides.
     options = {"enable.idempotence": True, "batch.num.messages": 1, "delivery.timeout.ms": 30_000}
@@ -239,8 +238,8 @@ def _send(drafts: Sequence[Draft], settings: Settings, ledger: Ledger) -> tuple[
             results.append(Result(draft, State.SENT, f"now at {landed[draft.origin]}"))
         else:
             problem = problems.get(draft.origin, "no acknowledgement within 60 s")
-            advice = "`shop-streams status` tells whether Kafka is up."
-            results.append(Result(draft, State.NOT_TAKEN, f"{problem}. {advice}"))
+            told = f"{problem}. `shop-streams status` tells whether Kafka is up."
+            results.append(Result(draft, State.NOT_TAKEN, told))
     away = next((result.detail for result in results if result.draft.origin not in unfit), "")
     return results, "" if landed else away
 

@@ -14,7 +14,7 @@ from shop_streams.defs.clickstream.domain import DOMAIN as CLICKSTREAM
 from shop_streams.defs.community import schema as community
 from shop_streams.defs.community.persons import PERSONS as COMMUNITY_PERSONS
 from shop_streams.defs.domains import DOMAINS
-from shop_streams.defs.platform import copies, forget_waits
+from shop_streams.defs.platform import forget_waits
 from shop_streams.defs.platform.copies import copies_of
 from shop_streams.defs.platform.forget import Request, remove, survey
 from shop_streams.defs.platform.forget_waits import wait_for_runs
@@ -246,19 +246,3 @@ def test_nothing_is_a_place_to_look_in_for_nobody(home: Settings) -> None:
     told = {one.what: one.until for one in copies_of(Request(home, DOMAINS, "17"), [])}
     assert {"Kafka topic events", "Kafka topic online_store", "Kafka topic promotion_notifications"} <= told.keys()
     assert told["Kafka topic events"].endswith("UTC at the latest: retention.ms is 3 days, and segment.ms 7 more")
-
-
-@pytest.mark.parametrize(
-    ("found", "words"),
-    [
-        ({"cleanup.policy": "compact"}, "or a later record has the same key: cleanup.policy is compact"),
-        ({"cleanup.policy": "compact,delete"}, "retention.ms is 3 days, and segment.ms 7 more"),
-        ({"retention.ms": "-1"}, "the topic is deleted: it has no retention.ms"),
-    ],
-)
-def test_a_topic_that_keeps_records_otherwise_promises_no_day(
-    home: Settings, monkeypatch: pytest.MonkeyPatch, found: dict[str, str], words: str
-) -> None:
-    kept = copies.topic_settings(home.kafka, "events")
-    monkeypatch.setattr(copies, "topic_settings", lambda _servers, _topic: kept | found)
-    assert copies.retention_of(home, "events").endswith(words)
