@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from shop_streams.cli import status
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.app_events.streams import INGEST as PRODUCT_EVENTS
 from shop_streams.defs.sales.schema import SHOP_EVENTS
@@ -27,6 +28,7 @@ from shop_streams.streaming.accounting import topic_account
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams_tests.harness import Stack, exact, wait_for
+from shop_streams_tests.local.restarts import restart_cleanly
 
 STREAMS = (SALES, PRODUCT_EVENTS)
 SALE = {
@@ -109,7 +111,9 @@ def test_each_part_is_restored_alone_and_no_record_is_lost_or_twice(stack: Stack
         copy(lake, tmp_path / "lake")
         copy(home / "postgres", tmp_path / "postgres")
 
-    restarted(stack, back_up)
+    for name in status.STREAMS:
+        stack.wait_running(name)
+    restart_cleanly(stack, between=back_up)
     for spec in STREAMS:
         stack.wait_running(spec.name)
     second = send(stack, 30)

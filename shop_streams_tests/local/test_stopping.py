@@ -6,60 +6,32 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from dagster_graphql import DagsterGraphQLClient
-from rich.console import Console
 
 from shop_streams.cli.status import STREAMS
-from shop_streams.defs.platform.accounting import topic_hours
-from shop_streams.local import stack as local_stack
 from shop_streams.local import stopping
-from shop_streams.local.supervision import processes_of, supervisor_process
+from shop_streams.local.supervision import supervisor_process
 from shop_streams.settings import get_settings
 from shop_streams.streaming.lease import Lease
 from shop_streams_tests.harness import Stack, wait_for
+from shop_streams_tests.local.restarts import restart_cleanly
 from shop_streams_tests.streaming.test_faults import NAME, assert_each_is_a_row_once, traffic
 
-RUNS = "{ runsOrError(limit: 1000) { ... on Runs { results { runId jobName status } } } }"
+
+def kill_the_supervisor(stack: Stack) -> None:
+    supervisor = supervisor_process(stack.settings)
+    assert supervisor is not None
+    supervisor.kill()
+    supervisor.wait(10)
 
 
-def runs(stack: Stack) -> dict[str, tuple[str, str]]:
-    """Each run's job and status."""
-    found: list[dict[str, Any]] = stack.graphql(RUNS)["runsOrError"]["results"]
-    return {run["runId"]: (run["jobName"], run["status"]) for run in found}
-
-
-@pytest.mark.parametrize("supervisor_is_killed", [False, True])
-def test_down_and_up_leave_no_failure_and_no_unfinished_run(stack: Stack, supervisor_is_killed: bool) -> None:
+def test_down_and_up_leave_no_failure_and_no_unfinished_run_after_the_supervisor_was_killed(stack: Stack) -> None:
     for name in STREAMS:
         stack.wait_running(name)
     with traffic(stack) as ids:
         wait_for("some traffic", lambda: len(ids) > 50)
-    client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
-    hour = topic_hours.get_partition_key_for_timestamp(time.time() - 3600)
-    loading = client.submit_job_execution("account_topics", tags={"dagster/partition": hour})
-    wait_for("a run whose process loads", lambda: runs(stack)[loading][1] in ("STARTING", "STARTED", "SUCCESS"))
-    before = {run for run, (_, status) in runs(stack).items() if status not in ("SUCCESS", "FAILURE", "CANCELED")}
-    held = {stack.stream(name)["run_id"] for name in STREAMS}
-    assert held <= before
-    if supervisor_is_killed:
-        supervisor = supervisor_process(stack.settings)
-        assert supervisor is not None
-        supervisor.kill()
-        supervisor.wait(10)
-    said: list[str] = []
-    try:
-        assert local_stack.down(stack.settings, said.append)
-        assert not processes_of(stack.settings)
-    finally:
-        local_stack.up(stack.settings, Console(stderr=True))
-    assert f"{len(STREAMS)} of {len(STREAMS)} streams stopped at a batch boundary" in said
-    after = runs(stack)
-    assert {after[run][1] for run in held} == {"SUCCESS"}
-    others = {run: after[run] for run in before if after[run][1] not in ("SUCCESS", "CANCELED")}
-    assert not others, stack.why_failed(*others)
+    restart_cleanly(stack, before=lambda: kill_the_supervisor(stack))
     assert_each_is_a_row_once(stack, ids)  # they run again: the request to rest is gone
     stack.wait_running(NAME)
 
