@@ -56,6 +56,7 @@ def wait_for(what: str, ready: Callable[[], Any], seconds: float = 180, shown: C
     seconds *= SLOWER
     deadline = time.monotonic() + seconds
     while True:
+        asked = time.monotonic()
         value = ready()
         if value:
             return value
@@ -63,7 +64,8 @@ def wait_for(what: str, ready: Callable[[], Any], seconds: float = 180, shown: C
             raise AssertionError(
                 f"waited {seconds:.0f} s without success for {what}; last: {shown() if shown else value!r}"
             )
-        time.sleep(0.5)
+        took = time.monotonic() - asked
+        time.sleep(max(0.5, 2 * took))  # what is waited for needs the processor, too
 
 
 Headers = Sequence[tuple[str, bytes | None]]
