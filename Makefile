@@ -27,7 +27,7 @@ setup: $(STAMP) ## install everything into .venv, .jars and .web
 demo: setup ## a day of shop traffic through the whole stack; ONCE=1 checks the numbers and stops
 	$(BIN)/shop-streams demo $(if $(ONCE),--once,)
 
-test: setup ## the tests, on the real Kafka, PostgreSQL, Spark and Dagster; FAST=1 only those without servers, LONG=1 all
+test: setup ## the tests, on the real Kafka, PostgreSQL, Spark and Dagster; FAST=1 only those without servers, LONG=1 the longest too
 	$(BIN)/python -m pytest $(if $(FAST),--fast) $(if $(LONG),--long) $(if $(ARGS),$(ARGS),-n 2 --dist loadfile --no-loadscope-reorder)
 
 up: setup ## start the embedded stack in the background

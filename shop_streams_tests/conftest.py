@@ -100,7 +100,7 @@ SERVERS = {"stack", "kafka", "broker"}  # fixtures that start one
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="only tests that need no server and no browser")
-    parser.addoption("--long", action="store_true", help="also the tests that take many minutes")
+    parser.addoption("--long", action="store_true", help="also the longest tests: kills and restores of a whole stack")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

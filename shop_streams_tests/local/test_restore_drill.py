@@ -99,6 +99,7 @@ def recovered(stack: Stack, spec: StreamSpec) -> str | None:
     return None if done.returncode else done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3000)
 def test_each_part_is_restored_alone_and_no_record_is_lost_or_twice(stack: Stack, tmp_path: Path) -> None:
     home, lake = stack.settings.home, Path(stack.settings.lake)

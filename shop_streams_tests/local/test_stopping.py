@@ -26,12 +26,13 @@ def kill_the_supervisor(stack: Stack) -> None:
     supervisor.wait(10)
 
 
-def test_down_and_up_leave_no_failure_and_no_unfinished_run_after_the_supervisor_was_killed(stack: Stack) -> None:
+@pytest.mark.parametrize("supervisor_is_killed", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_down_and_up_leave_no_failure_and_no_unfinished_run(stack: Stack, supervisor_is_killed: bool) -> None:
     for name in STREAMS:
         stack.wait_running(name)
     with traffic(stack) as ids:
         wait_for("some traffic", lambda: len(ids) > 50)
-    restart_cleanly(stack, before=lambda: kill_the_supervisor(stack))
+    restart_cleanly(stack, before=lambda: kill_the_supervisor(stack) if supervisor_is_killed else None)
     assert_each_is_a_row_once(stack, ids)  # they run again: the request to rest is gone
     stack.wait_running(NAME)
 

@@ -83,7 +83,7 @@ def test_a_killed_run_process_is_replaced(stack: Stack) -> None:
     assert_each_is_a_row_once(stack, ids)
 
 
-@pytest.mark.parametrize("host", ["here", "elsewhere"])
+@pytest.mark.parametrize("host", ["here", pytest.param("elsewhere", marks=pytest.mark.long)])
 def test_a_paused_run_loses_its_lease_and_is_ended_or_gives_up_when_it_wakes(stack: Stack, host: str) -> None:
     with traffic(stack) as ids:
         before = stack.wait_running(NAME)
@@ -198,7 +198,13 @@ def test_a_database_that_is_away_for_longer_than_the_lease_fails_every_run_with_
         wait_for("its process to end", partial(has_ended, before[name]["pid"]), 120)
 
 
-@pytest.mark.parametrize("service", ["dagster_daemon", "dagster_code_server", "collector", "kafka", "postgres"])
+@pytest.mark.parametrize(
+    "service",
+    [
+        "dagster_code_server",
+        *[pytest.param(one, marks=pytest.mark.long) for one in ("dagster_daemon", "collector", "kafka", "postgres")],
+    ],
+)
 def test_a_killed_service_comes_back_and_nothing_is_lost(stack: Stack, service: str) -> None:
     ids: list[str] = []
 

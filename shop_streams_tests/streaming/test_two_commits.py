@@ -80,7 +80,14 @@ class Stream:
         writer.write(batch, batch_id)
 
 
-@pytest.mark.parametrize(("name", "after"), [*((name, "rows") for name in STREAMS), ("sales", "letters")])
+@pytest.mark.parametrize(
+    ("name", "after"),
+    [
+        ("sales", "rows"),
+        ("sales", "letters"),
+        *[pytest.param(name, "rows", marks=pytest.mark.long) for name in STREAMS if name != "sales"],
+    ],
+)
 def test_a_repeated_batch_has_each_record_in_one_place(stack: Stack, tmp_path: Path, name: str, after: str) -> None:
     stream = Stream(stack, name, tmp_path)
     check_repeats(stream.write, stream.letters, stream.batch, after)
