@@ -47,7 +47,9 @@ def test_a_user_who_does_not_own_the_shops_table_starts_the_stream(stack: Stack)
             cursor.execute(
                 f"grant select, insert, update, delete on subscribers_feedback, subscribers_restaurants to {role}"
             )
-            cursor.execute("select relname from pg_class where relkind = 'r' and relname like 'promotion_%'")
+            cursor.execute(
+                "select tablename from pg_tables where schemaname = 'public' and tablename not like 'subscribers_%'"
+            )
             for (name,) in cursor.fetchall():
                 cursor.execute(f"alter table {name} owner to {role}")
         dsn = f"{settings.postgres}{'&' if '?' in settings.postgres else '?'}options=-crole%3D{role}"
