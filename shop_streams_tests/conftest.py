@@ -80,8 +80,8 @@ def local_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSes
 def spark(request: pytest.FixtureRequest) -> SparkSession:
     """A session for what needs no other server: the stack's where this process has one, since a process has one kind alone."""
     apart = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") != "1"  # then the stack's tests are another worker's
-    items = [request.node] if apart else request.session.items
-    if any(scope_of(item.nodeid) == "stack" for item in items):
+    ours = not apart or scope_of(request.node.nodeid) == "stack"
+    if ours and any("stack" in fixtures_of(item) for item in request.session.items):
         stack: Stack = request.getfixturevalue("stack")
         return open_session(stack.settings)
     local: SparkSession = request.getfixturevalue("local_session")
