@@ -12,6 +12,8 @@ from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import producer
 from shop_streams.kafka_access import Refused, refusal
 
+AGAIN = "`shop-streams status` tells whether Kafka is up; then run the command again."
+
 
 def produce(
     client: Producer, topic: str, value: str | bytes | None, key: str | bytes | None = None, **more: Any
@@ -41,9 +43,9 @@ def send_all(servers: Cluster, topic: str, records: Iterable[tuple[str | None, s
     left = client.flush(seconds)  # a record that was refused is no longer in the queue
     if refused:
         raise refusal(servers, refused[0], topic) or ShopStreamsError(
-            f"Kafka did not take {len(refused):,} of {count:,} records of topic {topic}: {refused[0].str()}."
+            f"Kafka did not take {len(refused):,} of {count:,} records of topic {topic}: {refused[0].str()}. {AGAIN}"
         )
     if left:
         raise ShopStreamsError(
-            f"Kafka did not acknowledge {left:,} of {count:,} records of topic {topic} within {seconds:.0f} s."
+            f"Kafka did not acknowledge {left:,} of {count:,} records of topic {topic} within {seconds:.0f} s. {AGAIN}"
         )

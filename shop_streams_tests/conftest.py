@@ -137,7 +137,7 @@ def _scope_of(file: Path) -> str:
 
 
 def scope_of(nodeid: str) -> str:
-    """ "stack" for tests of a file that uses the suite's stack, "spark" for one that uses Spark alone, or "".
+    """What the tests of a file share: the suite's "stack", "spark" alone, or "" for nothing.
 
     Only the file is known to the process that distributes tests.
     """

@@ -16,8 +16,6 @@ from shop_streams.kafka import ANSWER_SECONDS, admin, offset_ranges
 from shop_streams.streaming.checkpoint import CheckpointMetadata
 
 TOPIC_IDENTITY = "topic_identity"
-
-
 NO_ID = str(Uuid(0, 0))
 
 

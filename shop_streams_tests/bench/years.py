@@ -25,7 +25,7 @@ from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.defs.platform.run_history import forget_runs
 from shop_streams.defs.sales.checks import FIELDS, as_counted_by_records
 from shop_streams.defs.sales.schema import HOURLY, HOURLY_TOPIC, SHOP_EVENTS
-from shop_streams.kafka import producer
+from shop_streams.kafka_send import send_all
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake
 from shop_streams.local.stopping import instance_of
@@ -94,14 +94,12 @@ def row(what: str, found: dict[str, float], aim: str, first: dict[str, float] | 
 
 def send_hours(stack: Stack) -> None:
     """What the stream would have sent for each hour of the mart."""
-    client = producer(stack.settings.kafka)
     columns = [*FIELDS, "repeats_revenue", "repeats_visitors", "repeats_purchases"]
+    records = []
     for hour in Lake(stack.settings).scan(HOURLY, columns).to_pylist():
         record = {name: value for name, value in as_counted_by_records(hour).items() if name in FIELDS}
-        client.produce(HOURLY_TOPIC.name, json.dumps(record), str(hour["start_ts"]))
-        client.poll(0)
-    if left := client.flush(60):
-        raise SystemExit(f"Kafka did not take {left} records")
+        records.append((str(hour["start_ts"]), json.dumps(record)))
+    send_all(stack.settings.kafka, HOURLY_TOPIC.name, records)
 
 
 def periodic(stack: Stack, rate: float) -> Iterator[list[str]]:

@@ -26,6 +26,8 @@ def restart_cleanly(
     stack: Stack, before: Callable[[], None] = lambda: None, between: Callable[[], None] = lambda: None
 ) -> None:
     """Stop the stack while its streams run and another run begins, and start it; `before` the stop and `between` them, do something."""
+    for name in STREAMS:
+        stack.wait_running(name)
     client = DagsterGraphQLClient("127.0.0.1", port_number=stack.settings.dagster_port)
     hour = topic_hours.get_partition_key_for_timestamp(time.time() - 3600)
     loading = client.submit_job_execution("account_topics", tags={"dagster/partition": hour})

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from shop_streams.cli import status
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.app_events.streams import INGEST as PRODUCT_EVENTS
 from shop_streams.defs.sales.schema import SHOP_EVENTS
@@ -112,8 +111,6 @@ def test_each_part_is_restored_alone_and_no_record_is_lost_or_twice(stack: Stack
         copy(lake, tmp_path / "lake")
         copy(home / "postgres", tmp_path / "postgres")
 
-    for name in status.STREAMS:
-        stack.wait_running(name)
     restart_cleanly(stack, between=back_up)
     for spec in STREAMS:
         stack.wait_running(spec.name)

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from shop_streams.cli.status import STREAMS
 from shop_streams.local import stopping
 from shop_streams.local.supervision import supervisor_process
 from shop_streams.settings import get_settings
@@ -28,8 +27,6 @@ def kill_the_supervisor(stack: Stack) -> None:
 
 @pytest.mark.parametrize("supervisor_is_killed", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_down_and_up_leave_no_failure_and_no_unfinished_run(stack: Stack, supervisor_is_killed: bool) -> None:
-    for name in STREAMS:
-        stack.wait_running(name)
     with traffic(stack) as ids:
         wait_for("some traffic", lambda: len(ids) > 50)
     restart_cleanly(stack, before=lambda: kill_the_supervisor(stack) if supervisor_is_killed else None)
