@@ -1,5 +1,6 @@
 """The demo leaves a stack as it found it, and is patient with a slow machine."""
 
+import time
 from itertools import count
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from shop_streams.cli import demo, demo_wait
 from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings
+from shop_streams_tests.patching import replace_in
 
 
 @pytest.mark.parametrize(
@@ -34,8 +36,11 @@ def test_only_a_stack_that_the_demo_started_is_stopped(
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, which passes by waiting only."""
     now = [0.0]
-    monkeypatch.setattr(demo_wait.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(demo_wait.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    replace_in(monkeypatch, demo_wait, time, monotonic=lambda: now[0], sleep=sleep)
     return now
 
 

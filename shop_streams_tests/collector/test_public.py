@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shop_streams.collector import public
 from shop_streams.collector.metrics import Answers
 from shop_streams.collector.public import PIXEL, ClickEndpoints
 from shop_streams.settings import Settings
 from shop_streams_tests.collector.clients import EVENT, NOON, PARTY, SESSION, VIEW, Client, in_base36, query
+from shop_streams_tests.patching import replace_in
 
 ITEM = "https://shop.example/katalog/item/42/"
 BODY = json.dumps(EVENT).encode()
@@ -198,7 +200,7 @@ def test_no_body_fails(body: bytes) -> None:
     ],
 )
 def test_the_time_of_a_click(monkeypatch: pytest.MonkeyPatch, by: str, ahead: int, believed: bool) -> None:
-    monkeypatch.setattr(time, "time_ns", lambda: NOON * 1_000_000)
+    replace_in(monkeypatch, public, time, time_ns=lambda: NOON * 1_000_000)
     client = Client(click_event_time=by)
     client.ask(query=query(c=in_base36(NOON + ahead)))
     [record] = client.records()

@@ -1,5 +1,6 @@
 """The oracle over clicks finds each kind of error, and nothing in what is right."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,6 +16,7 @@ from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams_tests.faults import click_oracle, clicks
 from shop_streams_tests.faults.ledger import Ledger
 from shop_streams_tests.harness import Stack
+from shop_streams_tests.patching import replace_in
 
 SHOP = "t.example"
 HALF, END = "2026-11-26-10:30", 1_795_690_800
@@ -104,7 +106,7 @@ def test_a_shopper_sends_a_click_until_it_is_taken(monkeypatch: pytest.MonkeyPat
             raise httpx.ConnectError("it was killed")
         return httpx.Response(status)
 
-    monkeypatch.setattr(clicks.time, "sleep", lambda _seconds: None)
+    replace_in(monkeypatch, clicks, time, sleep=lambda _seconds: None)
     ledger, left = Ledger("t"), iter([False] * 400)
     with httpx.Client(base_url="http://c", transport=httpx.MockTransport(answer)) as http:
         clicks.shop(http, ledger, 1, lambda: next(left, True))

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from shop_streams import environment
 from shop_streams.environment import java_options
 from shop_streams.local import class_archive, training
 from shop_streams.local.jars import require_java
 from shop_streams.local.services import Service
 from shop_streams.settings import Settings, get_settings
+from shop_streams_tests.patching import replace_in
 
 
 def test_only_a_whole_archive_is_kept(tmp_path: Path) -> None:
@@ -52,7 +54,7 @@ def test_the_optimizing_compiler_is_on_by_default(monkeypatch: pytest.MonkeyPatc
 
     _, usual_room, usual_calls = flags()
     for cores in (1, 2, 8):
-        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        replace_in(monkeypatch, environment, os, cpu_count=lambda cores=cores: cores)
         level, room, calls = flags(*java_options().split())
         assert level == 4, f"on {cores} cores Java stops at its compiler's level {level}"
         assert room >= usual_room

@@ -1,6 +1,7 @@
 """How the simulated messenger delivers: which days, how many rows, into which folders, and what it says."""
 
 import re
+import time
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from shop_streams.settings import Settings
 from shop_streams.simulate import DOMAINS, community
 from shop_streams.simulate.community import delivery, people
 from shop_streams_tests.defs.community import oracle
+from shop_streams_tests.patching import replace_in
 
 FIRST = date(2026, 7, 1)
 
@@ -21,7 +23,12 @@ def test_a_file_is_read_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
     seen = []
 
     def renamed(source: Path, target: Path) -> None:
-        seen.append((source.name, target.exists()))
+        if source.is_relative_to(tmp_path):  # not another thread's
+            seen.append((source.name, target.exists()))
+        else:
+            replace(source, target)
+
+    replace = Path.replace
 
     monkeypatch.setattr(Path, "replace", renamed)
     delivery.put(tmp_path / "date=2026-07-01" / "a.jsonl", lambda path: path.write_text("{}\n"))
@@ -91,8 +98,7 @@ def test_days_that_are_not_over_are_not_simulated(tmp_path: Path) -> None:
 
 def test_rate_is_rows_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(delivery.time, "monotonic", lambda: 100.0)
-    monkeypatch.setattr(delivery.time, "sleep", slept.append)
+    replace_in(monkeypatch, delivery, time, monotonic=lambda: 100.0, sleep=slept.append)
     delivery.Pace(50).wait(200)
     delivery.Pace(None).wait(200)
     assert slept == [4.0]

@@ -18,6 +18,7 @@ from shop_streams.streaming.condition import Unread
 from shop_streams.streaming.progress import BatchProgress, Reporter
 from shop_streams.streaming.run_checks import RunChecks
 from shop_streams.streaming.spec import stream_key
+from shop_streams_tests.patching import replace_in
 
 LAG = dg.AssetCheckKey(INGEST.output, "lag")
 
@@ -55,7 +56,7 @@ class World:
         self.asked = 0
         self.unread: Unread | Exception = Unread(112, 14.2)
         self.run = Run()
-        monkeypatch.setattr(run_checks.time, "monotonic", lambda: self.clock)
+        replace_in(monkeypatch, run_checks, time, monotonic=lambda: self.clock)
         monkeypatch.setattr(checks, "read_unread", self._read)
         monkeypatch.setattr(checks, "alive", lambda look: dg.AssetCheckResult(passed=True))
         monkeypatch.setattr(checks, "retention", lambda look: dg.AssetCheckResult(passed=True))

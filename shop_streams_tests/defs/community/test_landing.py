@@ -7,11 +7,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from shop_streams.defs.community import landing as landing_module
 from shop_streams.defs.community.landing import Landing
 from shop_streams.defs.community.landing_checks import nothing_is_ignored
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.spec import SourceMissing
 from shop_streams.settings import Settings
+from shop_streams_tests.patching import replace_in
 
 
 def landing(root: Path) -> Landing:
@@ -189,7 +191,7 @@ def test_a_folder_without_rights_is_named_and_others_are_read(tmp_path: Path, mo
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refusing)
+    replace_in(monkeypatch, landing_module, os, scandir=refusing)
     (found,) = landing(tmp_path).folders()
     assert found.closed == [("date=2026-01-01/x/", "Permission denied")] and names(tmp_path) == ["a.json"]
     before = version(tmp_path)
@@ -206,7 +208,7 @@ def test_an_error_of_the_disk_is_no_empty_folder(tmp_path: Path, monkeypatch: py
             raise OSError(5, "Input/output error")
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", failing)
+    replace_in(monkeypatch, landing_module, os, scandir=failing)
     with pytest.raises(SourceMissing, match=r"Input/output error"):
         landing(tmp_path).versions()
 

@@ -19,6 +19,7 @@ from shop_streams.defs.community.source import LandingSource
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.spec import SourceMissing
 from shop_streams.settings import Settings
+from shop_streams_tests.patching import replace_in
 
 HEADER = "id;city;lat;lng;timezone\n"
 
@@ -44,7 +45,7 @@ def write(path: Path, city: str) -> Path:
 
 def wait_until_it_rests(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     later = path.stat().st_ctime_ns + cities_file.RESTS_AFTER_NS
-    monkeypatch.setattr(time, "time_ns", lambda: later)
+    replace_in(monkeypatch, cities_file, time, time_ns=lambda: later)
 
 
 def test_the_cities_are_read_again_only_when_their_file_has_changed(

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from shop_streams.defs.community import output
+from shop_streams.defs.community import output, reading
 from shop_streams.defs.community.json_files import LINE_LIMIT
 from shop_streams.defs.community.output import SCHEMA, Output
 from shop_streams.defs.community.parquet_files import Unreadable
@@ -166,7 +166,7 @@ def test_no_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no(*_args: Any) -> Any:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("builtins.open", no)  # the tests may run as root, who may read everything
+    monkeypatch.setattr(reading, "open", no, raising=False)  # the tests may run as root, who may read everything
     assert refused(read(file, root=tmp_path)) == [(None, "the file can't be read: Permission denied")]
 
 

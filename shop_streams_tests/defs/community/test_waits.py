@@ -13,6 +13,7 @@ from shop_streams.lake.table import Table
 from shop_streams.marts.compare import Plan
 from shop_streams.marts.spec import Mart
 from shop_streams.settings import Settings
+from shop_streams_tests.patching import replace_in
 
 JANUARY, FEBRUARY = "2026-01-01", "2026-02-01"
 NOW = 1_800_000_000.0
@@ -49,7 +50,7 @@ def test_marts_that_ask_all_history_wait_for_the_months_facts(
     def modified_at(_lake: Lake, table: Table) -> dict[str, int]:
         return {"2026-01-31": int((NOW - seconds) * 1000)} if table is EVENTS else {JANUARY: 1}
 
-    monkeypatch.setattr(time, "time", lambda: NOW)
+    replace_in(monkeypatch, marts, time, time=lambda: NOW)
     monkeypatch.setattr("shop_streams.marts.compare.due_now", now)
     monkeypatch.setattr(marts, "due_now", now)
     monkeypatch.setattr(marts, "not_loaded", lambda *_: None)

@@ -18,6 +18,7 @@ from shop_streams.defs.sales.checks import parity_with_stream
 from shop_streams.defs.sales.schema import HOURLY
 from shop_streams.lake.reader import Lake
 from shop_streams.settings import Settings
+from shop_streams_tests.patching import replace_in
 
 DAYS = ("2026-03-01", "2026-03-02", "2026-03-03")
 HOUR = 3600
@@ -131,7 +132,7 @@ def test_a_day_with_an_hour_that_is_left_out_is_counted_each_time(shop: Shop, mo
 def test_a_day_with_an_hour_that_can_not_be_compared_yet_is_read_again(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(time, "time", lambda: start_of(DAYS[2]) + 100.0)  # the last hour is open
+    replace_in(monkeypatch, checks, time, time=lambda: start_of(DAYS[2]) + 100.0)  # the last hour is open
     shop.versions[DAYS[0]] = 8  # the mart will follow
     found = shop.check()
     assert found.passed and found.metadata["hours_pending"].value == 2
