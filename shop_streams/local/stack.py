@@ -131,13 +131,13 @@ def prepare_stores(settings: Settings) -> None:
     from shop_streams.beats import ProcessBeats
     from shop_streams.defs.domains import DOMAINS, TOPICS
     from shop_streams.local.api_role import prepare_api_role
-    from shop_streams.local.database_zone import require_utc
+    from shop_streams.local.database_check import require_usable
     from shop_streams.marts.failures import MartFailures
     from shop_streams.streaming.batch_failures import BatchFailures
     from shop_streams.streaming.lease import Leases
     from shop_streams.topics import create_topics
 
-    require_utc(settings)
+    require_usable(settings)
     prepare_api_role(settings)
     create_topics(settings, TOPICS)
     Leases(settings.postgres).create_table()

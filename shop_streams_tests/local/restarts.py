@@ -22,6 +22,18 @@ def runs(stack: Stack) -> dict[str, tuple[str, str]]:
     return {run["runId"]: (run["jobName"], run["status"]) for run in found}
 
 
+def restart(stack: Stack, between: Callable[[], None] = lambda: None) -> list[str]:
+    """Stop the stack, do something with its folders, and start it. Returns what the stop said."""
+    said: list[str] = []
+    try:
+        assert local_stack.down(stack.settings, said.append)
+        assert not processes_of(stack.settings)
+        between()
+    finally:
+        local_stack.up(stack.settings, Console(stderr=True))
+    return said
+
+
 def restart_cleanly(
     stack: Stack, before: Callable[[], None] = lambda: None, between: Callable[[], None] = lambda: None
 ) -> None:
@@ -36,13 +48,7 @@ def restart_cleanly(
     held = {stack.stream(name)["run_id"] for name in STREAMS}
     assert held <= unfinished
     before()
-    said: list[str] = []
-    try:
-        assert local_stack.down(stack.settings, said.append)
-        assert not processes_of(stack.settings)
-        between()
-    finally:
-        local_stack.up(stack.settings, Console(stderr=True))
+    said = restart(stack, between)
     assert f"{len(STREAMS)} of {len(STREAMS)} streams stopped at a batch boundary" in said
     after = runs(stack)
     assert {after[run][1] for run in held} == {"SUCCESS"}

@@ -1,12 +1,14 @@
 """The embedded PostgreSQL on machines west and east of UTC, and one with half hours: real server, real Dagster daemon."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -16,7 +18,7 @@ import pytest
 from shop_streams.environment import DAGSTER_POSTGRES, process_environment
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local import prepare
-from shop_streams.local.database_zone import require_utc
+from shop_streams.local.database_check import Database, require_usable
 from shop_streams.local.probes import Unhealthy, probe_daemon, probe_postgres
 from shop_streams.local.services import services
 from shop_streams.runs import created_at
@@ -85,7 +87,7 @@ def test_times_are_right_wherever_the_machine_is(zone: str) -> None:
         conf = (settings.home / "postgres" / "postgresql.conf").read_text()
         assert f"timezone = '{zone}'" in conf, "initdb took the machine's zone: this is the case"
         assert execute(settings.postgres, "show timezone") == [("UTC",)], "a session that says nothing"
-        require_utc(settings)
+        require_usable(settings)
 
         prepare.prepare_dagster(settings)
         os.environ[DAGSTER_POSTGRES] = settings.postgres
@@ -149,20 +151,55 @@ def test_an_external_database_is_checked_and_the_advice_helps() -> None:
         execute(settings.postgres, 'create database "Shop\'s"')
         dsn = settings.postgres.replace("/postgres?", "/Shop's?")
         theirs = settings.model_copy(update={"postgres_dsn": dsn})
-        require_utc(theirs)
+        require_usable(theirs)
         execute(settings.postgres, "alter database \"Shop's\" set timezone to 'Asia/Kolkata'")
         with pytest.raises(
             ShopStreamsError, match=r"'Asia/Kolkata'.*ALTER DATABASE \"Shop's\" SET timezone TO"
         ) as told:
-            require_utc(theirs)
+            require_usable(theirs)
         execute(settings.postgres, str(told.value).split("`")[1])
-        require_utc(theirs)
+        require_usable(theirs)
         execute(settings.postgres, "alter role postgres set timezone to 'Europe/London'")  # UTC in winter only
         with pytest.raises(ShopStreamsError, match="ALTER ROLE postgres SET timezone") as told:
-            require_utc(theirs)
+            require_usable(theirs)
         execute(settings.postgres, str(told.value).split("`")[1])
-        require_utc(theirs)
+        require_usable(theirs)
         assert os.environ["PGTZ"] == "UTC"
+
+        for what in ("role postgres", 'database "Shop\'s"'):
+            execute(settings.postgres, f"alter {what} set default_transaction_read_only to on")
+            with pytest.raises(ShopStreamsError, match=f"can only read.*(?i:ALTER {what}) SET") as told:
+                require_usable(theirs)
+            execute(theirs.postgres, str(told.value).split("`")[1])
+            require_usable(theirs)
+            execute(settings.postgres, f"alter {what} reset default_transaction_read_only")
+
+        execute(settings.postgres, "create database latin encoding 'LATIN1' template template0 locale 'C'")
+        latin = settings.postgres.replace("/postgres?", "/latin?")
+        with pytest.raises(ShopStreamsError, match=r"database latin has the encoding LATIN1.*CREATE DATABASE") as told:
+            require_usable(settings.model_copy(update={"postgres_dsn": latin}))
+        execute(settings.postgres, str(told.value).split("`")[1])
+        require_usable(
+            settings.model_copy(update={"postgres_dsn": settings.postgres.replace("/postgres?", "/shop_streams?")})
+        )
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, None),
+        ({"version": 129_999}, "is version 12. Use 13 or later"),
+        ({"standby": True, "read_only": True}, "is a standby.*the primary's address"),
+        ({"encoding": "SQL_ASCII"}, None),
+    ],
+)
+def test_a_database_that_can_not_be_used_is_named_with_the_next_step(
+    changed: dict[str, object], words: str | None
+) -> None:
+    """Servers that can't be started here: an old one, and one that follows another."""
+    good = Database(130_000, "UTF8", False, False, False, "UTC", True, False, "shop", "shop")
+    problem = replace(good, **changed).problem()  # type: ignore[arg-type]
+    assert problem is None if words is None else problem and re.search(words, problem)
 
 
 def test_the_database_asks_for_its_secret_also_in_an_older_home() -> None:

@@ -8,12 +8,10 @@ import shutil
 import subprocess
 import uuid
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.defs.app_events.streams import INGEST as PRODUCT_EVENTS
@@ -22,12 +20,11 @@ from shop_streams.defs.sales.streams import HOURLY
 from shop_streams.defs.sales.streams import INGEST as SALES
 from shop_streams.lake import reader
 from shop_streams.lake.table import Table
-from shop_streams.local import stack as local_stack
 from shop_streams.streaming.accounting import topic_account
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams_tests.harness import Stack, exact, wait_for
-from shop_streams_tests.local.restarts import restart_cleanly
+from shop_streams_tests.local.restarts import restart, restart_cleanly
 
 STREAMS = (SALES, PRODUCT_EVENTS)
 SALE = {
@@ -62,15 +59,6 @@ def rows(stack: Stack, table: Table, ids: set[str]) -> Counter[str]:
 def letters(stack: Stack) -> Counter[bytes]:
     found = reader.scan(DEAD_LETTERS.uri(stack.settings), ["raw"])["raw"].to_pylist()
     return Counter(one for one in found if one and one.startswith(b"broken "))
-
-
-def restarted(stack: Stack, between: Callable[[], None]) -> None:
-    """Stop the stack, do something with its folders, and start it."""
-    try:
-        assert local_stack.down(stack.settings)
-        between()
-    finally:
-        local_stack.up(stack.settings, Console(stderr=True))
 
 
 def copy(source: Path, target: Path) -> None:
@@ -121,7 +109,7 @@ def test_each_part_is_restored_alone_and_no_record_is_lost_or_twice(stack: Stack
             copy(tmp_path / "lake" / one.relative_to(lake), one)
         copy(tmp_path / "postgres", home / "postgres")
 
-    restarted(stack, restore)
+    restart(stack, restore)
     stack.wait_running(HOURLY.name)  # nothing of it was restored
     refused(stack, SALES, "lacks record")
     refused(stack, PRODUCT_EVENTS, "is older")
