@@ -43,7 +43,7 @@ def folder_address(value: str) -> str:
     if not value:
         return value
     path = unquote(value.removeprefix("file://")) if value.startswith("file:///") else value
-    if re.match("[a-z0-9]+:", path):
+    if re.match("[A-Za-z][A-Za-z0-9+.-]*:", path):
         raise ValueError("only a folder of this machine; object stores are not supported yet")
     return str(absolute(Path(path)))
 
@@ -71,6 +71,28 @@ def postgres_address(value: str) -> str:
     hosts = urlparse(value).netloc.rpartition("@")[2]
     if value and (not value.startswith("postgresql://") or "," in hosts):
         raise ValueError("the address must be postgresql://user@host:port/database, with one host")
+    return value
+
+
+def spark_address(value: str) -> str:
+    """The address of a Spark Connect server, or nothing.
+
+    Raises:
+        ValueError: another scheme, or no host.
+    """
+    if value and not (value.startswith("sc://") and urlparse(value).hostname):
+        raise ValueError("the address must be sc://host:port")
+    return value
+
+
+def memory(value: str) -> str:
+    """The memory of a Java program, as its option -Xmx has it.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not re.fullmatch("[1-9][0-9]*[kmgKMG]", value):
+        raise ValueError("must be a number with k, m or g, such as 512m or 3g")
     return value
 
 

@@ -105,7 +105,7 @@ class Cluster:
         """The configuration of a client of librdkafka. It holds secrets: never print it.
 
         Raises:
-            ShopStreamsError: a secret is missing or can't be read.
+            ShopStreamsError: a secret is missing, or a file can't be read.
         """
         found = {
             "bootstrap.servers": self.servers,
@@ -113,9 +113,9 @@ class Cluster:
             "sasl.mechanism": self.mechanism,
             "sasl.username": self.username,
             "sasl.password": self._password(),
-            "ssl.ca.location": self.ca,
-            "ssl.certificate.location": self.certificate,
-            "ssl.key.location": self.key,
+            "ssl.ca.location": _readable(self.ca),
+            "ssl.certificate.location": _readable(self.certificate),
+            "ssl.key.location": _readable(self.key),
             "ssl.key.password": self.key_password.read(),
         }
         more = self.properties.options()
@@ -184,8 +184,14 @@ def _pem(path: str) -> str:
         return Path(path).read_text() if path else ""
     except (OSError, UnicodeDecodeError) as error:
         raise ShopStreamsError(
-            f"The certificate or key {path} can't be read: {_why(error)}. Correct the path or its rights."
+            f"The certificate or key {path} can't be read: {_why(error)}. Correct SHOP_STREAMS_KAFKA_SSL_…_LOCATION or its rights."
         ) from None
+
+
+def _readable(path: str) -> str:
+    """The path of a PEM file. librdkafka's own message about a file that is missing names no setting."""
+    _pem(path)
+    return path
 
 
 def _function(name: str) -> Any:

@@ -125,6 +125,9 @@ def offsets_at(servers: Cluster, topic: str, moments: Sequence[float]) -> list[d
         for moment in moments:
             asked = [TopicPartition(topic, number, int(moment * 1000)) for number in ends]
             answers = consumer.offsets_for_times(asked, timeout=ANSWER_SECONDS)
+            for one in answers:
+                if one.error is not None:  # then its offset means nothing
+                    raise KafkaException(one.error)
             found.append({one.partition: one.offset if one.offset >= 0 else ends[one.partition] for one in answers})
         return found
 

@@ -23,10 +23,8 @@ RIGHTS = {
     AclOperation.READ: "Read", AclOperation.WRITE: "Write", AclOperation.DESCRIBE: "Describe",
     AclOperation.DESCRIBE_CONFIGS: "DescribeConfigs",
 }  # fmt: skip
-# The group of our own readers, and what the names begin with that Spark makes for its consumers.
-GROUPS = (READER_GROUP, "spark-kafka-")
-# librdkafka's codes for a broker that does not answer.
-AWAY = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
+GROUPS = (READER_GROUP, "spark-kafka-")  # of our own readers, and the beginning of the names that Spark makes
+AWAY = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)  # no broker answers
 
 
 class KafkaRefused(ShopStreamsError):
@@ -94,7 +92,7 @@ LOGIN, TLS, TOPIC, GROUP, TRANSACTION, CLUSTER, PROTOCOL = (
         (),
         (),
         "speaks another protocol",
-        "Correct SHOP_STREAMS_KAFKA_SECURITY_PROTOCOL: the listener at this port may want SSL or SASL_SSL.",
+        "Correct SHOP_STREAMS_KAFKA_SECURITY_PROTOCOL: this port wants another of PLAINTEXT, SSL, SASL_PLAINTEXT and SASL_SSL.",
     ),
 )
 _KINDS = (LOGIN, TOPIC, GROUP, TRANSACTION, CLUSTER, TLS)
@@ -179,7 +177,11 @@ def require_access(
         KafkaException: no broker answers within `seconds`.
     """
     heard: list[KafkaError] = []
-    client = admin(cluster, {"error_cb": heard.append})
+    try:
+        client = admin(cluster, {"error_cb": heard.append})
+    except KafkaException as error:  # before any broker is asked
+        said = f"Kafka's client does not take these settings: {error.args[0].str()}"
+        raise KafkaRefused(f"{said}. Correct the SHOP_STREAMS_KAFKA_… that it names.") from None
     deadline = time.monotonic() + seconds
     while True:
         try:

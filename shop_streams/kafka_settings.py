@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings
 
+from shop_streams import addresses
 from shop_streams.cluster import LOGIN_MODULES, WITH_PASSWORD, Cluster, Secret, options_of
 from shop_streams.environment import PREFIX, java_options
 
@@ -50,7 +51,7 @@ class KafkaSettings(BaseSettings):
     kafka_bootstrap_servers: str = ""
     kafka_port: int = Field(9092, ge=1, le=65535)
     kafka_controller_port: int = Field(9093, ge=1, le=65535)
-    kafka_memory: str = "512m"
+    kafka_memory: Annotated[str, AfterValidator(addresses.memory)] = "512m"
     kafka_java_options: str = Field(default_factory=java_options)
 
     # The login at a Kafka of your own. Instead of a secret, `…_FILE` is the path of the file that has it.

@@ -39,7 +39,7 @@ class Settings(KafkaSettings):
 
     postgres_dsn: Annotated[str, AfterValidator(addresses.postgres_address)] = ""
     api_postgres_dsn: Annotated[str, AfterValidator(addresses.postgres_address)] = ""  # of a user that may only read
-    spark_remote: str = ""
+    spark_remote: Annotated[str, AfterValidator(addresses.spark_address)] = ""
 
     postgres_port: int = Field(5432, ge=1, le=65535)
     spark_port: int = Field(15002, ge=1, le=65535)
@@ -47,7 +47,7 @@ class Settings(KafkaSettings):
     collector_port: int = Field(8290, ge=1, le=65535)
     api_port: int = Field(5001, ge=1, le=65535)
     dagster_port: int = Field(3000, ge=1, le=65535)
-    spark_memory: str = "3g"
+    spark_memory: Annotated[str, AfterValidator(addresses.memory)] = "3g"
     spark_java_options: str = Field(default_factory=java_options)
 
     track_token: str = "shop-streams-dev-token"
@@ -234,7 +234,7 @@ def get_settings() -> Settings:
         # `extra="ignore"`: a stack.env of an earlier version may have settings that no longer exist.
         settings = Settings(_env_file=(home / "home.env", home / "stack.env", ".env"))
     except ValidationError as error:
-        raise ShopStreamsError("; ".join(_problem(problem) for problem in error.errors())) from None
+        raise ShopStreamsError(" ".join(_problem(problem) for problem in error.errors())) from None
     adapt(os.environ, settings)
     time.tzset()
     return settings

@@ -109,6 +109,25 @@ def test_a_wrong_login_is_refused_within_seconds(given: dict[str, Any], said: st
         probe_kafka(other)
 
 
+@pytest.mark.parametrize("name", ["ca", "certificate", "key"])
+def test_a_file_that_is_missing_is_named_at_once(name: str, broker: SecuredBroker) -> None:
+    other = broker.as_user(**{f"kafka_ssl_{name}_location": "/no/such/file.pem"})
+    with pytest.raises(RefusesUs, match=r"/no/such/file\.pem can't be read: No such file.*KAFKA_SSL_…_LOCATION"):
+        probe_kafka(other)
+
+
+def test_what_kafkas_client_does_not_take_is_refused_at_once(broker: SecuredBroker) -> None:
+    (broker.authority.parent / "empty.pem").write_text("")
+    for given in (
+        {"kafka_properties": SecretStr('{"no.such.property": "1"}')},
+        {"kafka_ssl_ca_location": str(broker.authority.parent / "empty.pem")},
+    ):
+        with pytest.raises(
+            RefusesUs, match=r"Kafka's client does not take these settings: .*(no\.such\.property|ssl\.ca)"
+        ):
+            probe_kafka(broker.as_user(**given))
+
+
 def test_a_certificate_of_another_authority_is_refused(broker: SecuredBroker) -> None:
     other = broker.as_user(kafka_ssl_ca_location=str(make_authority(broker.authority.parent, "another")))
     said = refused(lambda: require_access(other.kafka))

@@ -76,7 +76,7 @@ def list_dead_letters(
         grid.add_row(f"{letter['at']:%Y-%m-%d %H:%M:%S}", *map(Text, cells), Text(found.replay_of.get(origin, "")))
     console.print(grid)
     count = len(found.letters)
-    console.print(f"{count} dead letters" + (f", {limit} shown" if count > limit else ""))
+    console.print(f"{count} dead letters" + (f", {limit} shown; --limit {count} shows all" if count > limit else ""))
 
 
 @dead_letters_app.command("show", epilog="Example: shop-streams dead-letters show events:0:17")

@@ -54,7 +54,7 @@ def run_demo(settings: Settings, console: Console, stop_afterwards: bool) -> boo
     if not was_up:  # a running stack keeps its services
         settings = settings.model_copy(update=demo_clicks.SETTINGS)
     stack.up(settings, console)
-    with nullcontext() if was_up else stack.stopping_on_failure(settings):
+    with nullcontext() if was_up else stack.stopping_on_failure(settings, speaker(console)):
         right = _play(settings, console)
     if stop_afterwards and not was_up:
         stack.down(settings, speaker(console))
@@ -140,8 +140,8 @@ def _play(settings: Settings, console: Console) -> bool:
         console.print(f"  {'[green]✓[/]' if is_right else '[red]✗ WRONG:[/]'} {name}", highlight=False)
     url = settings.dagster_url
     for what, where in {
-        "Look at the lineage:": f"{url}/asset-groups",
-        "A stream's plots:": f"{url}/assets/streams/shop_events_ingest_stream?view=overview",
+        "From topic to mart:": f"{url}/assets/sales/shop_events?view=lineage",
+        "A stream (→ Plots):": f"{url}/assets/streams/shop_events_ingest_stream?view=overview",
         "Its switch:": f"{url}/automation",
         "The campaigns:": f"{url}/assets/promotions/notifications?view=overview",
         "A map of the zones:": f"{url}/assets/community/zones_mart?view=partitions",

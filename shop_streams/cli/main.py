@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import threading
 from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Literal
@@ -21,8 +20,9 @@ from shop_streams.cli.forget import EXAMPLE, forget_user
 from shop_streams.cli.recover import recover_stream
 from shop_streams.cli.show import show
 from shop_streams.cli.simulate import simulate
+from shop_streams.cli.stay import STOPPING, stay_until_interrupted
 from shop_streams.errors import ShopStreamsError
-from shop_streams.settings import Settings, get_settings
+from shop_streams.settings import get_settings
 from shop_streams.terminal import escaped, speaker
 
 app = typer.Typer(
@@ -35,8 +35,8 @@ app = typer.Typer(
 )
 app.add_typer(dead_letters_app, name="dead-letters")
 HOMES = "SHOP_STREAMS_HOME names the folder of the stack, .shop_streams by default."
+INTERRUPTED = 130  # the exit status after Ctrl-C
 console = Console(emoji=False)  # `:warning:` in an event is no emoji
-STOPPING = "Stopping: streams end at a batch boundary first. The first stop also writes an archive that makes starts faster (half a minute) …"
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 
@@ -52,20 +52,7 @@ def up(
     stack.up(settings, console)
     console.print(f"Dagster: {settings.dagster_url}   logs: {escaped(settings.home)}/logs", highlight=False)
     if not detach:
-        stay_until_interrupted(settings)
-
-
-def stay_until_interrupted(settings: Settings) -> None:
-    """Wait for Ctrl-C or SIGTERM, then stop the stack."""
-    from shop_streams.local import stack
-
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    console.print("Ctrl-C stops everything.")
-    stopped.wait()
-    console.print(STOPPING)
-    stack.down(settings, speaker(console))
+        stay_until_interrupted(settings, console)
 
 
 @app.command(epilog="Example: shop-streams prepare --subscribers")
@@ -147,7 +134,7 @@ def demo(
     if was_up:
         console.print("The stack was up before the demo, and stays up; `shop-streams down` stops it.")
     elif not once:
-        stay_until_interrupted(settings)
+        stay_until_interrupted(settings, console)
     else:
         console.print("The stack is stopped. `shop-streams up` starts it again, with all that is there.")
     if once:
@@ -206,15 +193,19 @@ def main() -> None:
 
 
 def _run() -> int:
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what a command has started ends with it
     try:
         app()
     except SystemExit as ended:  # as typer ends a command
+        if ended.code == INTERRUPTED:
+            Console(stderr=True).print("Interrupted.")
         return int(ended.code or 0)
     except (ShopStreamsError, KafkaException, OSError) as problem:
         return _failed(_in_plain_words(problem))
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted.")
-        return 130
+        return INTERRUPTED
     except Exception as problem:  # PostgreSQL's, and all others are raised again: its classes come with Dagster, which is slow to import
         from shop_streams.streaming.patience import DATABASE_ERRORS
 

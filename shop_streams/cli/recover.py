@@ -135,7 +135,7 @@ def resting(spec: StreamSpec, settings: Settings, say: Callable[[str], None]) ->
         ) from error
     except psycopg2.OperationalError as error:
         raise ShopStreamsError(
-            f"PostgreSQL, which has the stream's lease, does not answer: {str(error).strip()}. See `shop-streams status`."
+            f"PostgreSQL, which has the stream's lease, does not answer: {str(error).strip().rstrip('?.')}. See `shop-streams status`."
         ) from error
 
 
@@ -149,7 +149,7 @@ def show(console: Console, plan: Plan) -> None:
             f"Topic {plan.topic} was created again, and is read from its beginning. The rows of the earlier topic stay. Records of it "
             f"that the stream had not read are gone with it. Partitions are numbered from {plan.shift:,} on in the table."
         )
-    grid = RichTable("partition", "Kafka has", "the table reaches", "starts at", "missing before", "lost")
+    grid = RichTable("partition", "Kafka has", "the table reaches", "starts at", "missing before", "to read", "lost")
     for one in plan.partitions:
         grid.add_row(*[cell(text) for text in line(one)])
     console.print(grid)
@@ -161,5 +161,5 @@ def line(one: PartitionPlan) -> tuple[str, ...]:
     more = " …" if len(one.gaps) > 3 else ""
     return (
         str(one.partition), f"{one.low:,} to {one.high:,}", f"{one.reached:,}", f"{one.start:,}", f"{one.refilled:,}",
-        f"{one.lost:,} ({lost}{more})" if one.lost else "0",
+        f"{one.to_read:,}", f"{one.lost:,} ({lost}{more})" if one.lost else "0",
     )  # fmt: skip

@@ -65,7 +65,7 @@ def require_own_endpoint(domain: str, settings: Settings) -> None:
         address, names = settings.collector_url, ("collector_port", "bind_host")
     if settings.model_fields_set.isdisjoint(names) and not is_up(settings):
         raise ShopStreamsError(
-            f"The stack of {settings.home} is not up, and what answers at {address} may belong to another one. "
+            f"The stack of {settings.home} is not up. If something answers at {address}, it may belong to another one. "
             f"Start it with `shop-streams up`, set SHOP_STREAMS_HOME to the other home, "
             f"or name its address: SHOP_STREAMS_{names[0].upper()}."
         )

@@ -9,13 +9,14 @@ from shop_streams.errors import ShopStreamsError
 from shop_streams.settings import Settings
 
 SHORTEST_TOKEN = 16
+EXAMPLE = "change-me"  # as in deploy/environment.example
 
 
 def require_token(settings: Settings) -> None:
     """Refuse to serve with a token that is public or easy to guess.
 
     Raises:
-        ShopStreamsError: the token is empty, short or not ASCII, or the public default on an address that others reach.
+        ShopStreamsError: the token is empty, short, an example's or not ASCII, or the public default on an address that others reach.
     """
     token = settings.track_token
     new = "Make one: python3 -c 'import secrets; print(secrets.token_urlsafe())'."
@@ -23,6 +24,8 @@ def require_token(settings: Settings) -> None:
         raise ShopStreamsError(
             f"SHOP_STREAMS_TRACK_TOKEN has {len(token)} characters; {SHORTEST_TOKEN} are needed. {new}"
         )
+    if EXAMPLE in token.lower():
+        raise ShopStreamsError(f"SHOP_STREAMS_TRACK_TOKEN is an example's, which everybody knows. {new}")
     if not (token.isascii() and token.isprintable() and token == token.strip()):
         raise ShopStreamsError(f"SHOP_STREAMS_TRACK_TOKEN must be printable ASCII, as HTTP headers are. {new}")
     if token == Settings.model_fields["track_token"].default and not is_loopback(settings.bind_host):

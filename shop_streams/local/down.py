@@ -90,10 +90,11 @@ def stop_strays(settings: Settings) -> bool:
 
 
 @contextmanager
-def stopping_on_failure(settings: Settings) -> Iterator[None]:
+def stopping_on_failure(settings: Settings, say: Callable[[str], None]) -> Iterator[None]:
     """Stop the stack when the block fails or is interrupted."""
     try:
         yield
     except BaseException:  # Ctrl-C too; raised again
-        down(settings)
+        say("Stopping what was started …")
+        down(settings, say)
         raise

@@ -16,6 +16,7 @@ from shop_streams.local.supervision import connect
 from shop_streams.settings import Settings
 
 START_SECONDS = 180.0
+QUIET_SECONDS = 30.0  # in a log, where nobody sees the spinner, say what is waited for
 YOUNG_SECONDS = 60.0  # a service that has just been started is not called unhealthy
 
 
@@ -26,7 +27,7 @@ def wait_healthy(settings: Settings, waited: dict[str, Callable[[], None]], cons
         ShopStreamsError: a service refuses us, or is not healthy after 180 s; then with the end of its log.
     """
     deadline = time.monotonic() + START_SECONDS
-    started = time.monotonic()
+    started = said = time.monotonic()
     reasons = dict.fromkeys(waited, "not probed yet")
     with console.status("") as status:
         while reasons:
@@ -41,6 +42,11 @@ def wait_healthy(settings: Settings, waited: dict[str, Callable[[], None]], cons
                     del reasons[name]
                     seconds = time.monotonic() - started
                     console.print(f"  [green]✓[/] {name} healthy after {seconds:.1f} s", highlight=False)
+                    said = time.monotonic()
+            if reasons and not console.is_terminal and time.monotonic() - said > QUIET_SECONDS:
+                waiting = "; ".join(f"{name}: {reason.splitlines()[0]}" for name, reason in reasons.items())
+                console.print(f"  waiting for {waiting}", markup=False, highlight=False, soft_wrap=True)
+                said = time.monotonic()
             status.update(f"waiting for {', '.join(reasons)}")
             if reasons and time.monotonic() > deadline:
                 name, reason = next(iter(reasons.items()))

@@ -163,7 +163,8 @@ def prepare_spark(settings: Settings) -> None:
         # log4j2.xml: the Kafka consumer's INFO lines alone would be megabytes a minute.
         "spark.driver.extraJavaOptions": (
             f"{_quoted(class_archive.java_option(settings), settings)} {settings.spark_java_options} "
-            f'-Dlog4j2.configurationFile="{Path(__file__).with_name("log4j2.xml")}"'
+            f'-Dlog4j2.configurationFile="{Path(__file__).with_name("log4j2.xml")}" '
+            f'-Djava.io.tmpdir="{folder / "tmp"}"'  # Spark Connect makes a folder there for each session
         ),
         "spark.local.dir": folder / "tmp",
         "spark.sql.warehouse.dir": folder / "warehouse",

@@ -18,7 +18,11 @@ from shop_streams.settings import Settings
 
 PROBE_SECONDS = 2.0
 # PostgreSQL's messages for a wrong login; psycopg2 has no code for an error while it connects.
-REFUSALS = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "does not exist")
+# In messages of PostgreSQL and of its client: the login, TLS ("certificate" in several sentences), or a wrong parameter.
+REFUSALS = (
+    "authentication failed", "no password supplied", "no pg_hba.conf entry", "does not exist", "certificate",
+    "does not support SSL", "invalid sslmode", "invalid port",
+)  # fmt: skip
 
 
 class Unhealthy(Exception):

@@ -24,6 +24,7 @@ from shop_streams.local.supervision import configuration, connect, is_up, superv
 from shop_streams.settings import Settings
 from shop_streams.streaming.patience import wait_until_it_answers
 from shop_streams.streaming.rest import RestRequest
+from shop_streams.terminal import speaker
 
 
 def up(settings: Settings, console: Console) -> None:
@@ -61,11 +62,11 @@ def up(settings: Settings, console: Console) -> None:
     make_runtime_folder(settings)
     write_configuration(settings, all_services)
     write_private(settings.home / "stack.env", stack_env(settings))
-    subprocess.run(
-        [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration(settings))],
-        check=True, env=process_environment(settings),
-    )  # fmt: skip
-    with stopping_on_failure(settings):
+    with stopping_on_failure(settings, speaker(console)):
+        subprocess.run(
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration(settings))],
+            check=True, env=process_environment(settings),
+        )  # fmt: skip
         client = connect(settings)
         first = {service.name for service in all_services if not service.needs_store}
         for name in sorted(first):

@@ -70,7 +70,7 @@ def rest_streams(settings: Settings, say: Callable[[str], None], seconds: float 
             break
         time.sleep(POLL_SECONDS)
     if mine:
-        say(f"{len(mine) - len(held)} of {len(mine)} streams stopped at a batch boundary")
+        say(f"{len(mine) - len(held)} of {len(mine)} streams stopped, none of them in the middle of a batch")
     if held:
         say(
             f"No answer from {', '.join(held)} (died, or hung for {seconds:.0f} s): canceled; "

@@ -40,7 +40,7 @@ RECOVERIES = "recoveries"  # their number, in the checkpoint and in the table: a
 class OutOfStep(ShopStreamsError):
     """The checkpoint and the table are of different times."""
 
-    next_step = "Run the command in the message: without --yes, it only shows what it would do."
+    next_step = "Run the command in the message."
 
 
 class CheckpointLost(OutOfStep):

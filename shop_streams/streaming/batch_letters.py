@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
 from typing import TYPE_CHECKING
 
 from pyspark.sql import Column, DataFrame
@@ -20,6 +19,7 @@ from shop_streams.lake.table import Table
 from shop_streams.lake.write import append_batch
 from shop_streams.streaming.checkpoint import CheckpointMetadata
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, as_dead_letters
+from shop_streams.streaming.spans import as_sql
 
 if TYPE_CHECKING:
     from shop_streams.streaming.spec import StreamContext
@@ -78,21 +78,19 @@ class BatchLetters:
         found = spans.collect()
         if not found:
             return records
-        inside = [_in_span(span.partition, span.first, span.last) for span in found]  # so that Delta skips files
-        placed = self._origins(records, self.rows_uri, reduce(Column.__or__, inside))
+        # So that Delta skips files.
+        inside = as_sql(
+            {one.partition: [(one.first, one.last + 1)] for one in found}, "kafka_partition", "kafka_offset"
+        )
+        placed = self._origins(records, self.rows_uri).where(inside)
         if reader.open_table(self.forgotten_uri) is not None:
             of_topic = F.col("topic") == found[0].topic
             of_topic &= F.col("topic_identity").eqNullSafe(F.lit(self.topic_identity))
-            placed = placed.unionAll(
-                self._origins(records, self.forgotten_uri, reduce(Column.__or__, inside) & of_topic)
-            )
+            placed = placed.unionAll(self._origins(records, self.forgotten_uri, of_topic).where(inside))
         same = (F.col("partition") == F.col("kafka_partition")) & (F.col("offset") == F.col("kafka_offset"))
         return records.join(placed, same, "left_anti")
 
-    def _origins(self, records: DataFrame, uri: str, where: Column) -> DataFrame:
+    def _origins(self, records: DataFrame, uri: str, where: Column | None = None) -> DataFrame:
         table = records.sparkSession.read.format("delta").load(uri)
-        return table.where(where).select("kafka_partition", "kafka_offset")
-
-
-def _in_span(partition: int, first: int, last: int) -> Column:
-    return (F.col("kafka_partition") == partition) & F.col("kafka_offset").between(first, last)
+        table = table if where is None else table.where(where)
+        return table.select("kafka_partition", "kafka_offset")

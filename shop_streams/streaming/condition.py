@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import time
 from dataclasses import dataclass
 
@@ -141,5 +142,5 @@ def _records(unread: Unread) -> str:
 
 def _cause(problem: str) -> str:
     """The first sentence of a problem's text."""
-    sentence = re.split(r"(?<=[.!?])\s+(?=[A-Z])", problem.strip().splitlines()[0])[0]
-    return sentence.rstrip(".")[:CAUSE_CHARACTERS]
+    sentence = re.split(r"(?<=[.!?])\s+(?=[A-Z`])", problem.strip().splitlines()[0])[0].rstrip(".")
+    return textwrap.shorten(sentence, CAUSE_CHARACTERS, placeholder=" …")

@@ -42,6 +42,11 @@ class PartitionPlan:
     refilled: int = 0
 
     @property
+    def to_read(self) -> int:
+        """The number of offsets that the stream will read of what the topic holds now."""
+        return max(0, self.high - self.start - length(self.present))
+
+    @property
     def lost(self) -> int:
         """The number of offsets in the gaps."""
         return length(self.gaps)

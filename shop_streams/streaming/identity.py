@@ -123,10 +123,13 @@ def require_not_ahead(topic: str, committed: Mapping[int, int], ends: Mapping[in
 def require_all_held(topic: str, committed: Mapping[int, int], earliest: Mapping[int, int], step: str) -> None:
     """Refuse to skip records that were deleted before the stream read them; partition -> offset.
 
+    A partition that the topic has gained since counts from 0, as Spark counts it.
+
     Raises:
         RecordsLost: says how many offsets of which partition, and what to do.
     """
-    lost = {number: low - committed[number] for number, low in earliest.items() if low > committed.get(number, low)}
+    read = {number: committed.get(number, 0 if committed else low) for number, low in earliest.items()}
+    lost = {number: low - read[number] for number, low in earliest.items() if low > read[number]}
     if lost:
         where = ", ".join(f"{offsets} of partition {number}" for number, offsets in sorted(lost.items()))
         raise RecordsLost(

@@ -14,14 +14,18 @@ create table if not exists stream_leases (
     progress    jsonb not null default '{}',
     failures    integer not null default 0,
     problem     text,
-    stack       text,
+    stack       text, -- the holder's stack, and the folder of its home; null: of an earlier version
     home        text
 );
-alter table stream_leases
-    add column if not exists failures integer not null default 0,
-    add column if not exists problem text,
-    add column if not exists stack text, -- the holder's stack, and the folder of its home; null: of an earlier version
-    add column if not exists home text
+do $$ begin -- of an earlier version; without this question, each start would wait for every reader of the table, and beats for it
+    if not exists (select from pg_attribute where attrelid = 'stream_leases'::regclass and attname = 'home') then
+        alter table stream_leases
+            add column if not exists failures integer not null default 0,
+            add column if not exists problem text,
+            add column if not exists stack text,
+            add column if not exists home text;
+    end if;
+end $$
 """
 
 # A beat in the far future is of a clock that was set back since: it keeps no lease.

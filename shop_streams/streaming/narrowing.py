@@ -13,7 +13,6 @@ import psycopg2
 import psycopg2.errors
 import pyarrow as pa
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import record_at
@@ -25,6 +24,7 @@ from shop_streams.streaming.dead_letters import DEAD_LETTERS, HEADERS, poisoned_
 from shop_streams.streaming.identity import topic_identity
 from shop_streams.streaming.query import RESTARTED, said
 from shop_streams.streaming.records import LAST_MOMENT, read_offsets
+from shop_streams.streaming.spans import as_sql
 from shop_streams.streaming.spec import StreamContext, StreamSpec
 
 FAILURES_BEFORE = 3  # of the same batch
@@ -111,24 +111,16 @@ def _parts(one: Span, other: Span) -> list[Span]:
     return [part for part in parts if part.end > part.first]
 
 
-def leave_out(records: DataFrame, left_out: Sequence[tuple[int, int]]) -> DataFrame:
-    """The records without the (partition, offset) in `left_out`."""
-    for partition in sorted({number for number, _ in left_out}):
-        offsets = [offset for number, offset in left_out if number == partition]
-        records = records.where(~((F.col("partition") == partition) & F.col("offset").isin(offsets)))
-    return records
-
-
-def leave_out_spans(records: DataFrame, spans: Mapping[int, Sequence[tuple[int, int]]]) -> DataFrame:
-    """The records without those of the spans: partition -> offsets [first, end)."""
-    single = [(number, first) for number, some in spans.items() for first, end in some if end == first + 1]
-    records = leave_out(records, single)
-    for number, some in sorted(spans.items()):
-        for first, end in some:
-            if end > first + 1:
-                inside = F.col("offset").between(first, end - 1)
-                records = records.where(~((F.col("partition") == number) & inside))
-    return records
+def leave_out(
+    records: DataFrame,
+    places: Sequence[tuple[int, int]],
+    spans: Mapping[int, Sequence[tuple[int, int]]],
+) -> DataFrame:
+    """The records without those at `places`, each a (partition, offset), and those of the spans, partition -> offsets [first, end)."""
+    of = {number: list(some) for number, some in spans.items()}
+    for number, offset in places:
+        of.setdefault(number, []).append((offset, offset + 1))
+    return records.where(f"not ({as_sql(of)})") if of else records
 
 
 def spans_of(batch: PlannedBatch, earliest: Mapping[int, int]) -> list[Span]:

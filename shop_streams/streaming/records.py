@@ -12,7 +12,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from shop_streams.cluster import Cluster
 from shop_streams.rules import MAX_AHEAD, Refused, Rules, Times, microseconds, times_at
+from shop_streams.streaming.spans import Span, as_sql
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,12 +67,18 @@ def read_offsets(
     columns: Sequence[str] = RECORD_COLUMNS,
 ) -> DataFrame:
     """The records of spans (partition, first offset, end offset); `columns` are names of `RECORD_TYPES`."""
-    parts = []
+    of: dict[int, list[Span]] = {}
     for partition, first, end in spans:
-        reader = _source(spark.read, servers, json.dumps({topic: [partition]}), "assign", columns)
-        reader = reader.option("startingOffsets", json.dumps({topic: {partition: first}}))
-        parts.append(reader.option("endingOffsets", json.dumps({topic: {partition: end}})).load())
-    return reduce(DataFrame.unionAll, parts).select(*columns)
+        of.setdefault(partition, []).append((first, end))
+    # One source, because a plan holds some hundreds at most. It also reads what is between two spans of a partition.
+    reader = _source(spark.read, servers, json.dumps({topic: sorted(of)}), "assign", columns)
+    for name, ends in (
+        ("startingOffsets", {partition: min(some)[0] for partition, some in of.items()}),
+        ("endingOffsets", {partition: max(end for _, end in some) for partition, some in of.items()}),
+    ):
+        reader = reader.option(name, json.dumps({topic: ends}))
+    found: DataFrame = reader.load()
+    return found.where(as_sql(of)).select(*columns)
 
 
 def _source(

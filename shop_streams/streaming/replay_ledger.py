@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
 from psycopg2.extras import Json
 
 from shop_streams.errors import ShopStreamsError
@@ -20,6 +21,7 @@ from shop_streams.postgres import connect
 from shop_streams.settings import Settings
 from shop_streams.streaming.replayed import bring_together
 
+# It runs each time. `add column if not exists` would wait for every reader of the table, such as a backup, and others for it.
 DDL = """
 create table if not exists dead_letter_replays (
     origin  text primary key,          -- topic:partition:offset of the dead letter
@@ -27,8 +29,13 @@ create table if not exists dead_letter_replays (
     marks   jsonb not null,            -- partition -> end offset before it was sent: search from here on
     at      timestamptz not null default clock_timestamp()
 );
-alter table dead_letter_replays add column if not exists landed text; -- topic:partition:offset of the replayed record
+do $$ begin
+    if not exists (select from pg_attribute where attrelid = 'dead_letter_replays'::regclass and attname = 'landed') then
+        alter table dead_letter_replays add column landed text; -- topic:partition:offset of the replayed record
+    end if;
+end $$
 """
+LOCK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -96,26 +103,38 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
     """The ledger, on a new connection.
 
     Raises:
-        ShopStreamsError: PostgreSQL does not answer.
+        ShopStreamsError: PostgreSQL does not answer, or another session keeps the table locked for 5 s.
     """
     try:
         connection = connect(settings.postgres)
     except psycopg2.OperationalError as error:
         raise ShopStreamsError(
-            f"PostgreSQL, which has the ledger of replays, does not answer: {str(error).strip()}. See `shop-streams status`."
+            f"PostgreSQL, which has the ledger of replays, does not answer: {str(error).strip().rstrip('?.')}. See `shop-streams status`."
         ) from error
     connection.autocommit = True
     try:
         with connection.cursor() as cursor:
-            cursor.execute("select pg_advisory_lock(hashtext('dead_letter_replays_ddl'))")
-            cursor.execute(DDL)
-            cursor.execute("select pg_advisory_unlock(hashtext('dead_letter_replays_ddl'))")
+            _create_table(cursor)
             ledger = Ledger(cursor)
             bring_together(settings, ledger)
             yield ledger
             bring_together(settings, ledger)
     finally:
         connection.close()
+
+
+def _create_table(cursor: Any) -> None:
+    cursor.execute("set lock_timeout = %s", (int(1000 * LOCK_SECONDS),))
+    try:
+        cursor.execute("select pg_advisory_lock(hashtext('dead_letter_replays_ddl'))")
+        cursor.execute(DDL)
+        cursor.execute("select pg_advisory_unlock(hashtext('dead_letter_replays_ddl'))")
+    except psycopg2.errors.LockNotAvailable as error:
+        raise ShopStreamsError(
+            f"Another session has locked the table dead_letter_replays for {LOCK_SECONDS:.0f} s. pg_stat_activity shows which one; end it, "
+            "or try again later."
+        ) from error
+    cursor.execute("reset lock_timeout")
 
 
 def origin_chain(origin: str, replay_of: Mapping[str, str]) -> list[str]:

@@ -15,6 +15,8 @@ from shop_streams.streaming.checks import Look, alive_key, alive_result, evaluat
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.switch import location_of
 
+WITHOUT_RUN = ""  # the run of a result that was reported without one
+
 
 class RunChecks:
     """The checks of a stream in its own run."""
@@ -24,23 +26,25 @@ class RunChecks:
         self._results: dict[dg.AssetCheckKey, tuple[float, dg.AssetCheckEvaluation]] = {}
 
     def log(self) -> None:
-        """Evaluate the due checks and log their results. Log a result again if another run's result hides it."""
+        """Evaluate the due checks, and those that another run has evaluated, and log their results."""
         look = Look(self._spec, self._settings, self._context.instance, location=location_of(self._context.run))
         for check in stream_checks(self._spec):
             known = self._results.get(check.key)
-            due = known is None or time.monotonic() - known[0] >= check.every
+            newest = self._run_of_newest(check.key) if known else self._context.run_id
+            of_another = newest not in (self._context.run_id, WITHOUT_RUN)  # ours is older: it must not come back
+            due = known is None or of_another or time.monotonic() - known[0] >= check.every
             if due:
                 self._results[check.key] = (time.monotonic(), evaluation(check.key, check.result(look)))
             _, result = self._results[check.key]
-            if known and self._hidden(check.key):
+            # Dagster has one row for each run and shows the newest run's. Once there is one of another run, ours have no run.
+            if newest != self._context.run_id:
                 self._context.instance.report_runless_asset_event(result)
             elif due:
                 self._context.log_event(result)  # type: ignore[arg-type]  # Dagster's annotation lacks this event
 
-    def _hidden(self, key: dg.AssetCheckKey) -> bool:
-        """Whether a newer run has evaluated the check: Dagster has one result row for each run and shows the newest run's."""
+    def _run_of_newest(self, key: dg.AssetCheckKey) -> str:
         newest = self._context.instance.get_latest_asset_check_evaluation_record(key)
-        return newest is not None and newest.run_id != self._context.run_id
+        return newest.run_id if newest is not None else self._context.run_id
 
 
 def log_alive(context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings) -> None:

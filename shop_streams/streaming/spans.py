@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -29,6 +29,23 @@ def between(first: int, end: int, without: np.ndarray) -> tuple[Span, ...]:
             spans.append((begin, offset))
         begin = offset + 1
     return tuple(spans)
+
+
+def as_sql(spans: Mapping[int, Iterable[Span]], partition: str = "partition", offset: str = "offset") -> str:
+    """A condition in Spark's SQL: whether the place of a record is in one of the spans, partition -> offsets [first, end).
+
+    It is text because expressions that are built one inside the other end early: the protocol of Spark Connect allows 100 levels,
+    and Spark's analyzer 50 filters. The parser makes a balanced tree of any number of `or`s.
+    """
+    parts = []
+    for number, some in sorted(spans.items()):
+        ranges = sorted(some)
+        single = ", ".join(str(first) for first, end in ranges if end == first + 1)
+        inside = [f"{offset} in ({single})"] if single else []
+        inside += [f"{offset} between {first} and {end - 1}" for first, end in ranges if end > first + 1]
+        if inside:
+            parts.append(f"{partition} = {number} and ({' or '.join(inside)})")
+    return " or ".join(f"({part})" for part in parts) or "false"
 
 
 def merged(offsets: np.ndarray) -> list[tuple[int, int]]:

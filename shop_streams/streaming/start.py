@@ -19,7 +19,7 @@ from shop_streams.streaming import identity, records
 from shop_streams.streaming.agreement import note_recoveries, remember_topic, require_checkpoint, require_table
 from shop_streams.streaming.batch_failures import BatchFailures, failures_of
 from shop_streams.streaming.checkpoint import CheckpointMetadata, Start, committed_offsets, partition_shift
-from shop_streams.streaming.narrowing import leave_out, leave_out_spans, narrow
+from shop_streams.streaming.narrowing import leave_out, narrow
 from shop_streams.streaming.priority import TURN_SECONDS, turn_to_start
 from shop_streams.streaming.spec import StreamContext, StreamSpec
 
@@ -85,7 +85,7 @@ def begin_query(
     source = records.read_stream(
         stream.spark, servers, stream.topic, spec.max_offsets(stream.settings), spec.record_columns, first
     )
-    wanted = leave_out_spans(leave_out(source, poisoned), start.present if start else {})
+    wanted = leave_out(source, poisoned, start.present if start else {})
     if shift := partition_shift(stream.checkpoint):
         wanted = wanted.withColumn("partition", F.col("partition") + shift)
     return (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class StateLost(ShopStreamsError):
     """The stream's state is gone, and its topic no longer has the records that it was made of."""
 
-    next_step = "Run the command in the message: without --yes, it only shows what it would do."
+    next_step = "Run the command in the message."
 
 
 @dataclass(frozen=True)

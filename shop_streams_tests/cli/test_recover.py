@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from shop_streams.cli.main import app
+from shop_streams.cli.recover import line
 from shop_streams.errors import ShopStreamsError
 from shop_streams.streaming import recover
 from shop_streams.streaming.continuation import PartitionPlan
@@ -63,6 +64,13 @@ def test_with_yes_it_is_done_under_the_streams_lease_and_the_old_checkpoint_is_n
     shown = run(NAME, "--yes")
     assert done == ["held", "recovered", "its last problem is solved"]
     assert "checkpoints/aside" in shown.output and "3 offsets are lost" in shown.output
+
+
+def test_what_will_be_read_is_what_the_lake_lacks_from_the_start_on() -> None:
+    """Of offsets 100 to 900, the lake has 300 to 500 and 600; Kafka has all up to 1,000."""
+    found = PartitionPlan(0, 0, 1000, 900, 100, present=((300, 500), (600, 601)), refilled=599)
+    assert found.to_read == 200 + 100 + 399
+    assert line(found)[5] == "699"
 
 
 def test_a_running_stream_is_refused_with_its_switch(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,7 @@ def test_workers_share_a_port_and_die_with_their_parent(broker: Broker) -> None:
         ({"track_token": "short"}, "5 characters"),
         ({"track_token": "ä" * 20}, "ASCII"),
         ({"track_token": "x" * 20 + "\n"}, "ASCII"),
+        ({"track_token": "change-me-to-a-random-token"}, "an example's"),
         ({"bind_host": "0.0.0.0"}, "public default"),
         ({"bind_host": "::"}, "public default"),
         ({"bind_host": "shop.example"}, "public default"),

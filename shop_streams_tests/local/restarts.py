@@ -49,7 +49,7 @@ def restart_cleanly(
     assert held <= unfinished
     before()
     said = restart(stack, between)
-    assert f"{len(STREAMS)} of {len(STREAMS)} streams stopped at a batch boundary" in said
+    assert f"{len(STREAMS)} of {len(STREAMS)} streams stopped, none of them in the middle of a batch" in said
     after = runs(stack)
     assert {after[run][1] for run in held} == {"SUCCESS"}
     others = {run: after[run] for run in unfinished if after[run][1] not in ("SUCCESS", "CANCELED")}

@@ -19,7 +19,7 @@ from shop_streams.environment import DAGSTER_POSTGRES, process_environment
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local import prepare
 from shop_streams.local.database_check import Database, require_usable
-from shop_streams.local.probes import Unhealthy, probe_daemon, probe_postgres
+from shop_streams.local.probes import RefusesUs, Unhealthy, probe_daemon, probe_postgres
 from shop_streams.local.services import services
 from shop_streams.runs import created_at
 from shop_streams.settings import Settings
@@ -165,6 +165,10 @@ def test_an_external_database_is_checked_and_the_advice_helps() -> None:
         execute(settings.postgres, str(told.value).split("`")[1])
         require_usable(theirs)
         assert os.environ["PGTZ"] == "UTC"
+
+        for parameters in ("sslmode=require", "sslmode=wrong", "sslmode=verify-full&sslrootcert=/no/such.pem"):
+            with pytest.raises(RefusesUs, match=r"SHOP_STREAMS_POSTGRES_DSN"):
+                probe_postgres(settings.model_copy(update={"postgres_dsn": f"{dsn}&{parameters}"}))
 
         for what in ("role postgres", 'database "Shop\'s"'):
             execute(settings.postgres, f"alter {what} set default_transaction_read_only to on")

@@ -39,7 +39,7 @@ def lease(name: str, released: bool, beat_age: float) -> Lease:
 
 
 WORDS: dict[str, tuple[dict[str, tuple[bool, float]], list[str]]] = {
-    "all rest": ({"a": (True, 1), "b": (True, 1)}, ["2 of 2 streams stopped at a batch boundary"]),
+    "all rest": ({"a": (True, 1), "b": (True, 1)}, ["2 of 2 streams stopped, none of them in the middle of a batch"]),
     "one hangs": ({"a": (True, 1), "b": (False, 1)}, ["1 of 2 streams", "No answer from b (died, or hung for 0 s)"]),
     "one died": ({"a": (True, 1), "b": (False, 99)}, ["1 of 2 streams", "No answer from b"]),
 }

@@ -42,6 +42,13 @@ CASES: dict[str, tuple[Lease | None, bool, Unread | None, float | None, str, tup
     "waits after failures": (
         FAILED, True, NONE, None, "failed 4 times: no Spark server answers; next try in 35 s", FAULT,
     ),
+    "next step in backticks": (
+        replace(FAILED, failures=1, problem="The table is older. `shop-streams recover s` continues."), True, NONE, None,
+        "failed once: The table is older; next try now", FAULT,
+    ),
+    "a long sentence": (
+        replace(FAILED, failures=1, problem="word " * 80), True, NONE, None, f"failed once: {'word ' * 39}…; next try now", FAULT,
+    ),
     "failed, tries now": (replace(FAILED, failures=1, problem="no. Wait."), True, SOME, None, "failed once: no; next try now, 112 records wait", FAULT),
     "killed": (replace(ENDED, failures=2), True, NONE, None, "failed 2 times: its process died or hung; next try now", FAULT),
     "its lease has just run out": (

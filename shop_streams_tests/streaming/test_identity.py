@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from shop_streams.defs.domains import STREAMS
 from shop_streams.defs.sales import transforms
@@ -23,6 +23,7 @@ from shop_streams.streaming.identity import (
     topic_identity,
     way_out,
 )
+from shop_streams.streaming.recover import make_plan, recover
 from shop_streams.streaming.sinks import LakeSink
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.start import start_query
@@ -36,6 +37,7 @@ from shop_streams.topics import (
     topic_settings,
 )
 from shop_streams_tests.harness import Stack, wait_for
+from shop_streams_tests.streaming.recovered import led
 
 SALE = {"event_type": "buy", "category": "c", "item_id": "i", "item_price": 64, "uid": None, "timestamp": 1577865600000}
 
@@ -117,7 +119,12 @@ def test_identities(known: str, found: str | None, words: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("committed", "earliest", "lost"),
-    [({}, {0: 9}, None), ({0: 5}, {0: 5, 1: 7}, None), ({0: 5, 1: 2}, {0: 0, 1: 3}, "1 of partition 1")],
+    [
+        ({}, {0: 9}, None),
+        ({0: 5}, {0: 5, 1: 0}, None),
+        ({0: 5}, {0: 5, 1: 7}, "7 of partition 1"),  # the topic has gained it
+        ({0: 5, 1: 2}, {0: 0, 1: 3}, "1 of partition 1"),
+    ],
 )
 def test_what_counts_as_lost(committed: dict[int, int], earliest: dict[int, int], lost: str | None) -> None:
     if lost is None:
@@ -125,6 +132,32 @@ def test_what_counts_as_lost(committed: dict[int, int], earliest: dict[int, int]
         return
     with pytest.raises(RecordsLost, match=lost):
         require_all_held("t", committed, earliest, way_out("s"))
+
+
+@pytest.mark.parametrize("deleted", [0, 2])
+def test_a_partition_that_a_topic_gains_is_read_from_its_first_record(stack: Stack, deleted: int) -> None:
+    """Spark fails without a next step where retention was faster than the stream."""
+    topic = new_topic(stack)
+    stream = stream_of(topic)
+    stack.produce(topic.name, [json.dumps(SALE).encode()])
+    assert catch_up(stack, stream) == 1
+    servers = str(stack.settings.kafka)
+    admin = AdminClient({"bootstrap.servers": servers})
+    admin.create_partitions([NewPartitions(topic.name, 2)])[topic.name].result()
+    wait_for("its leader", lambda: led(stack.settings, topic.name))
+    producer = Producer({"bootstrap.servers": servers})
+    for _ in range(5):
+        producer.produce(topic.name, json.dumps(SALE), partition=1)
+    assert producer.flush(30) == 0
+    if deleted:
+        for answer in admin.delete_records([TopicPartition(topic.name, 1, deleted)]).values():
+            answer.result()
+        with pytest.raises(RecordsLost, match=r"2 of partition 1.*shop-streams recover"):
+            catch_up(stack, stream)
+        plan = make_plan(stream, stack.settings)
+        assert plan.needed and plan.lost == deleted
+        recover(stream, stack.settings, lambda _: None)
+    assert catch_up(stack, stream) == 1 + 5 - deleted
 
 
 def test_only_what_was_committed_counts(stack: Stack) -> None:

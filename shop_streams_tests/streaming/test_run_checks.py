@@ -53,14 +53,14 @@ class World:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = 0.0
-        self.asked = 0
+        self.asked = self.accounts = 0
         self.unread: Unread | Exception = Unread(112, 14.2)
         self.run = Run()
         replace_in(monkeypatch, run_checks, time, monotonic=lambda: self.clock)
         monkeypatch.setattr(checks, "read_unread", self._read)
         monkeypatch.setattr(checks, "alive", lambda look: dg.AssetCheckResult(passed=True))
         monkeypatch.setattr(checks, "retention", lambda look: dg.AssetCheckResult(passed=True))
-        monkeypatch.setattr(checks, "accounting", lambda look: dg.AssetCheckResult(passed=True))
+        monkeypatch.setattr(checks, "accounting", lambda look: self._account())
         monkeypatch.setattr(checks, "broker_time", lambda look: dg.AssetCheckResult(passed=True))
         self.checks = RunChecks(cast(dg.OpExecutionContext, self.run), INGEST, get_settings())
 
@@ -69,6 +69,10 @@ class World:
         if isinstance(self.unread, Exception):
             raise self.unread
         return self.unread
+
+    def _account(self) -> dg.AssetCheckResult:
+        self.accounts += 1
+        return dg.AssetCheckResult(passed=True, metadata={"number": self.accounts})
 
     def report(self, seconds: float = 60) -> list[str]:
         """The names of the checks whose results the next report logs."""
@@ -99,6 +103,8 @@ def test_a_result_that_another_run_hides_is_shown_again(world: World) -> None:
     world.run.rows.append(("of a person", dg.AssetCheckKey(INGEST.output, "accounting")))
     for _ in range(2):  # the next one too: the run's own row lies below for good
         assert world.report() == ["alive", "lag", "accounting"]
+        # Not the result from before the other run: that one would cover a newer one, which may have failed.
+        assert world.run.logged[-1].metadata["number"].value == 2
         assert world.run.get_latest_asset_check_evaluation_record(LAG).run_id == "ours"
     newest = world.run.get_latest_asset_check_evaluation_record(dg.AssetCheckKey(INGEST.output, "accounting"))
     assert newest.run_id == ""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from shop_streams.defs.sales import aggregate, transforms
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import offset_ranges, read_topic
+from shop_streams.kafka import Record, offset_ranges, read_topic
 from shop_streams.kafka_send import send_all
 from shop_streams.lake import facts
 from shop_streams.settings import Settings
@@ -29,6 +27,7 @@ from shop_streams.streaming.checkpoint import (
 from shop_streams.streaming.checkpoint_swap import replace_checkpoint
 from shop_streams.streaming.identity import TOPIC_IDENTITY, topic_identity
 from shop_streams.streaming.recover import problem_of
+from shop_streams.streaming.spans import as_sql
 from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.state import StatePlan
 
@@ -72,8 +71,9 @@ class HourlyRecovery:
         """Compute the sums, send the hours that differ from the topic's, and write the new checkpoint's metadata."""
         assert self.ingest.sink.table is not None and spec.sink.output_topic is not None
         plan, folder, output = self.plan(spec, settings), spec.checkpoint(settings), spec.sink.output_topic.name
-        sent = {record.key.decode(): json.loads(record.value) for record in read_topic(settings.kafka, output)}
-        offset = int(metadata_without_spark(folder, aggregate.OFFSET_KEY) or offset_of(list(sent)))
+        sent = read_topic(settings.kafka, output)
+        known = metadata_without_spark(folder, aggregate.OFFSET_KEY)
+        offset = int(known or offset_of([record.key.decode() for record in sent]))
         rows = self.ingest.sink.table.read(spark(), settings)
         shift = partition_shift(self.ingest.checkpoint(settings))
         metrics = transforms.hourly_metrics(
@@ -83,11 +83,7 @@ class HourlyRecovery:
         )
         hours = transforms.as_records(metrics).collect()
         # A record that Kafka refuses ends the command here, before the checkpoint that would call it sent.
-        send_all(
-            settings.kafka,
-            output,
-            [(row.key, row.value) for row in hours if json.loads(row.value) != sent.get(row.key)],
-        )
+        send_all(settings.kafka, output, to_send([(row.key, row.value) for row in hours], sent))
         number = self.recoveries(spec, settings) + 1
         facts.remember(self._table_uri(settings), {self._fact(spec): number})
         notes = {
@@ -102,11 +98,27 @@ class HourlyRecovery:
         return replace_checkpoint(folder, notes)
 
 
+def to_send(hours: Iterable[tuple[str, str]], sent: Iterable[Record]) -> list[tuple[str, str]]:
+    """The `hours` (key, value) that were not `sent`, or of which a partition's newest record has another value.
+
+    A topic that has gained partitions may have an hour in two of them. Which record is newer is not known then.
+    """
+    values: dict[str, dict[int, object]] = {}
+    for record in sent:
+        values.setdefault(record.key.decode(), {})[record.partition] = json.loads(record.value)
+    return [
+        (key, value)
+        for key, value in hours
+        if key not in values or any(one != json.loads(value) for one in values[key].values())
+    ]
+
+
 def before(rows: DataFrame, start: Mapping[int, int], shift: int) -> DataFrame:
     """The table's rows whose records come before `start`, and those of earlier topics (see `partition_shift`)."""
-    partition, offset = F.col("kafka_partition"), F.col("kafka_offset")
-    parts = [(partition == number + shift) & (offset < end) for number, end in start.items()]
-    return rows.where(reduce(lambda one, other: one | other, parts, partition < shift))
+    inside = as_sql(
+        {number + shift: [(0, end)] for number, end in start.items() if end}, "kafka_partition", "kafka_offset"
+    )
+    return rows.where(f"kafka_partition < {shift} or {inside}")
 
 
 def offset_of(hours: list[str]) -> int:

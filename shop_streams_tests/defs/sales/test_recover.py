@@ -13,10 +13,10 @@ from deltalake.schema import PrimitiveType
 from pyspark.sql import SparkSession
 
 from shop_streams.defs.sales import transforms
-from shop_streams.defs.sales.rebuild import HourlyRecovery
+from shop_streams.defs.sales.rebuild import HourlyRecovery, to_send
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.defs.sales.streams import HOURLY
-from shop_streams.kafka import read_topic
+from shop_streams.kafka import Record, read_topic
 from shop_streams.lake import reader
 from shop_streams.lake.table import delta_type
 from shop_streams.settings import Settings
@@ -53,6 +53,19 @@ def test_with_base_adds_the_sums_of_the_same_hour(spark: SparkSession) -> None:
         "0": [0, 3600, 12, 5, 3, 4.0],
         "3600": [3600, 7200, 0, 1, 0, None],
     }
+
+
+def test_hours_are_sent_again_unless_every_partition_has_their_value_last() -> None:
+    def record(partition: int, key: str, value: int) -> Record:
+        return Record(partition, 0, key.encode(), json.dumps({"revenue": value}).encode(), {})
+
+    sent = [
+        record(0, "same", 1), record(0, "changed", 1), record(0, "changed", 2), record(0, "back", 3), record(0, "back", 1),
+        record(0, "moved", 1), record(1, "moved", 2), record(0, "twice", 1), record(1, "twice", 1),
+    ]  # fmt: skip
+    value = '{ "revenue": 1 }'
+    hours = [(key, value) for key in ("same", "changed", "back", "moved", "twice", "new")]
+    assert [key for key, _ in to_send(hours, sent)] == ["changed", "moved", "new"]
 
 
 class Both:
