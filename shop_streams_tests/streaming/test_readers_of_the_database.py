@@ -13,7 +13,7 @@ from shop_streams_tests.harness import Stack
 TABLES = "select tablename from pg_tables where schemaname = 'public'"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(120, func_only=True)
 def test_a_backup_of_the_database_holds_up_neither_a_start_nor_a_tick(stack: Stack) -> None:
     with open_ledger(stack.settings):
         pass  # the table is there
@@ -28,6 +28,7 @@ def test_a_backup_of_the_database_holds_up_neither_a_start_nor_a_tick(stack: Sta
             ledger.sent()
 
 
+@pytest.mark.timeout(60, func_only=True)
 def test_a_table_that_is_locked_for_long_is_an_error_in_words(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay_ledger, "LOCK_SECONDS", 0.2)
     with transaction(stack.settings.postgres) as other:
