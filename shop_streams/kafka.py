@@ -148,6 +148,11 @@ def oldest_timestamp(
 
 
 def read_topic(servers: Cluster, topic: str, first: Mapping[int, int] | None = None) -> list[Record]:
+    """The records of `each_record`."""
+    return list(each_record(servers, topic, first))
+
+
+def each_record(servers: Cluster, topic: str, first: Mapping[int, int] | None = None) -> Iterator[Record]:
     """Every record that the topic holds now, in order within a partition; null keys and values as b"".
 
     `first` maps partitions to the offset where reading begins; the default is the earliest offset.
@@ -158,10 +163,8 @@ def read_topic(servers: Cluster, topic: str, first: Mapping[int, int] | None = N
     """
     begins, held = first or {}, offset_ranges(servers, topic)
     ranges = {number: (max(low, begins.get(number, low)), high) for number, (low, high) in held.items()}
-    return [
-        Record(partition, offset, message.key() or b"", message.value() or b"", dict(message.headers() or []))
-        for partition, offset, message in _messages(servers, topic, ranges)
-    ]
+    for partition, offset, message in _messages(servers, topic, ranges):
+        yield Record(partition, offset, message.key() or b"", message.value() or b"", dict(message.headers() or []))
 
 
 def count_with_header(servers: Cluster, topic: str, ranges: Mapping[int, tuple[int, int]], header: str) -> int:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from confluent_kafka import KafkaError, KafkaException
 
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import offset_ranges, producer, read_topic
+from shop_streams.kafka import each_record, offset_ranges, producer
 from shop_streams.kafka_access import refusal
 from shop_streams.kafka_send import produce
 from shop_streams.lake import reader
@@ -196,7 +196,7 @@ def _replayed_records(topic: str, settings: Settings, begins: Iterable[dict[int,
     shift = letters_shift(settings, topic)
     return {
         origin.decode(): f"{topic}:{record.partition + shift}:{record.offset}"
-        for record in read_topic(settings.kafka, topic, first)
+        for record in each_record(settings.kafka, topic, first)  # there may be more than fit into memory
         if isinstance(origin := record.headers.get(REPLAY_OF), bytes)
     }
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 import time
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
 
 from shop_streams.settings import Settings
 from shop_streams.streaming.checks import Look, alive_key, alive_result, evaluation, stream_checks
@@ -16,6 +20,7 @@ from shop_streams.streaming.spec import StreamSpec
 from shop_streams.streaming.switch import location_of
 
 WITHOUT_RUN = ""  # the run of a result that was reported without one
+COMING_SECONDS = 180.0
 
 
 class RunChecks:
@@ -30,7 +35,10 @@ class RunChecks:
         look = Look(self._spec, self._settings, self._context.instance, location=location_of(self._context.run))
         for check in stream_checks(self._spec):
             known = self._results.get(check.key)
-            newest = self._run_of_newest(check.key) if known else self._context.run_id
+            record = self._context.instance.get_latest_asset_check_evaluation_record(check.key) if known else None
+            newest = record.run_id if record else self._context.run_id
+            if record and newest != self._context.run_id and _is_coming(record):
+                continue  # a result of ours would cover it
             of_another = newest not in (self._context.run_id, WITHOUT_RUN)  # ours is older: it must not come back
             due = known is None or of_another or time.monotonic() - known[0] >= check.every
             if due:
@@ -42,9 +50,11 @@ class RunChecks:
             elif due:
                 self._context.log_event(result)  # type: ignore[arg-type]  # Dagster's annotation lacks this event
 
-    def _run_of_newest(self, key: dg.AssetCheckKey) -> str:
-        newest = self._context.instance.get_latest_asset_check_evaluation_record(key)
-        return newest.run_id if newest is not None else self._context.run_id
+
+def _is_coming(record: AssetCheckExecutionRecord) -> bool:
+    """Whether a run that has just been requested will write this result. One that was killed never does."""
+    planned = record.status == AssetCheckExecutionRecordStatus.PLANNED
+    return planned and time.time() - record.create_timestamp < COMING_SECONDS
 
 
 def log_alive(context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings) -> None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 import dagster as dg
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from shop_streams.definitions import defs
 from shop_streams.defs.platform import checks as platform_checks
@@ -31,6 +32,8 @@ class Run:
         self.run = dg.DagsterRun("shop_events_ingest_stream")
         self.instance = self
         self.rows: list[tuple[str, dg.AssetCheckKey]] = []
+        self.planned: set[str] = set()
+        self.planned_at = 0.0
         self.logged: list[dg.AssetCheckEvaluation] = []
 
     def log_event(self, result: dg.AssetCheckEvaluation) -> None:
@@ -45,7 +48,10 @@ class Run:
 
     def get_latest_asset_check_evaluation_record(self, key: dg.AssetCheckKey) -> Any:
         newest = [run_id for run_id, known in self.rows if known == key]
-        return SimpleNamespace(run_id=newest[-1]) if newest else None
+        if not newest:
+            return None
+        status = AssetCheckExecutionRecordStatus.PLANNED if newest[-1] in self.planned else None
+        return SimpleNamespace(run_id=newest[-1], status=status, create_timestamp=self.planned_at)
 
 
 class World:
@@ -108,6 +114,16 @@ def test_a_result_that_another_run_hides_is_shown_again(world: World) -> None:
         assert world.run.get_latest_asset_check_evaluation_record(LAG).run_id == "ours"
     newest = world.run.get_latest_asset_check_evaluation_record(dg.AssetCheckKey(INGEST.output, "accounting"))
     assert newest.run_id == ""
+
+
+def test_a_result_that_another_run_is_about_to_write_is_not_covered(world: World) -> None:
+    world.report()
+    world.run.rows.append(("of a person", dg.AssetCheckKey(INGEST.output, "accounting")))
+    world.run.planned = {"of a person"}
+    world.run.planned_at = time.time()
+    assert world.report() == ["alive", "lag"]
+    world.run.planned_at -= 1000  # it was killed
+    assert world.report() == ["alive", "lag", "accounting"]
 
 
 def test_a_new_run_begins_with_its_own_results(world: World) -> None:
