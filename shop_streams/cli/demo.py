@@ -140,7 +140,7 @@ def _play(settings: Settings, console: Console) -> bool:
         console.print(f"  {'[green]✓[/]' if is_right else '[red]✗ WRONG:[/]'} {name}", highlight=False)
     url = settings.dagster_url
     for what, where in {
-        "From topic to mart:": f"{url}/assets/sales/shop_events?view=lineage",
+        "From stream to mart:": f"{url}/assets/sales/shop_events?view=lineage",
         "A stream (→ Plots):": f"{url}/assets/streams/shop_events_ingest_stream?view=overview",
         "Its switch:": f"{url}/automation",
         "The campaigns:": f"{url}/assets/promotions/notifications?view=overview",
