@@ -12,6 +12,8 @@ from typing import Any
 import psycopg2
 import psycopg2.extras
 
+from shop_streams.errors import ShopStreamsError
+
 CONNECT_SECONDS = 3
 SILENCE_MILLISECONDS = 10_000  # without a TCP acknowledgement
 SHORT_MILLISECONDS = 5_000
@@ -51,8 +53,18 @@ def short_transaction(dsn: str) -> Iterator[Any]:
         connection.close()
 
 
+def no_answer(holds: str, error: psycopg2.Error) -> ShopStreamsError:
+    """What to say, and the next step, if the database that `holds` something does not answer."""
+    why = str(error).strip().rstrip("?.")
+    return ShopStreamsError(f"PostgreSQL, which has {holds}, does not answer: {why}. See `shop-streams status`.")
+
+
 def run_ddl(dsn: str, name: str, statements: str) -> None:
-    """Run idempotent DDL under the advisory lock `name`, because concurrent DDL fails."""
+    """Run idempotent DDL under the advisory lock `name`, because concurrent DDL fails.
+
+    Raises:
+        psycopg2.errors.QueryCanceled: another session has kept the lock, or a table, for 5 s.
+    """
     with short_transaction(dsn) as cursor:
         cursor.execute("select pg_advisory_xact_lock(hashtext(%s))", (name,))
         cursor.execute(statements)

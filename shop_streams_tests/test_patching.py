@@ -21,7 +21,7 @@ def changed(path: Path) -> Iterator[tuple[int, str]]:
 
 def test_no_test_changes_the_standard_library_for_other_threads() -> None:
     """`replace_in` changes it for one module. A thread that another test had left behind once moved a test's clock."""
-    libraries = sys.stdlib_module_names - {"sys"}
+    libraries = sys.stdlib_module_names - {"sys"}  # a run of a stream changes its own: what it sets is put back
     found = [
         f"{path.relative_to(TESTS)}:{line} {what}"
         for path in sorted(TESTS.rglob("*.py"))

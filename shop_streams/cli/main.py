@@ -185,6 +185,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ✓ must not end the command
     code = _run()
+    if code == INTERRUPTED:
+        Console(stderr=True).print("Interrupted.")
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
@@ -198,13 +200,10 @@ def _run() -> int:
     try:
         app()
     except SystemExit as ended:  # as typer ends a command
-        if ended.code == INTERRUPTED:
-            Console(stderr=True).print("Interrupted.")
         return int(ended.code or 0)
     except (ShopStreamsError, KafkaException, OSError) as problem:
         return _failed(_in_plain_words(problem))
     except KeyboardInterrupt:
-        Console(stderr=True).print("Interrupted.")
         return INTERRUPTED
     except Exception as problem:  # PostgreSQL's, and all others are raised again: its classes come with Dagster, which is slow to import
         from shop_streams.streaming.patience import DATABASE_ERRORS

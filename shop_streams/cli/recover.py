@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from shop_streams.errors import ShopStreamsError
+from shop_streams.postgres import no_answer
 from shop_streams.settings import get_settings
 from shop_streams.terminal import cell, speaker
 
@@ -134,9 +135,7 @@ def resting(spec: StreamSpec, settings: Settings, say: Callable[[str], None]) ->
             "and wait until `shop-streams status` says that it rests."
         ) from error
     except psycopg2.OperationalError as error:
-        raise ShopStreamsError(
-            f"PostgreSQL, which has the stream's lease, does not answer: {str(error).strip().rstrip('?.')}. See `shop-streams status`."
-        ) from error
+        raise no_answer("the stream's lease", error) from error
 
 
 def show(console: Console, plan: Plan) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,32 +15,27 @@ OLDEST = 13  # the first with gen_random_uuid and pg_current_snapshot
 ENCODINGS = ("UTF8", "SQL_ASCII")  # the second keeps the bytes that it is given, and ours are UTF-8
 FOUND = """
 select current_setting('server_version_num')::int, current_setting('server_encoding'),
-       current_setting('transaction_read_only')::bool, pg_is_in_recovery(),
-       exists (select from pg_db_role_setting, unnest(setconfig) line
-                where setrole = (select oid from pg_roles where rolname = current_user)
-                  and line ilike 'default_transaction_read_only=%'),
-       current_setting('TimeZone'),
+       current_setting('transaction_read_only')::bool, pg_is_in_recovery(), current_setting('TimeZone'),
        extract(timezone from timestamptz '2026-01-01') = 0 and extract(timezone from timestamptz '2026-07-01') = 0,
-       exists (select from pg_db_role_setting, unnest(setconfig) line
-                where setrole = (select oid from pg_roles where rolname = current_user) and line ilike 'timezone=%'),
-       quote_ident(current_database()), quote_ident(current_user)
+       quote_ident(current_database()), quote_ident(current_user),
+       array(select lower(split_part(line, '=', 1)) from pg_db_role_setting, unnest(setconfig) line
+              where setrole = (select oid from pg_roles where rolname = current_user))
 """
 
 
 @dataclass(frozen=True)
 class Database:
-    """What a session finds that sets nothing itself. `…_by_role`: the setting is the role's, and not the database's."""
+    """What a session finds that sets nothing itself."""
 
     version: int  # 130004 is 13.4
     encoding: str
     read_only: bool
     standby: bool
-    read_only_by_role: bool
     zone: str
     utc: bool
-    zone_by_role: bool
     name: str  # quoted, as in a statement
     role: str
+    role_settings: Collection[str]  # names in lower case; others are the database's or the server's
 
     def problem(self) -> str | None:
         """What keeps the stack from working with it, and the next step; None if nothing does."""
@@ -51,8 +46,7 @@ class Database:
         if self.read_only:
             return (
                 "PostgreSQL's sessions can only read. "
-                f"Run `BEGIN READ WRITE; ALTER {self._owner(self.read_only_by_role)} SET default_transaction_read_only TO off; "
-                "COMMIT` there, then try again."
+                f"Run `BEGIN READ WRITE; {self._alter('default_transaction_read_only', 'off')}; COMMIT` there, then try again."
             )
         if self.encoding not in ENCODINGS:
             return (
@@ -60,14 +54,16 @@ class Database:
                 "with `CREATE DATABASE shop_streams ENCODING 'UTF8' TEMPLATE template0`, and name it in SHOP_STREAMS_POSTGRES_DSN."
             )
         if not self.utc:  # Dagster stores naive times: sessions in two zones would read them hours apart
+            alter = self._alter("timezone", "'UTC'")
             return (
                 f"PostgreSQL's sessions are in the time zone {self.zone!r}, and Dagster's times would be hours off. "
-                f"Run `ALTER {self._owner(self.zone_by_role)} SET timezone TO 'UTC'` there, then try again."
+                f"Run `{alter}` there, then try again."
             )
         return None
 
-    def _owner(self, by_role: bool) -> str:
-        return f"ROLE {self.role}" if by_role else f"DATABASE {self.name}"
+    def _alter(self, setting: str, value: str) -> str:
+        owner = f"ROLE {self.role}" if setting in self.role_settings else f"DATABASE {self.name}"
+        return f"ALTER {owner} SET {setting} TO {value}"
 
 
 def require_usable(settings: Settings) -> None:

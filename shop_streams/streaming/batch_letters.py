@@ -82,15 +82,14 @@ class BatchLetters:
         inside = as_sql(
             {one.partition: [(one.first, one.last + 1)] for one in found}, "kafka_partition", "kafka_offset"
         )
-        placed = self._origins(records, self.rows_uri).where(inside)
+        placed = self._origins(records, self.rows_uri, F.expr(inside))
         if reader.open_table(self.forgotten_uri) is not None:
             of_topic = F.col("topic") == found[0].topic
             of_topic &= F.col("topic_identity").eqNullSafe(F.lit(self.topic_identity))
-            placed = placed.unionAll(self._origins(records, self.forgotten_uri, of_topic).where(inside))
+            placed = placed.unionAll(self._origins(records, self.forgotten_uri, F.expr(inside) & of_topic))
         same = (F.col("partition") == F.col("kafka_partition")) & (F.col("offset") == F.col("kafka_offset"))
         return records.join(placed, same, "left_anti")
 
-    def _origins(self, records: DataFrame, uri: str, where: Column | None = None) -> DataFrame:
+    def _origins(self, records: DataFrame, uri: str, where: Column) -> DataFrame:
         table = records.sparkSession.read.format("delta").load(uri)
-        table = table if where is None else table.where(where)
-        return table.select("kafka_partition", "kafka_offset")
+        return table.where(where).select("kafka_partition", "kafka_offset")

@@ -71,13 +71,11 @@ def read_offsets(
     for partition, first, end in spans:
         of.setdefault(partition, []).append((first, end))
     # One source, because a plan holds some hundreds at most. It also reads what is between two spans of a partition.
+    firsts = {partition: min(first for first, _ in some) for partition, some in of.items()}
+    ends = {partition: max(end for _, end in some) for partition, some in of.items()}
     reader = _source(spark.read, servers, json.dumps({topic: sorted(of)}), "assign", columns)
-    for name, ends in (
-        ("startingOffsets", {partition: min(some)[0] for partition, some in of.items()}),
-        ("endingOffsets", {partition: max(end for _, end in some) for partition, some in of.items()}),
-    ):
-        reader = reader.option(name, json.dumps({topic: ends}))
-    found: DataFrame = reader.load()
+    reader = reader.option("startingOffsets", json.dumps({topic: firsts}))
+    found: DataFrame = reader.option("endingOffsets", json.dumps({topic: ends})).load()
     return found.where(as_sql(of)).select(*columns)
 
 

@@ -17,11 +17,11 @@ import psycopg2.errors
 from psycopg2.extras import Json
 
 from shop_streams.errors import ShopStreamsError
-from shop_streams.postgres import connect
+from shop_streams.postgres import connect, no_answer, run_ddl
 from shop_streams.settings import Settings
 from shop_streams.streaming.replayed import bring_together
 
-# It runs each time. `add column if not exists` would wait for every reader of the table, such as a backup, and others for it.
+# It runs each time, for 5 s at most. `add column if not exists` would wait for every reader of the table, such as a backup, and others for it.
 DDL = """
 create table if not exists dead_letter_replays (
     origin  text primary key,          -- topic:partition:offset of the dead letter
@@ -35,7 +35,6 @@ do $$ begin
     end if;
 end $$
 """
-LOCK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -106,35 +105,23 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
         ShopStreamsError: PostgreSQL does not answer, or another session keeps the table locked for 5 s.
     """
     try:
+        run_ddl(settings.postgres, "dead_letter_replays_ddl", DDL)
         connection = connect(settings.postgres)
-    except psycopg2.OperationalError as error:
+    except psycopg2.errors.QueryCanceled as error:
         raise ShopStreamsError(
-            f"PostgreSQL, which has the ledger of replays, does not answer: {str(error).strip().rstrip('?.')}. See `shop-streams status`."
+            "Another session has locked the table dead_letter_replays for 5 s. pg_stat_activity shows which one; end it, or try again later."
         ) from error
+    except psycopg2.OperationalError as error:
+        raise no_answer("the ledger of replays", error) from error
     connection.autocommit = True
     try:
         with connection.cursor() as cursor:
-            _create_table(cursor)
             ledger = Ledger(cursor)
             bring_together(settings, ledger)
             yield ledger
             bring_together(settings, ledger)
     finally:
         connection.close()
-
-
-def _create_table(cursor: Any) -> None:
-    cursor.execute("set lock_timeout = %s", (int(1000 * LOCK_SECONDS),))
-    try:
-        cursor.execute("select pg_advisory_lock(hashtext('dead_letter_replays_ddl'))")
-        cursor.execute(DDL)
-        cursor.execute("select pg_advisory_unlock(hashtext('dead_letter_replays_ddl'))")
-    except psycopg2.errors.LockNotAvailable as error:
-        raise ShopStreamsError(
-            f"Another session has locked the table dead_letter_replays for {LOCK_SECONDS:.0f} s. pg_stat_activity shows which one; end it, "
-            "or try again later."
-        ) from error
-    cursor.execute("reset lock_timeout")
 
 
 def origin_chain(origin: str, replay_of: Mapping[str, str]) -> list[str]:

@@ -201,7 +201,7 @@ def test_a_database_that_can_not_be_used_is_named_with_the_next_step(
     changed: dict[str, object], words: str | None
 ) -> None:
     """Servers that can't be started here: an old one, and one that follows another."""
-    good = Database(130_000, "UTF8", False, False, False, "UTC", True, False, "shop", "shop")
+    good = Database(130_000, "UTF8", False, False, "UTC", True, "shop", "shop", ())
     problem = replace(good, **changed).problem()  # type: ignore[arg-type]
     assert problem is None if words is None else problem and re.search(words, problem)
 

@@ -6,7 +6,6 @@ import pytest
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.stack import prepare_stores
 from shop_streams.postgres import transaction
-from shop_streams.streaming import replay_ledger
 from shop_streams.streaming.replay_ledger import open_ledger
 from shop_streams_tests.harness import Stack
 
@@ -29,8 +28,7 @@ def test_a_backup_of_the_database_holds_up_neither_a_start_nor_a_tick(stack: Sta
 
 
 @pytest.mark.timeout(60, func_only=True)
-def test_a_table_that_is_locked_for_long_is_an_error_in_words(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay_ledger, "LOCK_SECONDS", 0.2)
+def test_a_table_that_is_locked_for_long_is_an_error_in_words(stack: Stack) -> None:
     with transaction(stack.settings.postgres) as other:
         other.execute("select pg_advisory_xact_lock(hashtext('dead_letter_replays_ddl'))")
         with (
