@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@command -v java >/dev/null || { echo "error: Java is missing. Install Java 17 or newer (Debian: apt-get install openjdk-17-jre-headless)."; exit 1; }
 	@echo "Installing Python packages, about 2 GB; this takes some minutes."
 	$(PYTHON) -m venv $(VENV) || { echo "error: no venv module. Debian: apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install $(if $(MAKE_TERMOUT),,--quiet) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 setup: $(STAMP) ## install everything into .venv, .jars and .web

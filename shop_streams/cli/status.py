@@ -11,12 +11,14 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Column
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from shop_streams.defs import domains as defined
 from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.health import service_states
 from shop_streams.local.stopping import instance_of
+from shop_streams.plain import visible
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import recent_account
 from shop_streams.streaming.checks import Look
@@ -29,6 +31,7 @@ from shop_streams.terminal import cell, escaped
 from shop_streams.topics import copies
 
 COUNTED = ("records", "rows", "dead_letters", "forgotten", "lost", "in_flight", "missing", "copies")  # of each topic
+RARE = ("forgotten", "lost")  # a table of 80 columns has room for them because they are left out while all are 0
 ELSEWHERE = "elsewhere"  # another stack on the same database runs the stream; `says` names it
 STREAMS = tuple(spec.name for spec in defined.STREAMS)
 
@@ -137,18 +140,18 @@ def print_status(state: dict[str, Any], console: Console) -> None:
         services.add_row(
             name, f"[{colour}]{service['state']}[/]", str(service["pid"] or ""), cell(service.get("reason", ""))
         )
-    streams = RichTable(Column("stream", no_wrap=True), "state", "run", "epoch", "last batch", "condition")
+    streams = RichTable(Column("stream", no_wrap=True), "run", "epoch", "last\nbatch", "condition")
     for name, stream in state["streams"].items():
-        colour = colours.get(stream["state"], "red")
-        streams.add_row(
-            name, f"[{colour}]{stream['state']}[/]", (stream["run_id"] or "")[:8], str(stream["epoch"] or ""),
-            "" if stream["batch_id"] is None else str(stream["batch_id"]), cell(stream["says"]),
-        )  # fmt: skip
+        batch = "" if stream["batch_id"] is None else str(stream["batch_id"])
+        says = Text(visible(stream["says"]), style=colours.get(stream["state"], "red"))
+        streams.add_row(name, (stream["run_id"] or "")[:8], str(stream["epoch"] or ""), batch, says)
+    shown = [one for one in COUNTED if one not in RARE or any(totals[one] for totals in state["topics"].values())]
     topics = RichTable(
-        Column("topic (24 h)", no_wrap=True), *(Column(name.replace("_", " "), overflow="fold") for name in COUNTED)
+        Column("topic\n(24 h)", overflow="fold"),
+        *(Column(one.replace("_", "\n"), no_wrap=True, justify="right") for one in shown),
     )
     for name, totals in state["topics"].items():
-        topics.add_row(name, *["?" if totals[one] is None else f"{totals[one]:,}" for one in COUNTED])
+        topics.add_row(name, *["?" if totals[one] is None else f"{totals[one]:,}" for one in shown])
     console.print(services, streams, topics)
     single = [name for name, totals in state["topics"].items() if totals["copies"] == 1]
     if single:
