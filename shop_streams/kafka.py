@@ -6,8 +6,11 @@ Reads are read_committed: records of aborted and open transactions do not count,
 from __future__ import annotations
 
 import time
+from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from confluent_kafka import (
@@ -142,7 +145,7 @@ def oldest_timestamp(
     times: dict[int, float] = {}
     with _consumer(servers, committed) as consumer:
         # All partitions at once: one after the other, a topic with a hundred of them would take half a minute.
-        for number, _, message in _read(consumer, topic, ranges, first_only=True):
+        for number, _, message in _read(consumer, topic, ranges, most=1):
             times[number] = message.timestamp()[1] / 1000
     return min(times.values(), default=None)
 
@@ -179,19 +182,20 @@ def record_at(servers: Cluster, topic: str, partition: int, offset: int) -> Mess
 
 
 def held_offsets(
-    servers: Cluster, topic: str, ranges: Mapping[int, Sequence[tuple[int, int]]]
-) -> dict[int, Iterator[int]]:
-    """Partition -> offsets in its `ranges` (ascending, each [first, end)) that hold a record.
+    servers: Cluster, topic: str, ranges: Mapping[int, Sequence[tuple[int, int]]], most: int | None = None
+) -> dict[int, array[int]]:
+    """Partition -> offsets in its `ranges` (ascending, each [first, end)) that hold a record; at most the first `most` of each range.
 
     Transaction markers, aborted records and records that were deleted or compacted leave offsets without a record.
     """
-
-    def offsets(number: int, spans: Sequence[tuple[int, int]]) -> Iterator[int]:
+    found = {number: array("q") for number, spans in ranges.items() if spans}
+    if found:
         with _consumer(servers) as consumer:
-            for span in spans:
-                yield from (offset for _, offset, _ in _read(consumer, topic, {number: span}))
-
-    return {number: offsets(number, spans) for number, spans in ranges.items() if spans}
+            # One client, and the partitions side by side: a client for each would take longer than a lease lasts.
+            for spans in zip_longest(*(ranges[number] for number in found), fillvalue=(0, 0)):
+                for number, offset, _ in _read(consumer, topic, dict(zip(found, spans, strict=True)), most):
+                    found[number].append(offset)
+    return found
 
 
 def _messages(
@@ -202,18 +206,20 @@ def _messages(
 
 
 def _read(
-    consumer: Consumer, topic: str, ranges: Mapping[int, tuple[int, int]], first_only: bool = False
+    consumer: Consumer, topic: str, ranges: Mapping[int, tuple[int, int]], most: int | None = None
 ) -> Iterator[tuple[int, int, Message]]:
-    """(partition, offset, message) of the records in `ranges`, or of the first one of each range.
+    """(partition, offset, message) of the records in `ranges`, or of the first `most` of each range.
 
     The last offsets of a range may hold no record (a transaction marker, for example). The range is then finished by a record
     after it, or by the end of the partition.
     """
     left = {number: end for number, (first, end) in ranges.items() if end > first}
-    consumer.assign([TopicPartition(topic, number, ranges[number][0]) for number in left])
-    last_message = time.monotonic()
+    assigned = [TopicPartition(topic, number, ranges[number][0]) for number in left]
+    consumer.assign(assigned)
+    consumer.resume(assigned)  # a partition that was paused stays paused when it is assigned again
+    last_message, given = time.monotonic(), Counter[int]()
     # `consume` waits until it has this many messages, or for its time-out.
-    wanted = len(left) if first_only else sum(end - ranges[number][0] for number, end in left.items())
+    wanted = sum(min(end - ranges[number][0], most or end) for number, end in left.items())
     at_once = min(5000, wanted)
     while left:
         for message in consumer.consume(at_once, timeout=0.2):
@@ -225,10 +231,11 @@ def _read(
             if error is None:
                 last_message = time.monotonic()
                 if offset < left[partition]:
+                    given[partition] += 1
                     yield partition, offset, message
-            if (error is None and (first_only or offset + 1 >= left[partition])) or _is_end(error):
+            if (error is None and (given[partition] == most or offset + 1 >= left[partition])) or _is_end(error):
                 del left[partition]
-                if first_only:  # a paused partition stays paused when it is assigned again
+                if left:
                     consumer.pause([TopicPartition(topic, partition)])
         if left and time.monotonic() - last_message > SILENCE_SECONDS:
             raise TopicSilent(

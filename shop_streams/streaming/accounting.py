@@ -7,7 +7,7 @@ not arrive, the topic is read, because some offsets hold no record: transaction 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -111,9 +111,9 @@ class Arrivals:
             empty = empty[empty < self.reached]
         return merged(empty)
 
-    def account(self, partition: int, held: Iterable[int], stable: int) -> PartitionAccount:
+    def account(self, partition: int, held: Sequence[int], stable: int) -> PartitionAccount:
         """The account. `held`: offsets in the gaps that hold a record. From `stable` on, transactions are open."""
-        offsets = np.fromiter(held, np.int64)
+        offsets = np.asarray(held, np.int64)
         arrived = self._arrived
         # A stream that reads its topic again brings a forgotten record back: then it is a row.
         forgotten = ~arrived & (self.forgotten > 0)
@@ -177,7 +177,7 @@ def accounts(spec: StreamSpec, settings: Settings, ranges: Ranges | None = None)
         for number, one in arrived.items()
     }
     held = held_offsets(servers, topic, gaps)
-    found = [one.account(number, held.get(number, iter(())), stable[number]) for number, one in arrived.items()]
+    found = [one.account(number, held.get(number, ()), stable[number]) for number, one in arrived.items()]
     return [
         replace(one, high=one.high + ahead[one.partition], in_flight=one.in_flight + ahead[one.partition])
         for one in found

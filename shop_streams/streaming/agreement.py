@@ -6,7 +6,6 @@ A checkpoint without its table's memory would read records twice, and a table wi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 
 import pyarrow.compute as pc
 
@@ -137,8 +136,8 @@ def require_table(spec: StreamSpec, settings: Settings) -> None:
         return
     low = {number: first for number, (first, _) in offset_ranges(settings.kafka, topic, committed=False).items()}
     ranges = {number: (max(first, low.get(number, end)), end) for number, (first, end) in behind.items()}
-    for number, held in held_offsets(settings.kafka, topic, {n: [one] for n, one in ranges.items()}).items():
-        looked_at = list(islice(held, LOOKED_AT))
+    spans = {number: [one] for number, one in ranges.items()}
+    for number, looked_at in held_offsets(settings.kafka, topic, spans, LOOKED_AT).items():
         if not looked_at:
             continue
         others = other_origins(spec, settings, {number: (looked_at[0], looked_at[-1] + 1)})

@@ -104,7 +104,7 @@ def plan_partitions(
         }
         gaps = {number: merged(offsets) for number, offsets in empty.items()}
         for number, held in held_offsets(settings.kafka, spec.topic.name, gaps).items():
-            absent[number].append(np.intersect1d(np.fromiter(held, np.int64), empty[number]))
+            absent[number].append(np.intersect1d(np.asarray(held), empty[number]))
     others = _others(spec, settings, identity, shift)  # again: a row may have been forgotten while the rows were read
     return [
         plan_partition(
