@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from typing import IO, Any
@@ -30,6 +31,15 @@ SHORT = 1_000  # bytes: values up to this length are kept of a row that is too l
 
 class Unreadable(Exception):
     """A file, or a part of it, can't be read; the text says why."""
+
+
+def is_of_the_disk(error: Exception) -> bool:
+    """Whether the disk, the network or this process' limits failed, and not the file: it may be readable the next time.
+
+    A broken file has no error number (or that of an impossible place), and one that may not be read stays so until its rights,
+    and its version, change.
+    """
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.EACCES, errno.EPERM)
 
 
 def parquet_rows(file: IO[bytes]) -> Iterator[Read]:
@@ -62,6 +72,8 @@ def parquet_rows(file: IO[bytes]) -> Iterator[Read]:
     except MemoryError:
         raise  # of this machine, not of the file: the date fails, and is tried again
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError) as error:
+        if is_of_the_disk(error):
+            raise
         raise Unreadable(f"{type(error).__name__}: {error}"[:300]) from error
     if refused:
         raise Unreadable(f"{len(refused)} row groups are not read. The first: {refused[0]}")

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from shop_streams.defs.community.json_files import json_rows
 from shop_streams.defs.community.output import File, Output
-from shop_streams.defs.community.parquet_files import Unreadable, parquet_rows
+from shop_streams.defs.community.parquet_files import Unreadable, is_of_the_disk, parquet_rows
 from shop_streams.defs.community.rows import Raw, Row, acting_ids, moment_of, validate
 from shop_streams.errors import ShopStreamsError
 from shop_streams.rules import EPOCH, Refused, Times
@@ -25,6 +25,10 @@ FILES = "path binary, file string, folder_date date, size bigint, modified bigin
 
 class FileChanged(ShopStreamsError):
     """A file is being written while it is read."""
+
+
+class FileAway(ShopStreamsError):
+    """The disk or the network failed while a file was read: the file is not broken, and its rows must not go."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Reader:
 
         Raises:
             FileChanged: a file is not, or no longer, what the listing saw.
+            FileAway: a file can't be read now, for a reason that is not its own.
         """
         output = Output()
         for batch in batches:
@@ -69,6 +74,12 @@ class Reader:
                     if output.full:
                         yield from output.flush()
         except (Unreadable, OSError) as error:
+            if is_of_the_disk(error):
+                self._require_unchanged(one)
+                raise FileAway(
+                    f"{one.file} can't be read now: {error}. Are its disk or its network well? What was loaded of its date stays, "
+                    "and the date is loaded again."
+                ) from error
             output.unreadable(str(error) if isinstance(error, Unreadable) else f"{error.strerror}")
         output.finish()
         self._require_unchanged(one)  # what looks broken may be half of a file
