@@ -14,7 +14,8 @@ from shop_streams.lake.forget import STALE
 from shop_streams.lake.reader import Lake
 from shop_streams.marts.failures import MartFailures
 from shop_streams.marts.history import Computed, computed_empty, recent_writes
-from shop_streams.marts.spec import LOOK_BACK_SECONDS, NOT_SERVED, Mart, SourceMissing, agreed
+from shop_streams.marts.serve import NOT_SERVED, agreed
+from shop_streams.marts.spec import LOOK_BACK_SECONDS, Mart, SourceMissing
 from shop_streams.marts.version import rows_of
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import groupby
+from types import MappingProxyType
 
 import dagster as dg
 import psycopg2
@@ -52,17 +53,20 @@ class Work:
     depths: Mapping[str, int] = field(default_factory=dict)
 
 
-def computations(mart: Mart, work: Work, settings: Settings) -> list[Computation]:
+def computations(
+    mart: Mart, work: Work, settings: Settings, sizes: Mapping[str, int] = MappingProxyType({})
+) -> list[Computation]:
     """The partitions in ascending order, in groups with the same depth, none far from the next one.
 
-    A group has at most `Mart.at_once` partitions and `ROWS_AT_ONCE` rows.
+    A group has at most `Mart.at_once` partitions, and one or at most `ROWS_AT_ONCE` rows: those in `sizes`, or in the version.
     """
     default = mart.windowed.depth(settings) if mart.windowed else None
     done = list[Computation]()
     for depth, group in groupby(sorted(set(work.keys)), lambda key: work.depths.get(key, default)):
         keys, rows, before = list[str](), 0, None
         for key in group:
-            more, start = rows_of(work.versions.get(key, 0)), mart.partitions.start_time_for_partition_key(key)
+            more = sizes.get(key, rows_of(work.versions.get(key, 0)))
+            start = mart.partitions.start_time_for_partition_key(key)
             far = before is not None and start - before > FAR
             if keys and (len(keys) == mart.at_once or rows + more > ROWS_AT_ONCE or far):
                 done.append(Computation(tuple(keys), work.snapshot, settings, depth))
@@ -121,7 +125,7 @@ def compute_all(
     If a group fails, its partitions are computed one by one, so that a failing one fails alone.
     """
     failures, failed = MartFailures(lake.settings.postgres, mart.name), dict[str, Exception]()
-    to_do, written = computations(mart, work, lake.settings), set[str]()
+    to_do, written = computations(mart, work, lake.settings, mart.sizes(lake, work.keys)), set[str]()
     count = sum(len(group.keys) for group in to_do)
 
     def attempt(computation: Computation) -> Exception | None:

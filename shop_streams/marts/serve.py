@@ -34,6 +34,7 @@ select attname from pg_attribute join pg_index on attrelid = indrelid and attnum
  where indrelid = to_regclass(%s) and indisprimary
 """
 PAGE_ROWS = 5_000
+NOT_SERVED = -1  # stands for the version of a partition that differs between PostgreSQL and the lake
 # A column's type -> PostgreSQL's names of the types that can take its values.
 _TAKEN_BY = {
     "int": {"integer", "bigint", "numeric"},
@@ -169,3 +170,11 @@ class PostgresCopy:
 def storable(value: Any) -> Any:
     """The value as PostgreSQL can store it: a text can't have a NUL."""
     return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
+
+
+def agreed(in_lake: Mapping[str, int], in_postgres: Mapping[str, int]) -> dict[str, int]:
+    """Partition -> version if the lake and PostgreSQL agree, `NOT_SERVED` if they differ."""
+    return {
+        key: in_lake.get(key, 0) if in_lake.get(key, 0) == in_postgres.get(key, 0) else NOT_SERVED
+        for key in in_lake.keys() | in_postgres.keys()
+    }

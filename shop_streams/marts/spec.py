@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from shop_streams.errors import ShopStreamsError
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table
-from shop_streams.marts.serve import PostgresCopy
+from shop_streams.marts.serve import PostgresCopy, agreed
 from shop_streams.marts.version import stamped
 from shop_streams.settings import Settings
 
@@ -27,7 +27,6 @@ REPAIR_LIMIT_SECONDS = 900.0  # the longest pause of a closed partition whose so
 LOOK_BACK_SECONDS = 3600.0  # repairs within this time count
 LONG_SECONDS, REST = 120.0, 3  # after a computation that took longer, a partition waits so many times as long
 DEPTH_COLUMN = "depth_days"
-NOT_SERVED = -1  # stands for the version of a partition that differs between PostgreSQL and the lake
 
 
 class Write(NamedTuple):
@@ -131,6 +130,7 @@ class Mart:
         rows: (`Source.read`, computation) -> the rows of its partitions, without `source_rows`.
         at_once: so many partitions may be computed by one Spark job and written in one commit, if they don't read too many rows,
             and are at most a month apart. `rows` then gets several keys.
+        sizes: (lake, partition keys) -> partition -> about how many rows it reads, if the version counts something else.
         prepare: called before a computation's partitions are written.
         waits: why the sensor requests nothing now, in words, or None; see `compare.unsettled`.
         level: 0, or one more than that of the mart that it reads. A backfill of several levels is a run for each.
@@ -147,6 +147,7 @@ class Mart:
     partitions: dg.TimeWindowPartitionsDefinition
     rows: Callable[[DataFrame, Computation], DataFrame] = lambda rows, _computation: rows
     at_once: int = 1
+    sizes: Callable[[Lake, Sequence[str]], Mapping[str, int]] = lambda _lake, _keys: {}
     prepare: Callable[[SparkSession, Lake, Computation], None] = lambda _spark, _lake, _computation: None
     waits: Callable[[Lake, dg.DagsterInstance], str | None] = lambda _lake, _instance: None
     level: int = 0
@@ -240,11 +241,3 @@ class Mart:
 def repair_interval(first: float, repairs: int) -> float:
     """Seconds to wait after the last of `repairs` in the last hour: `first`, doubled for each repair after the first."""
     return min(first * 2.0 ** min(max(repairs - 1, 0), 30), max(first, REPAIR_LIMIT_SECONDS))
-
-
-def agreed(in_lake: Mapping[str, int], in_postgres: Mapping[str, int]) -> dict[str, int]:
-    """Partition -> version if the lake and PostgreSQL agree, `NOT_SERVED` if they differ."""
-    return {
-        key: in_lake.get(key, 0) if in_lake.get(key, 0) == in_postgres.get(key, 0) else NOT_SERVED
-        for key in in_lake.keys() | in_postgres.keys()
-    }

@@ -136,6 +136,17 @@ def test_a_group_does_not_read_too_many_rows(world: World, monkeypatch: pytest.M
     assert [[key[-1] for key in one.keys] for one in found] == [["1"], ["2", "3"], ["4", "5"]]
 
 
+def test_a_group_does_not_read_too_many_rows_where_versions_count_something_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the versions of a landing folder, which count files."""
+    monkeypatch.setattr(compute, "ROWS_AT_ONCE", 10)
+    sizes = dict(zip(KEYS, (11, 4, 6, 1, 9), strict=True))
+    mart = world.mart(at_once=5, sizes=lambda _lake, keys: {key: sizes[key] for key in keys})
+    assert world.compute(mart, dict.fromkeys(KEYS, 1)) == {}
+    assert [[key[-1] for key in group] for group in world.asked] == [["1"], ["2", "3"], ["4", "5"]]
+
+
 def test_a_group_is_one_commit_and_each_partition_has_its_own_version(world: World) -> None:
     assert world.compute(world.mart(), dict.fromkeys(KEYS, 1)) == {}
     assert world.asked == [tuple(KEYS[:3]), tuple(KEYS[3:])]

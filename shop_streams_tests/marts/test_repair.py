@@ -30,7 +30,8 @@ from shop_streams.marts.repair import (
     readiness,
     request,
 )
-from shop_streams.marts.spec import NOT_SERVED, Mart, agreed
+from shop_streams.marts.serve import NOT_SERVED, agreed
+from shop_streams.marts.spec import Mart
 from shop_streams.marts.version import version_of
 from shop_streams.rules import times_at
 from shop_streams.runs import is_gone, this_process

@@ -62,6 +62,7 @@ STG = Mart(
     source=LANDING,
     partitions=days,
     at_once=DATES_AT_ONCE,
+    sizes=LANDING.sizes,
     waits=first_load_is_by_hand,
     totals=LANDING.totals,
 )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 DOMAIN = "community"
 TASK_BYTES = 64 * 1_048_576  # read by one task
+ROW_BYTES = 100  # of a delivered row; compressed ones have less, JSON lines more
 FILE_BYTES = 100_000  # what opening a file costs, in bytes that are read meanwhile
 MOST_TASKS = 200
 FILE_COLUMNS = pa.schema(
@@ -81,6 +82,11 @@ class LandingSource:
         # `Mart.versions` stamps all versions. To stamp twice gives the number itself.
         loaded = {key: stamped(found, self.code_version) for key, found in lake.source_versions(STG_EVENTS).items()}
         return {**loaded, **self.walk.versions(Landing.of(lake.settings))}
+
+    def sizes(self, lake: Lake, keys: Sequence[str]) -> dict[str, int]:
+        """Date -> about how many rows its files have, for `Mart.sizes`: the version counts files."""
+        folders = Landing.of(lake.settings).of_dates(keys)
+        return {key: 0 if one is None else sum(f.size for f in one.files) // ROW_BYTES for key, one in folders.items()}
 
     def read(self, spark: SparkSession, lake: Lake, computation: Computation) -> DataFrame:
         """The rows of the dates `computation.keys`, with STG's columns but `source_rows`. The files are read now, once.

@@ -1,5 +1,6 @@
 """The landing folder as a source: rows, dead letters and counts of one pass, on a Spark of this process."""
 
+import os
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -14,11 +15,13 @@ from pyspark.sql import DataFrame, SparkSession
 
 from shop_streams.defs.community import source as module
 from shop_streams.defs.community.landing import Landing
+from shop_streams.defs.community.marts import LANDING, STG
 from shop_streams.defs.community.output import RESULT, SCHEMA
 from shop_streams.defs.community.schema import SOURCE_VERSION, STG_EVENTS
 from shop_streams.defs.community.source import FolderGone, LandingSource, tasks
 from shop_streams.lake.reader import Lake
 from shop_streams.lake.table import Table
+from shop_streams.marts.compute import Work, computations
 from shop_streams.marts.spec import SourceMissing
 from shop_streams.marts.version import stamped
 from shop_streams.settings import Settings
@@ -57,6 +60,21 @@ def test_the_result_has_the_columns_that_spark_is_told(spark: SparkSession) -> N
     assert [str(field.type).replace("large_", "") for field in told] == [
         str(field.type).replace("list<item", "list<element") for field in SCHEMA
     ]
+
+
+def test_a_large_date_is_loaded_by_itself(lake: Lake, tmp_path: Path) -> None:
+    """A run that ends in the middle keeps what it has loaded, and Spark's disk has to hold one date, not a month."""
+    sizes = {"2026-01-02": 400, "2026-01-03": 2_000_000_000, "2026-01-04": 400, "2026-01-05": 700}
+    for day, size in sizes.items():
+        for name in ("a.json", "x/b.parquet"):
+            file = tmp_path / "raw" / f"date={day}" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+            os.truncate(file, size)  # it has no contents on the disk
+    versions = LANDING.versions(lake, 0)
+    assert LANDING.sizes(lake, [*sizes, "2026-01-06"])["2026-01-06"] == 0
+    found = computations(STG, Work([*sizes], 0, versions), lake.settings, STG.sizes(lake, [*sizes]))
+    assert [one.keys for one in found] == [("2026-01-02",), ("2026-01-03",), ("2026-01-04", "2026-01-05")]
 
 
 def test_one_pass_gives_rows_letters_and_counts(lake: Lake, spark: SparkSession, tmp_path: Path) -> None:
