@@ -57,6 +57,7 @@ class MartFailures:
 def pause_after(failures: int, age: float) -> float:
     """Seconds that a partition still has to wait, `age` seconds after the last of `failures` in a row.
 
+    `age` is negative if the clock was set back since; the partition then waits no longer than without that.
     Unlike a run, a partition waits after its first failure too: nothing has changed since.
     """
-    return max(0.0, backoff_seconds(failures + 1) - age)
+    return max(0.0, backoff_seconds(failures + 1) - abs(age))

@@ -54,7 +54,7 @@ class RunChecks:
 def _is_coming(record: AssetCheckExecutionRecord) -> bool:
     """Whether a run that has just been requested will write this result. One that was killed never does."""
     planned = record.status == AssetCheckExecutionRecordStatus.PLANNED
-    return planned and time.time() - record.create_timestamp < COMING_SECONDS
+    return planned and abs(time.time() - record.create_timestamp) < COMING_SECONDS
 
 
 def log_alive(context: dg.OpExecutionContext, spec: StreamSpec, settings: Settings) -> None:

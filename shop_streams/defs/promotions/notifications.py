@@ -82,7 +82,8 @@ update promotion_days d set notified = d.notified - e.number, taken_back = d.tak
 DUE = """
 select adv_campaign_id from promotion_campaigns
  where adv_campaign_datetime_start <= %(second)s and adv_campaign_datetime_end > %(second)s
-   and (swept_at is null or swept_at < clock_timestamp() - make_interval(secs => %(interval)s))
+   and (swept_at is null or swept_at < clock_timestamp() - make_interval(secs => %(interval)s)
+        or swept_at > clock_timestamp())  -- the clock was set back
  order by swept_at nulls first
  limit %(limit)s
 """

@@ -30,6 +30,19 @@ def test_a_sweep_looks_at_live_campaigns_only_and_at_each_in_its_turn(alone: tup
     assert rows(settings.postgres, over["adv_campaign_id"]) == []
 
 
+def test_a_campaign_that_was_looked_at_before_the_clock_was_set_back_is_looked_at_again(
+    alone: tuple[Settings, Topic],
+) -> None:
+    settings, _ = alone
+    campaign = message()
+    notifications.write_campaigns(settings.postgres, [as_taken(campaign)])
+    with transaction(settings.postgres) as cursor:
+        cursor.execute("update promotion_campaigns set swept_at = clock_timestamp() + interval '10 hours'")
+    subscribe(settings.postgres, campaign["restaurant_id"], "a")
+    assert notifications.sweep(settings.postgres, 30) == 1
+    assert notifications.sweep(settings.postgres, 30) is None
+
+
 @hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=8).flatmap(
