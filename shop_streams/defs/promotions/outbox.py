@@ -9,6 +9,7 @@ librdkafka's call for it ignores its timeout while a broker restarts (librdkafka
 from __future__ import annotations
 
 import select
+import sys
 import threading
 import time
 from collections import deque
@@ -36,6 +37,7 @@ from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import TopicSilent
 from shop_streams.kafka_access import refusal
 from shop_streams.kafka_send import produce
+from shop_streams.plain import plain
 from shop_streams.postgres import connect, listening, transaction
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Superseded
@@ -134,11 +136,13 @@ class Outbox:
         return numbers
 
     def _guard(self, name: str, work: Callable[[], Iterator[None]]) -> None:
-        """Run `work`, which yields after each step; start it again after a temporary error, for PATIENCE_SECONDS without progress."""
+        """Run `work`, which yields after each step; start it again after a temporary error, for PATIENCE_SECONDS without a step."""
+        stepped, failed = time.monotonic(), False  # rows of an unfinished number are no step: their commit may fail each time
         while not self._over.is_set():
             try:
                 for _ in work():
-                    self._last_progress[name] = time.monotonic()
+                    self._last_progress[name] = stepped = time.monotonic()
+                    failed = False
                     if self._over.is_set():
                         return
             except Temporary as problem:
@@ -146,9 +150,12 @@ class Outbox:
                 if refused is not None:  # to wait does not help
                     self._problem = refused
                     return
-                if time.monotonic() - self._last_progress[name] > PATIENCE_SECONDS:
+                if failed and time.monotonic() - stepped > PATIENCE_SECONDS:
                     self._problem = problem
                     return
+                if not failed:
+                    print(f"{self._stream}: the {name} tries again: {plain(str(problem), 200)}", file=sys.stderr, flush=True)
+                failed = True
                 self._over.wait(RETRY_SECONDS)
             except BaseException as problem:  # `check` raises it again, in the run's own thread
                 self._problem = problem

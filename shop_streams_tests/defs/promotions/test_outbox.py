@@ -2,6 +2,7 @@
 
 import json
 import time
+import uuid
 
 import pytest
 from confluent_kafka import KafkaException, Producer
@@ -16,7 +17,7 @@ from shop_streams.defs.promotions.topic import transactional_id
 from shop_streams.postgres import transaction
 from shop_streams.settings import Settings
 from shop_streams.streaming.lease import Superseded
-from shop_streams.topics import Topic
+from shop_streams.topics import Topic, create_topics
 from shop_streams_tests.defs.promotions.campaigns import clients_of, message, rows, sent, subscribe
 from shop_streams_tests.defs.promotions.outboxes import as_taken, epoch_of, publish, raised_by
 
@@ -77,6 +78,23 @@ def test_an_outbox_that_hangs_is_told(alone: tuple[Settings, Topic], monkeypatch
     ):
         cursor.execute("lock table promotion_outbox in access exclusive mode")
         assert "pg_stat_activity" in raised_by(outbox, OutboxStuck)
+
+
+def test_a_transaction_that_never_commits_is_told(
+    alone: tuple[Settings, Topic], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Rows are handed to the client at each try, and that is no progress: Kafka takes none of them."""
+    settings, _ = alone
+    topic = Topic(f"notifications-{uuid.uuid4().hex}", "", config={"max.message.bytes": "1000"})
+    create_topics(settings, (topic, outbox_of(topic)))
+    campaign = message(adv_campaign_content="soup" * 1000)
+    subscribe(settings.postgres, campaign["restaurant_id"], "a")
+    notifications.write_campaigns(settings.postgres, [as_taken(campaign)])
+    monkeypatch.setattr(outbox_module, "PATIENCE_SECONDS", 3)
+    with Outbox(settings, "promotions-test", epoch_of(settings), topic) as outbox:
+        assert "too large" in raised_by(outbox, KafkaException)
+    tries = [line for line in capfd.readouterr().err.splitlines() if "the publisher tries again" in line]
+    assert len(tries) == 1, "one line, not one for each try"
 
 
 def test_a_database_that_forgot_what_it_sent_is_told(alone: tuple[Settings, Topic]) -> None:
