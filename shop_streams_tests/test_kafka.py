@@ -51,9 +51,7 @@ def test_at_most_the_first_records_of_each_span(kafka: Settings, topic: str) -> 
     }  # fmt: skip
 
 
-def test_many_partitions_are_read_by_one_client(
-    kafka: Settings, topic: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_partitions_are_read_by_one_client(kafka: Settings, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a client for each, a check of a topic with hundreds of partitions outlived the stream's lease."""
     opened, real = list[bool](), module._consumer
 
@@ -64,6 +62,6 @@ def test_many_partitions_are_read_by_one_client(
             yield consumer
 
     monkeypatch.setattr(module, "_consumer", counted)
-    found = held_offsets(kafka.kafka, topic, dict.fromkeys(range(PARTITIONS), [(9, 18)]))
-    assert {number: list(offsets) for number, offsets in found.items()} == dict.fromkeys(range(PARTITIONS), [9, 17])
+    found = held_offsets(kafka.kafka, topic, {number: [(9, 18)] for number in range(PARTITIONS)})
+    assert {number: list(offsets) for number, offsets in found.items()} == {n: [9, 17] for n in range(PARTITIONS)}
     assert opened == [True]

@@ -94,7 +94,7 @@ def services(settings: Settings) -> list[Service]:
         ),
         Service(
             "dagster_webserver",
-            [sys.executable, "-m", "shop_streams.local.webserver", "-w", workspace, "-h", "127.0.0.1", "-p", str(settings.dagster_port)],
+            [sys.executable, "-m", "shop_streams.local.webserver", "-w", workspace, "-h", "127.0.0.1"],
             lambda: probes.probe_http(f"{settings.dagster_url}/server_info"), "dagster_port",
             needs_store=True,
         ),

@@ -6,6 +6,7 @@ The command has no option for this, so the method that makes the webserver's mid
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +59,7 @@ class OwnPagesOnly:
 
 
 def main() -> None:
-    """`dagster-webserver` with the check in front; the same options."""
+    """`dagster-webserver` with the check in front, on the port of the setting; otherwise the same options."""
     from dagster_webserver.cli import cli
     from dagster_webserver.webserver import DagsterWebserver
 
@@ -70,7 +71,7 @@ def main() -> None:
         return [Middleware(OwnPagesOnly, hosts=hosts), *original(self)]
 
     DagsterWebserver.build_middleware = build_middleware  # type: ignore[method-assign]
-    cli(auto_envvar_prefix="DAGSTER_WEBSERVER")
+    cli([*sys.argv[1:], "--port", str(port)], auto_envvar_prefix="DAGSTER_WEBSERVER")
 
 
 if __name__ == "__main__":

@@ -75,3 +75,13 @@ def test_every_module_and_probe_exists(name: str) -> None:
                 for line in imports:
                     _, module, _, wanted = line.split()
                     assert hasattr(importlib.import_module(module), wanted), line
+
+
+@pytest.mark.parametrize("part", ["COLLECTOR", "API", "DAGSTER"])
+def test_a_part_listens_where_its_port_is_open_whatever_env_says(part: str) -> None:
+    name = f"SHOP_STREAMS_{part}_PORT"
+    moved = re.sub(rf"\$\{{{name}:-\d+\}}", "1234", (REPOSITORY / "docker-compose.yml").read_text())
+    services = yaml.safe_load(moved)["services"]
+    (service,) = [one for one in services.values() if "127.0.0.1:1234:1234" in one.get("ports", [])]
+    assert service["environment"][name] == 1234
+    assert str(Settings.model_fields[f"{part.lower()}_port"].default) not in str(service)

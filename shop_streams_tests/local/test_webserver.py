@@ -51,7 +51,7 @@ def ui(tmp_path: Path) -> Iterator[str]:
     """Dagster's own webserver behind the check, without a stack: an empty workspace, and storage in files."""
     (port,) = free_ports(1)
     environment = {"DAGSTER_HOME": str(tmp_path), "SHOP_STREAMS_DAGSTER_PORT": str(port)}
-    command = [sys.executable, "-m", "shop_streams.local.webserver", "--empty-workspace", "-p", str(port)]
+    command = [sys.executable, "-m", "shop_streams.local.webserver", "--empty-workspace"]
     url = f"http://127.0.0.1:{port}"
     with answering(command, environment, f"{url}/server_info", 120, 60):
         yield url

@@ -227,7 +227,15 @@ def test_the_sensors_runs_are_known_by_the_name_of_the_sensor() -> None:
 
 @pytest.mark.parametrize(
     ("failures", "age", "pause"),
-    [(1, 0, 10), (1, 4, 6), (1, 11, 0), (2, 0, 20), (4, 10, 70), (50, 100, 200), (1, -36_000, 0)],  # the last: a clock set back
+    [
+        (1, 0, 10),
+        (1, 4, 6),
+        (1, 11, 0),
+        (2, 0, 20),
+        (4, 10, 70),
+        (50, 100, 200),
+        (1, -36_000, 0),
+    ],  # the last: a clock set back
 )
 def test_pauses_grow_and_end(failures: int, age: float, pause: float) -> None:
     assert pause_after(failures, age) == pause
