@@ -52,11 +52,11 @@ def list_dead_letters(
     """
     from shop_streams.cli.letters import as_text, readable
     from shop_streams.defs.domains import DOMAINS
+    from shop_streams.streaming.choice import Choice, find_chosen
     from shop_streams.streaming.drafts import origin_of
-    from shop_streams.streaming.replay import Choice, find_chosen
 
     domains = [one.name for one in DOMAINS]
-    found = find_chosen(get_settings(), Choice(domain, reason), domains, everything)
+    found = find_chosen(get_settings(), Choice(domain, reason), domains, everything, None if as_json else limit)
     if as_json:
         rows = [
             {
@@ -70,12 +70,12 @@ def list_dead_letters(
         typer.echo(json.dumps(rows, indent=2, default=str))
         return
     grid = RichTable("at", Column("origin", overflow="fold"), "reason", "value", "came from")
-    for letter in found.letters[:limit]:
+    for letter in found.letters:
         origin = origin_of(letter)
         cells = (plain(origin, 200), plain(letter["reason"], REASON_WIDTH), plain(readable(letter)))
         grid.add_row(f"{letter['at']:%Y-%m-%d %H:%M:%S}", *map(Text, cells), Text(found.replay_of.get(origin, "")))
     console.print(grid)
-    count = len(found.letters)
+    count = found.count
     console.print(f"{count} dead letters" + (f", {limit} shown; --limit {count} shows all" if count > limit else ""))
 
 
@@ -89,19 +89,17 @@ def show_dead_letter(
     The value is printed unchanged, an Avro value as JSON; only on a terminal control characters are escaped.
     """
     from shop_streams.cli.letters import readable
-    from shop_streams.streaming.drafts import origin_of
-    from shop_streams.streaming.replay import Choice, find, find_chosen
+    from shop_streams.streaming.choice import Choice, find_chosen
     from shop_streams.streaming.replay_ledger import origin_chain
 
-    settings = get_settings()
-    found = find_chosen(settings, Choice(origins=(origin,)), [])
+    found = find_chosen(get_settings(), Choice(origins=(origin,)), [])
     letter = found.letters[0]
     replayed = "  replayed" if found.replayed else ""
     typer.echo(
         f"{letter['at']:%Y-%m-%d %H:%M:%S}  {letter['domain']}  {plain(letter['reason'], 1000)}{replayed}", err=True
     )
     if chain := origin_chain(origin, found.replay_of):
-        reasons = {origin_of(one): one["reason"] for one in find(settings, letter["domain"])}
+        reasons = found.reasons(chain)
         for origin in chain:
             typer.echo(f"came from {origin}: {plain(reasons.get(origin, 'not kept any more'), 1000)}", err=True)
     if letter["key"] is not None:
@@ -159,9 +157,10 @@ def replay_dead_letters(
     """
     from shop_streams.defs.domains import DOMAINS, ENCODINGS, LAKE_STREAMS
     from shop_streams.spark import open_session
+    from shop_streams.streaming.choice import Choice, find_chosen
     from shop_streams.streaming.dead_letters import to_replay
     from shop_streams.streaming.drafts import State, make_drafts, validate_with
-    from shop_streams.streaming.replay import Choice, Result, find_chosen, replay, summary
+    from shop_streams.streaming.replay import Result, replay, summary
 
     settings = get_settings()
     mend = _fix(fix, named_fix, fix_seconds)

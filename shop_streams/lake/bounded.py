@@ -45,12 +45,15 @@ def database() -> Iterator[duckdb.DuckDBPyConnection]:
 
 def rows(
     table: DeltaTable,
-    columns: list[str],
+    columns: list[str] | dict[str, Any],
     where: Any = None,
     prune: reader.Prune | None = None,
     paths: Collection[str] | None = None,
 ) -> pa.RecordBatchReader:
-    """Columns of the table, filtered by a pyarrow expression, to be read once. With `paths`, only of these files of the log."""
+    """Columns of the table, filtered by a pyarrow expression, to be read once. `columns` may be name -> pyarrow expression.
+
+    With `paths`, only of these files of the log.
+    """
     dataset = table.to_pyarrow_dataset(file_pruning_predicate=prune)
     if paths is not None:
         names = {*paths, *map(unquote, paths)}  # the log encodes a partition's value

@@ -12,9 +12,9 @@ from shop_streams.defs.sales.streams import INGEST as SALES
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import offset_ranges
 from shop_streams.streaming.drafts import origin_of
-from shop_streams.streaming.replay import find
 from shop_streams_tests.harness import Stack, exact, wait_for
 from shop_streams_tests.streaming.bad_records import chosen, open_places, rows_of, send_broken
+from shop_streams_tests.streaming.letters import find
 
 
 def replayed(stack: Stack, *words: str) -> tuple[int, str]:

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shop_streams.lake.reader import Lake
-from shop_streams.streaming.replay import find
 from shop_streams_tests.harness import running_stack, wait_for
+from shop_streams_tests.streaming.letters import find
 
 
 def item(order: str, day: int, reason: str, amount: int) -> bytes:

@@ -4,10 +4,11 @@ import json
 
 from shop_streams.defs.sales.schema import SHOP_EVENTS
 from shop_streams.lake import reader
+from shop_streams.streaming.choice import Choice, Found, find_chosen
 from shop_streams.streaming.drafts import Draft, Letter, origin_of
-from shop_streams.streaming.replay import Choice, Found, find, find_chosen
 from shop_streams_tests.defs.sales.events import SHOP
 from shop_streams_tests.harness import Stack, wait_for
+from shop_streams_tests.streaming.letters import find
 
 
 def rows_of(stack: Stack, item_id: str) -> int:

@@ -13,13 +13,13 @@ from shop_streams.defs.sales.streams import INGEST as SALES
 from shop_streams.spark import open_session
 from shop_streams.streaming.accounting import accounts
 from shop_streams.streaming.drafts import Attempt, validate_with
-from shop_streams.streaming.replay import find
 from shop_streams_tests.defs.app_events.events import REFUSED as EVENTS_REFUSED
 from shop_streams_tests.defs.promotions.campaigns import REFUSED as CAMPAIGNS_REFUSED
 from shop_streams_tests.defs.promotions.campaigns import message
 from shop_streams_tests.defs.sales.events import GOOD_BUT_UNUSUAL, SHOP
 from shop_streams_tests.defs.sales.events import REFUSED as SALES_REFUSED
 from shop_streams_tests.harness import Stack, exact, wait_for
+from shop_streams_tests.streaming.letters import find
 
 REFUSED: list[tuple[Any, Any]] = [(SALES, SALES_REFUSED), (APP_EVENTS, EVENTS_REFUSED), (PROMOTIONS, CAMPAIGNS_REFUSED)]
 

@@ -12,16 +12,18 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
+from shop_streams.errors import ShopStreamsError
 from shop_streams.lake import reader
 from shop_streams.lake import write as lake_write
 from shop_streams.lake.write import append_small_batch
 from shop_streams.settings import Settings
+from shop_streams.streaming.choice import Choice, choose
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, to_replay
 from shop_streams.streaming.drafts import State, make_drafts, origin_of
 from shop_streams.streaming.file_letters import replace_letters
-from shop_streams.streaming.replay import Choice, ShopStreamsError, choose, find, summary
+from shop_streams.streaming.replay import summary
 from shop_streams_tests.streaming.letter_table import SCHEMA, create_letters
-from shop_streams_tests.streaming.letters import letter
+from shop_streams_tests.streaming.letters import find, letter, stored
 
 FOLDER = "date=2026-01-02"
 
@@ -172,13 +174,18 @@ def test_a_replay_of_everything_leaves_them_out() -> None:
     assert to_replay([OF_FILE, record], named=True) == [OF_FILE, record]
 
 
-def test_they_are_chosen_by_file_and_line() -> None:
+def test_they_are_chosen_by_file_and_line(tmp_path: Path) -> None:
     whole = OF_FILE | {"line": None}
-    for origin, one in (("date=2026-01-02/a.json:5", OF_FILE), ("date=2026-01-02/a.json", whole)):
-        assert choose([OF_FILE, whole, letter(1)], Choice(origins=(origin,)), ["sales"]) == [one]
-    assert choose([OF_FILE, letter(1)], Choice(domain="community"), ["sales"]) == [OF_FILE]
+    letters = stored(tmp_path / "letters", [OF_FILE, whole, letter(1)])
+
+    def chosen(choice: Choice) -> list[Any]:
+        return [(one["file"], one["line"]) for one in letters.read(choose(letters, choice, ["sales"]))]
+
+    name = OF_FILE["file"]
+    assert chosen(Choice(origins=(f"{name}:5",))) == [(name, 5)] and chosen(Choice(origins=(name,))) == [(name, None)]
+    assert chosen(Choice(domain="community")) == [(name, 5), (name, None)]
     with pytest.raises(ShopStreamsError, match=r"file:line"):
-        choose([OF_FILE], Choice(origins=("date=2026-01-02/a.json:6",)), [])
+        chosen(Choice(origins=(f"{name}:6",)))
 
 
 def test_a_table_of_an_earlier_version_is_read(tmp_path: Path) -> None:

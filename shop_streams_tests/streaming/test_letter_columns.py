@@ -21,9 +21,9 @@ from shop_streams.streaming import narrowing
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, as_dead_letters
 from shop_streams.streaming.narrowing import _write_letters
 from shop_streams.streaming.records import RECORD_TYPES
-from shop_streams.streaming.replay import find
 from shop_streams_tests.harness import Stack
 from shop_streams_tests.streaming.letter_table import create_letters
+from shop_streams_tests.streaming.letters import find
 
 HEADERS = [{"key": "event_id", "value": b"e1"}, {"key": "event_id", "value": None}]
 NEW = ("key", "headers")

@@ -14,15 +14,17 @@ from deltalake import write_deltalake
 from shop_streams.errors import ShopStreamsError
 from shop_streams.kafka import offset_ranges, read_topic
 from shop_streams.settings import Settings
+from shop_streams.streaming import choice as choice_module
 from shop_streams.streaming import drafts as drafts_module
 from shop_streams.streaming import replay as replay_module
+from shop_streams.streaming.choice import Choice, choose, find_chosen
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
 from shop_streams.streaming.drafts import Draft, State, origin_of
-from shop_streams.streaming.replay import Choice, Result, choose, find, find_chosen, replay
+from shop_streams.streaming.replay import Result, replay
 from shop_streams.streaming.replay_ledger import origin_chain
 from shop_streams.topics import REPLAY_OF
 from shop_streams_tests.harness import free_ports
-from shop_streams_tests.streaming.letters import DOMAINS, letter
+from shop_streams_tests.streaming.letters import DOMAINS, find, letter, stored
 
 LETTERS_BEFORE = pa.schema(
     {
@@ -46,8 +48,9 @@ LETTERS = [letter(0), letter(1, reason="empty value"), letter(2, domain="promoti
         (Choice(domain="app_events", reason="anything"), []),
     ],
 )
-def test_letters_are_chosen_by_domain_reason_and_origin(choice: Choice, offsets: list[int]) -> None:
-    assert [one["kafka_offset"] for one in choose(LETTERS, choice, DOMAINS)] == offsets
+def test_letters_are_chosen_by_domain_reason_and_origin(choice: Choice, offsets: list[int], tmp_path: Path) -> None:
+    letters = stored(tmp_path, LETTERS)
+    assert [one["kafka_offset"] for one in letters.read(choose(letters, choice, DOMAINS))] == offsets
 
 
 @pytest.mark.parametrize(
@@ -60,15 +63,18 @@ def test_letters_are_chosen_by_domain_reason_and_origin(choice: Choice, offsets:
         (Choice(origins=("nonsense",)), ("'nonsense'", "topic:partition:offset")),
     ],
 )
-def test_a_name_that_fits_nothing_is_an_error_that_tells_what_there_is(choice: Choice, told: tuple[str, ...]) -> None:
+def test_a_name_that_fits_nothing_is_an_error_that_tells_what_there_is(
+    choice: Choice, told: tuple[str, ...], tmp_path: Path
+) -> None:
     with pytest.raises(ShopStreamsError) as caught:
-        choose(LETTERS, choice, DOMAINS)
+        choose(stored(tmp_path, LETTERS), choice, DOMAINS)
     assert all(part in str(caught.value) for part in told), caught.value
 
 
-def test_an_error_lists_a_limited_number_of_reasons() -> None:
+def test_an_error_lists_a_limited_number_of_reasons(tmp_path: Path) -> None:
+    letters = stored(tmp_path, [letter(n, reason=f"reason {n}") for n in range(1000)])
     with pytest.raises(ShopStreamsError) as caught:
-        choose([letter(n, reason=f"reason {n}") for n in range(1000)], Choice(reason="none"), DOMAINS)
+        choose(letters, Choice(reason="none"), DOMAINS)
     assert len(str(caught.value)) < 1000 and "980 more" in str(caught.value)
 
 
@@ -123,7 +129,8 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> MemoryLedger:
     def opened(_settings: Settings) -> Iterator[MemoryLedger]:
         yield ledger
 
-    monkeypatch.setattr(replay_module, "open_ledger", opened)
+    for module in (replay_module, choice_module):
+        monkeypatch.setattr(module, "open_ledger", opened)
     return ledger
 
 
@@ -181,14 +188,15 @@ def test_letters_of_a_table_of_an_earlier_version_have_neither_key_nor_headers(t
 
 
 def test_a_letter_that_was_refused_again_can_start_from_its_first_value(
-    settings: Settings, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, ledger: MemoryLedger, tmp_path: Path
 ) -> None:
     first = letter(99, b"first value")
     [_] = replay([Draft(first, first["raw"], b"", refused="empty value")], settings, send_refused=True)
     [landed] = ledger.replay_of()
     _, partition, offset = landed.split(":")
     again = letter(99, b"") | {"kafka_partition": int(partition), "kafka_offset": int(offset)}
-    monkeypatch.setattr(replay_module, "find", lambda _settings: [first | {"topic": "topic_sales"}, again])
+    settings = settings.model_copy(update={"lake_uri": str(tmp_path)})
+    stored(tmp_path / DEAD_LETTERS.path, [first, again])
     found = find_chosen(settings, Choice(), DOMAINS)
     assert [origin_of(one) for one in found.open] == [landed] and found.firsts == {landed: b"first value"}
     asked = find_chosen(settings, Choice(origins=(origin_of(first), landed)), DOMAINS)

@@ -12,9 +12,10 @@ from shop_streams.lake.asset import asset_key, column_schema
 from shop_streams.plain import plain, plain_pair
 from shop_streams.settings import Settings
 from shop_streams.spark import SparkConnect
+from shop_streams.streaming.choice import Choice, find_chosen
 from shop_streams.streaming.dead_letters import DEAD_LETTERS, to_replay
 from shop_streams.streaming.drafts import DONE, State, make_drafts, validate_with
-from shop_streams.streaming.replay import Choice, Result, find_chosen, replay, summary
+from shop_streams.streaming.replay import Result, replay, summary
 
 SHOWN = 100
 VALUE_WIDTH = 120

@@ -4,17 +4,15 @@ import time
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
-import pyarrow.compute as pc
 from confluent_kafka import KafkaException
 
 from shop_streams.defs.domains import DOMAINS, STREAMS, TOPICS
 from shop_streams.lake.asset import asset_key
-from shop_streams.lake.reader import Lake
 from shop_streams.plain import plain
 from shop_streams.settings import Settings
 from shop_streams.streaming.condition import duration
-from shop_streams.streaming.dead_letters import DEAD_LETTERS, stored_columns
+from shop_streams.streaming.dead_letters import DEAD_LETTERS
+from shop_streams.streaming.letters import Letters
 from shop_streams.streaming.priority import streams_first_now
 from shop_streams.streaming.replay_ledger import open_ledger
 from shop_streams.streaming.spec import topic_key
@@ -24,7 +22,11 @@ REPORT_SECONDS = 600
 TICK_SECONDS = 60  # the first report comes at most this long after the streams' start
 SHOWN = 10
 TEXT_WIDTH = 300
-ORIGIN = ("topic", "kafka_partition", "kafka_offset")
+BY_REASON = f"""
+select reason, count(*) as number, cast(sum(number) over () as bigint), count(*) over () from letters
+ group by reason order by number desc, reason limit {SHOWN}
+"""
+NEWEST = f'select "at", origin, reason from letters order by "at" desc, origin limit {SHOWN}'
 
 
 def reported_topics() -> list[Topic]:
@@ -47,48 +49,31 @@ def topic_report(topic: Topic, extent: TopicExtent, now: float) -> dg.AssetMater
     return dg.AssetMaterialization(topic_key(topic), description=told, metadata=metadata)
 
 
-def letters_report(letters: pa.Table, replayed: set[str]) -> dg.AssetMaterialization:
+def letters_report(letters: Letters, replayed: set[str]) -> dg.AssetMaterialization:
     """The open dead letters: the most frequent reasons, and the newest letters.
 
-    `letters` has the columns of `ORIGIN`, reason and at, and file and line; `replayed` holds origins, topic:partition:offset.
-    The report has no values, because values expire in the table, and reports do not.
+    `replayed` holds origins, topic:partition:offset. The report has no values, because values expire in the table, and reports
+    do not.
     """
-
-    def joined(*names: str) -> pa.ChunkedArray:
-        return pc.binary_join_element_wise(*[pc.cast(letters[name], pa.string()) for name in names], ":")
-
-    origins = joined(*ORIGIN)
-    if "file" in letters.column_names:  # one of an earlier version lacks it
-        origins = pc.coalesce(origins, joined("file", "line"), letters["file"])
-    letters = letters.append_column("origin", origins)
-    sent = pc.is_in(letters["origin"], value_set=pa.array(sorted(replayed), pa.string()))
-    waiting = letters.filter(pc.invert(sent))
-    reasons = waiting.group_by("reason").aggregate([("at", "count")]).sort_by([("at_count", "descending")])
-    newest = waiting.sort_by([("at", "descending")])
+    total, waiting = letters.total, ~letters.among(replayed)
+    reasons = letters.ask(BY_REASON, ["reason"], waiting)
+    newest = letters.ask(NEWEST, ["at", "origin", "reason"], waiting)
+    _, _, opened, different = reasons[0] if reasons else (None, 0, 0, 0)
     tables = {
-        "by_reason": [{"letters": row["at_count"], "reason": row["reason"]} for row in _first(reasons)],
+        "by_reason": [{"letters": count, "reason": plain(reason, TEXT_WIDTH)} for reason, count, *_ in reasons],
         "newest": [
-            {"at": f"{row['at']:%Y-%m-%d %H:%M:%S}", "origin": row["origin"], "reason": row["reason"]}
-            for row in _first(newest)
+            {"at": f"{at:%Y-%m-%d %H:%M:%S}", "origin": plain(origin, TEXT_WIDTH), "reason": plain(reason, TEXT_WIDTH)}
+            for at, origin, reason in newest
         ],
     }
     return dg.AssetMaterialization(
         asset_key(DEAD_LETTERS),
-        description=f"{waiting.num_rows:,} dead letters are open, of {letters.num_rows:,}, for {reasons.num_rows} reasons.",
-        metadata={"open": waiting.num_rows, "letters": letters.num_rows}
+        description=f"{opened:,} dead letters are open, of {total:,}, for {different} reasons.",
+        metadata={"open": opened, "letters": total}
         | {
             name: dg.MetadataValue.table([dg.TableRecord(row) for row in rows]) for name, rows in tables.items() if rows
         },
     )
-
-
-def _first(rows: pa.Table) -> list[dict[str, Any]]:
-    """The first rows, with their texts shortened and made printable."""
-    texts = ("reason", "origin")
-    return [
-        {name: plain(value, TEXT_WIDTH) if name in texts else value for name, value in row.items()}
-        for row in rows.slice(0, SHOWN).to_pylist()
-    ]
 
 
 @dg.sensor(
@@ -97,18 +82,15 @@ def _first(rows: pa.Table) -> list[dict[str, Any]]:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Reports every ten minutes what the topics hold and which dead letters are open. It starts no run.",
 )
-def report_operations(
-    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
-) -> dg.SensorResult:
-    now = time.time()
-    due = float(context.cursor or 0) + REPORT_SECONDS
-    if now < due:
-        return _skip(f"the next report is due in {due - now:.0f} s", context.cursor)
+def report_operations(context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]) -> dg.SensorResult:
+    now, last = time.time(), float(context.cursor or 0)
+    # A report in the future: the clock was set back, and the next report is due.
+    if last <= now < last + REPORT_SECONDS:
+        return _skip(f"the next report is due in {last + REPORT_SECONDS - now:.0f} s", context.cursor)
     if wait := streams_first_now(context, settings):
         return _skip(wait, context.cursor)
-    there = set(stored_columns(settings))
-    letters = lake.scan(DEAD_LETTERS, [name for name in (*ORIGIN, "file", "line", "reason", "at") if name in there])
-    if not letters.num_columns:
+    letters = Letters.of(settings)
+    if letters.table is None:
         return _skip("waiting: no stream has created the table of dead letters yet", context.cursor)
     with open_ledger(settings) as ledger:
         events = [letters_report(letters, ledger.sent())]

@@ -14,8 +14,8 @@ from shop_streams.defs.clickstream.schema import CLICK_SCHEMA, CLICKS, CLICKS_TO
 from shop_streams.defs.clickstream.streams import INGEST
 from shop_streams.lake import reader
 from shop_streams.streaming.drafts import Letter, origin_of
-from shop_streams.streaming.replay import find
 from shop_streams_tests.harness import Stack, exact, wait_for
+from shop_streams_tests.streaming.letters import find
 
 
 def produce(stack: Stack, value: bytes, key: str, headers: dict[str, str]) -> None:

@@ -27,9 +27,9 @@ from shop_streams.marts.version import stamped
 from shop_streams.settings import Settings
 from shop_streams.streaming.drafts import origin_of
 from shop_streams.streaming.forgotten import ForgottenPersons
-from shop_streams.streaming.replay import find
 from shop_streams_tests.defs.community.delivered import message, write_lines, write_parquet
 from shop_streams_tests.streaming.letter_table import create_letters
+from shop_streams_tests.streaming.letters import find
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 from shop_streams.streaming.drafts import origin_of
-from shop_streams.streaming.replay import find
 from shop_streams_tests.defs.sales.events import NOW, SHOP
 from shop_streams_tests.harness import Stack, wait_for
 from shop_streams_tests.streaming.bad_records import open_places, rows_of
+from shop_streams_tests.streaming.letters import find
 
 OUTPUT_METADATA = """query($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events {
   ... on HandledOutputEvent { metadataEntries { label ... on TableMetadataEntry { table { records } } } }
