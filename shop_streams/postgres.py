@@ -17,16 +17,33 @@ from shop_streams.errors import ShopStreamsError
 CONNECT_SECONDS = 3
 SILENCE_MILLISECONDS = 10_000  # without a TCP acknowledgement
 SHORT_MILLISECONDS = 5_000
+# Limits that an administrator may have set for the role or the database, and the server's version that first has each.
+OTHERS_LIMITS = {
+    "statement_timeout": 0,
+    "lock_timeout": 0,
+    "idle_in_transaction_session_timeout": 0,
+    "idle_session_timeout": 14,
+    "transaction_timeout": 17,
+}
 
 
 def connect(dsn: str, **options: Any) -> Any:
     """A connection with libpq's `options`. It fails within seconds when no server answers.
 
+    The time limits of the role and the database are switched off for it: 30 s for a statement are usual, and some of ours wait
+    longer for a lock, or keep one in an idle session. Whoever needs a limit sets it.
+
     Raises:
         psycopg2.OperationalError: no server answers, or it refuses.
     """
     limits = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": SILENCE_MILLISECONDS}
-    return psycopg2.connect(dsn, **limits | options)
+    connection = psycopg2.connect(dsn, **limits | options)
+    known = [name for name, since in OTHERS_LIMITS.items() if connection.server_version >= 10_000 * since]
+    connection.autocommit = True  # a rollback would bring the limits back
+    with connection.cursor() as cursor:  # as connection parameters, they would replace the DSN's own `options`
+        cursor.execute("; ".join(f"set {name} = 0" for name in known))
+    connection.autocommit = False
+    return connection
 
 
 @contextmanager
