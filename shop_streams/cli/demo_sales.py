@@ -39,7 +39,8 @@ def _of_day(hours: Iterable[dict[str, Any]], day: datetime) -> list[dict[str, An
 
 def topic_rows(settings: Settings, day: datetime) -> list[dict[str, Any]]:
     """The hours of a day in the topic."""
-    return _of_day(last_records(settings).values(), day)
+    hours = last_records(settings).values.values()
+    return _of_day((list(values.values())[-1] for values in hours), day)
 
 
 def mart_rows(settings: Settings, day: datetime) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ def both_sinks_agree(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResul
     wanted = digests(_rows(settings, RECENT, since))
     # PostgreSQL's clock and the broker's may differ, and a notification is made before it is sent. `older` takes what is too much.
     (first,) = offsets_at(settings.kafka, NOTIFICATIONS_TOPIC.name, [since - CLOCKS_DIFFER_SECONDS])
-    sent, older, removed = _compare_sent(settings, first, wanted)
+    sent, older, removed, ignored = _compare_sent(settings, first, wanted)
     others = sent[~np.isin(sent["key"], removed)]
     count, problems = disagreements(wanted, np.concatenate([wanted, older]), others)
     names = _names(settings, since, first, {number for number, _ in problems}) if problems else {}
@@ -62,8 +62,21 @@ def both_sinks_agree(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResul
             "in_topic": len(sent),
             "disagreements": count,
             "of_forgotten_clients": len(np.unique(removed)),
+            "records_ignored": ignored,
         },
     )
+
+
+def parsed(value: bytes) -> Notification | None:
+    """The notification of a record in the topic, where others may write too; None if it is none."""
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    keyed = isinstance(found, dict) and all(
+        isinstance(found.get(name), str) for name in ("adv_campaign_id", "client_id")
+    )
+    return found if keyed else None
 
 
 def key(notification: Notification) -> tuple[str, str]:
@@ -103,20 +116,26 @@ def disagreements(wanted: np.ndarray, known: np.ndarray, sent: np.ndarray) -> tu
 
 
 class _Sent(NamedTuple):
-    """`digests` of the topic's notifications and of the rows that PostgreSQL has of those that are not `wanted`; keys of removed rows."""
+    """`digests` of the topic's notifications and of the rows that PostgreSQL has of those that are not `wanted`; keys of removed rows.
+
+    `ignored`: the number of records that are no notifications.
+    """
 
     sent: np.ndarray
     older: np.ndarray
     removed: np.ndarray
+    ignored: int
 
 
 def _compare_sent(settings: Settings, first: Mapping[int, int], wanted: np.ndarray) -> _Sent:
     """Read the topic from the offsets `first` on, and look up in PostgreSQL what is not `wanted`."""
     known = np.sort(wanted["key"])
     nothing = np.empty(0, DIGESTS)
-    parts = [_Sent(nothing, nothing, nothing["key"])]
-    notifications = _sent(settings, first)
-    while batch := [(key(one), digest(key(one)), digest(one)) for one in islice(notifications, LOOKED_UP)]:
+    parts, ignored = [(nothing, nothing, nothing["key"])], 0
+    records = _sent(settings, first)
+    while some := list(islice(records, LOOKED_UP)):
+        batch = [(key(one), digest(key(one)), digest(one)) for one in some if one is not None]
+        ignored += len(some) - len(batch)
         found = np.array([(number, value) for _, number, value in batch], DIGESTS)
         is_known = np.searchsorted(known, found["key"], "right") > np.searchsorted(known, found["key"], "left")
         unknown = {number: name for (name, number, _), there in zip(batch, is_known, strict=True) if not there}
@@ -126,14 +145,14 @@ def _compare_sent(settings: Settings, first: Mapping[int, int], wanted: np.ndarr
         gone = unknown.keys() - older["key"].tolist()
         names = forgotten_notifications(settings.postgres, [unknown[number] for number in gone])
         removed = np.array([digest(name) for name in names], np.uint64)
-        parts.append(_Sent(found, older, removed))
-    return _Sent(*[np.concatenate(arrays) for arrays in zip(*parts, strict=True)])
+        parts.append((found, older, removed))
+    return _Sent(*[np.concatenate(arrays) for arrays in zip(*parts, strict=True)], ignored)
 
 
 def _names(settings: Settings, since: float, first: Mapping[int, int], keys: Collection[int]) -> dict[int, str]:
     """Digest of a key -> the key in words, campaign:client. Both sinks are read again until all keys are found."""
     names: dict[int, str] = {}
-    for one in chain(_rows(settings, RECENT, since), _sent(settings, first)):
+    for one in filter(None, chain(_rows(settings, RECENT, since), _sent(settings, first))):
         if (number := digest(key(one))) in keys:
             names[number] = ":".join(key(one))
             if len(names) == len(keys):
@@ -141,9 +160,9 @@ def _names(settings: Settings, since: float, first: Mapping[int, int], keys: Col
     return names
 
 
-def _sent(settings: Settings, first: Mapping[int, int]) -> Iterator[Notification]:
-    """The topic's notifications from these offsets on."""
-    return (json.loads(record.value) for record in each_record(settings.kafka, NOTIFICATIONS_TOPIC.name, first))
+def _sent(settings: Settings, first: Mapping[int, int]) -> Iterator[Notification | None]:
+    """The topic's notifications from these offsets on; None for a record that is none."""
+    return (parsed(record.value) for record in each_record(settings.kafka, NOTIFICATIONS_TOPIC.name, first))
 
 
 def _rows(settings: Settings, where: str, value: Any) -> Iterator[Notification]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, SparkSession
 
 from shop_streams.defs.sales import aggregate, transforms
+from shop_streams.defs.sales.sent import Hours, sent_hours
 from shop_streams.errors import ShopStreamsError
-from shop_streams.kafka import Record, offset_ranges, read_topic
+from shop_streams.kafka import offset_ranges, read_topic
 from shop_streams.kafka_send import send_all
 from shop_streams.lake import facts
 from shop_streams.settings import Settings
@@ -71,9 +72,9 @@ class HourlyRecovery:
         """Compute the sums, send the hours that differ from the topic's, and write the new checkpoint's metadata."""
         assert self.ingest.sink.table is not None and spec.sink.output_topic is not None
         plan, folder, output = self.plan(spec, settings), spec.checkpoint(settings), spec.sink.output_topic.name
-        sent = read_topic(settings.kafka, output)
+        sent = sent_hours(read_topic(settings.kafka, output)).values
         known = metadata_without_spark(folder, aggregate.OFFSET_KEY)
-        offset = int(known or offset_of([record.key.decode() for record in sent]))
+        offset = int(known or offset_of(list(sent)))
         rows = self.ingest.sink.table.read(spark(), settings)
         shift = partition_shift(self.ingest.checkpoint(settings))
         metrics = transforms.hourly_metrics(
@@ -98,18 +99,12 @@ class HourlyRecovery:
         return replace_checkpoint(folder, notes)
 
 
-def to_send(hours: Iterable[tuple[str, str]], sent: Iterable[Record]) -> list[tuple[str, str]]:
-    """The `hours` (key, value) that were not `sent`, or of which a partition's newest record has another value.
-
-    A topic that has gained partitions may have an hour in two of them. Which record is newer is not known then.
-    """
-    values: dict[str, dict[int, object]] = {}
-    for record in sent:
-        values.setdefault(record.key.decode(), {})[record.partition] = json.loads(record.value)
+def to_send(hours: Iterable[tuple[str, str]], sent: Hours) -> list[tuple[str, str]]:
+    """The `hours` (key, value) that were not `sent`, or of which a partition's last record has another value."""
     return [
         (key, value)
         for key, value in hours
-        if key not in values or any(one != json.loads(value) for one in values[key].values())
+        if key not in sent or any(one != json.loads(value) for one in sent[key].values())
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from psycopg2.extras import execute_values
 
 from shop_streams.defs.promotions import checks
-from shop_streams.defs.promotions.checks import both_sinks_agree, digest, digests, disagreements, key
+from shop_streams.defs.promotions.checks import both_sinks_agree, digest, digests, disagreements, key, parsed
 from shop_streams.defs.promotions.notifications import NOTIFICATION_COLUMNS
 from shop_streams.defs.promotions.tables import create_own_tables
 from shop_streams.kafka import producer
@@ -111,10 +111,13 @@ def test_the_check_compares_both_sinks(
         f"insert into promotion_forgotten values ('c', sha256({secret} || convert_to('forgotten', 'UTF8'))) on conflict do nothing",
     )
     client = producer(settings.kafka)
+    for value in (b"", b"no JSON", b"{}"):  # of somebody else
+        client.produce(topic.name, value)
     for one in sent:
         client.produce(topic.name, json.dumps(one, ensure_ascii=False).encode())
     client.flush(30)
     result: Any = both_sinks_agree(settings=settings)
+    assert result.metadata["records_ignored"].value == 3
     assert sorted((result.description or "").split("; ")) == (problems or [""]) and result.passed == (not problems)
     names = ("in_postgres", "in_topic", "disagreements", "of_forgotten_clients")
     assert tuple(result.metadata[name].value for name in names) == metadata
@@ -162,3 +165,16 @@ def test_of_each_notification_little_is_kept(made: str, monkeypatch: pytest.Monk
     peak(1)  # what the first call alone needs
     used = (peak(6_000) - peak(1_000)) / 5_000
     assert used < 500, used
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"", b"no JSON", b"\xff", b"null", b"[]", b"{}", b'{"adv_campaign_id": "c"}', b'{"adv_campaign_id": "c", "client_id": []}',
+        b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_what_others_write_to_the_topic_is_no_notification(value: bytes) -> None:
+    assert parsed(value) is None
+    one = {"adv_campaign_id": "c", "client_id": "a"}
+    assert parsed(b'{"client_id": "a", "adv_campaign_id": "c"}') == one

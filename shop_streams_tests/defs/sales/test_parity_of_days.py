@@ -1,5 +1,6 @@
 """Parity compares a day of equal hours once, and again when the mart or the topic changes."""
 
+import json
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from shop_streams.cluster import Cluster
 from shop_streams.defs.sales import checks
 from shop_streams.defs.sales.checks import parity_with_stream
-from shop_streams.defs.sales.schema import HOURLY
+from shop_streams.defs.sales.schema import HOURLY, HOURLY_TOPIC
+from shop_streams.kafka import Record
 from shop_streams.lake.reader import Lake
 from shop_streams.settings import Settings
 from shop_streams_tests.patching import replace_in
@@ -33,7 +36,7 @@ class Shop:
     """A mart of three days with an hour each, and what the stream sent for them."""
 
     home: Path
-    sent: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sent: list[Record] = field(default_factory=list)
     versions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(DAYS, 7))
     saved: Any = None
     read: list[list[str]] = field(default_factory=list)  # the days of each check
@@ -62,11 +65,16 @@ class Shop:
             partition_by=["event_date"],
         )
 
-    def send(self, day: str, revenue: int) -> None:
-        """The stream's last record for the day's hour."""
+    def send(self, day: str, revenue: int, partition: int = 0) -> None:
+        """The stream's last record for the day's hour, in this partition."""
         start = start_of(day)
         numbers = {"revenue": revenue, "visitors": 2, "purchases": 1, "aov": float(revenue)}
-        self.sent[str(start)] = {"start_ts": start, "end_ts": start + HOUR} | numbers
+        value = {"start_ts": start, "end_ts": start + HOUR} | numbers
+        self.sent.append(Record(partition, len(self.sent), str(start).encode(), json.dumps(value).encode(), {}))
+
+    def topic(self, _servers: Cluster, topic: str, _first: Any = None) -> list[Record]:
+        """The records of a topic; shop_events has none."""
+        return self.sent if topic == HOURLY_TOPIC.name else []
 
     def check(self) -> dg.AssetCheckResult:
         found = parity_with_stream(lake=Lake(Settings(home=self.home)))
@@ -81,10 +89,10 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
         one.write(day, 100 + number)
         one.send(day, 100 + number)
     for name, value in {
-        "committed_offsets": {}, "offset_ranges": {}, "read_topic": [], "forgotten_hours": set(), "window_offset": 0,
+        "committed_offsets": {}, "offset_ranges": {}, "forgotten_hours": set(), "window_offset": 0,
     }.items():  # fmt: skip
         monkeypatch.setattr(checks, name, lambda *_, value=value: value)
-    monkeypatch.setattr(checks, "last_records", lambda _settings: one.sent)
+    monkeypatch.setattr(checks, "read_topic", one.topic)
     monkeypatch.setattr(checks, "MART", SimpleNamespace(versions=lambda _lake: one.versions))
     scan = Lake.scan
 
@@ -138,3 +146,30 @@ def test_a_day_with_an_hour_that_can_not_be_compared_yet_is_read_again(
     assert found.passed and found.metadata["hours_pending"].value == 2
     shop.check()
     assert shop.read[-1] == [DAYS[0], DAYS[2]]
+
+
+def test_what_others_write_to_the_topic_does_not_end_the_check(shop: Shop) -> None:
+    key = str(start_of(DAYS[0])).encode()
+    for key_of_it, value in (
+        (b"", b'{"start_ts": 3600}'),
+        (key, b"no JSON"),
+        (key, b"[]"),
+        (b"\xff", b"{}"),
+        (b"", b""),
+    ):
+        shop.sent.append(Record(0, 0, key_of_it, value, {}))
+    found = shop.check()
+    assert found.passed and found.metadata["hours_compared"].value == 3
+    assert found.metadata["records_ignored"].value == 4, "the last one, without a value, deletes nothing"
+    shop.sent.append(Record(0, 0, key, b"", {}))
+    found = shop.check()
+    assert found.description == "hour 2026-03-01 00:00 UTC: the mart has it, the topic does not"
+
+
+def test_an_older_record_in_another_partition_is_no_difference(shop: Shop) -> None:
+    shop.send(DAYS[1], 50, partition=3)  # read last, and perhaps older
+    assert shop.check().passed
+    shop.write(DAYS[1], 7)
+    assert not shop.check().passed
+    shop.send(DAYS[1], 7, partition=3)
+    assert shop.check().passed

@@ -13,8 +13,9 @@ from deltalake.schema import PrimitiveType
 from pyspark.sql import SparkSession
 
 from shop_streams.defs.sales import transforms
-from shop_streams.defs.sales.rebuild import HourlyRecovery, to_send
+from shop_streams.defs.sales.rebuild import HourlyRecovery, offset_of, to_send
 from shop_streams.defs.sales.schema import SHOP_EVENTS
+from shop_streams.defs.sales.sent import sent_hours
 from shop_streams.defs.sales.streams import HOURLY
 from shop_streams.kafka import Record, read_topic
 from shop_streams.lake import reader
@@ -56,16 +57,30 @@ def test_with_base_adds_the_sums_of_the_same_hour(spark: SparkSession) -> None:
 
 
 def test_hours_are_sent_again_unless_every_partition_has_their_value_last() -> None:
-    def record(partition: int, key: str, value: int) -> Record:
-        return Record(partition, 0, key.encode(), json.dumps({"revenue": value}).encode(), {})
+    same, changed, back, moved, twice, deleted, new = (str(3600 * number) for number in range(7))
+
+    def record(partition: int, key: str, revenue: int) -> Record:
+        value = {"start_ts": int(key), "revenue": revenue}
+        return Record(partition, 0, key.encode(), json.dumps(value).encode(), {})
 
     sent = [
-        record(0, "same", 1), record(0, "changed", 1), record(0, "changed", 2), record(0, "back", 3), record(0, "back", 1),
-        record(0, "moved", 1), record(1, "moved", 2), record(0, "twice", 1), record(1, "twice", 1),
+        record(0, same, 1), record(0, changed, 1), record(0, changed, 2), record(0, back, 3), record(0, back, 1),
+        record(0, moved, 1), record(1, moved, 2), record(0, twice, 1), record(1, twice, 1),
+        record(0, deleted, 1), Record(0, 0, deleted.encode(), b"", {}), Record(1, 0, b"", b"no JSON", {}),
     ]  # fmt: skip
-    value = '{ "revenue": 1 }'
-    hours = [(key, value) for key in ("same", "changed", "back", "moved", "twice", "new")]
-    assert [key for key, _ in to_send(hours, sent)] == ["changed", "moved", "new"]
+    hours = [
+        (key, f'{{ "revenue": 1, "start_ts": {key} }}') for key in (same, changed, back, moved, twice, deleted, new)
+    ]
+    assert [key for key, _ in to_send(hours, sent_hours(sent).values)] == [changed, moved, deleted, new]
+
+
+def test_windows_begin_where_those_of_the_last_hour_did_that_was_sent() -> None:
+    def record(start: int) -> Record:
+        return Record(0, 0, str(start).encode(), json.dumps({"start_ts": start}).encode(), {})
+
+    foreign = [Record(0, 0, b"", b"{}", {}), Record(0, 0, b"42", b"{}", {}), Record(0, 0, b"43", b"", {})]
+    assert offset_of(list(sent_hours([record(600), record(3600), record(600), *foreign]).values)) == 600
+    assert offset_of(list(sent_hours(foreign).values)) == 0
 
 
 class Both:

@@ -124,7 +124,7 @@ def test_an_id_counts_once_within_7_days_in_the_mart_and_each_time_in_the_topic(
     sent, [row] = metrics_of(spark, events)
     assert (row["revenue"], row["visitors"], row["purchases"], row["unique_visitors"]) == (30, 2, 3, 2)
     assert [row[name] for name in REPEATS] == [2, 20, 2, 2]
-    topic = {str(hour["start_ts"]): hour for hour in sent if hour["start_ts"] * 1000 == MIDNIGHT}
+    topic = {str(hour["start_ts"]): {0: hour} for hour in sent if hour["start_ts"] * 1000 == MIDNIGHT}
     assert parity(topic, [row], {"2020-09-14": True}, set(), 2e9).differences == []
 
 
