@@ -15,7 +15,7 @@ import httpx
 from confluent_kafka import KafkaException
 
 from shop_streams.environment import SUPERVISED_MARK
-from shop_streams.kafka import offset_ranges
+from shop_streams.kafka import admin, offset_ranges
 from shop_streams.local import probes
 from shop_streams.local.services import services
 from shop_streams.settings import Settings
@@ -122,6 +122,35 @@ def running_broker(
             for topic in topics:
                 wait_for(f"the leaders of {topic.name}", partial(_led, settings, topic.name), 30)
             yield Broker(settings, process)
+
+
+@contextmanager
+def second_broker(first: Broker) -> Iterator["subprocess.Popen[bytes]"]:
+    """Another broker of the same cluster, with the number 2."""
+    with tempfile.TemporaryDirectory(prefix="shop-streams-broker-2-") as folder:
+        command, own = list(next(one for one in services(first.settings) if one.name == "kafka").command), Path(folder)
+        address = f"PLAINTEXT://127.0.0.1:{free_ports(1)[0]}"
+        configuration = own / "kafka.properties"
+        configuration.write_text(
+            f"{(first.settings.home / 'kafka.properties').read_text()}process.roles=broker\nnode.id=2\n"
+            f"listeners={address}\nadvertised.listeners={address}\nlog.dirs={own / 'kafka'}\n"
+        )
+        known = (first.settings.home / "kafka" / "meta.properties").read_text()
+        cluster = next(line.partition("=")[2] for line in known.splitlines() if line.startswith("cluster.id="))
+        java = command[: command.index("kafka.Kafka")]
+        storage = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(configuration)]
+        subprocess.run([*java, *storage], check=True, capture_output=True)
+        with (own / "kafka.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*java, "kafka.Kafka", str(configuration)], env=unmarked(), stdout=log, stderr=log
+            )
+        try:
+            client = admin(first.settings.kafka)
+            wait_for("the second broker", lambda: len(client.list_topics(timeout=5).brokers) == 2, 60)
+            yield process
+        finally:
+            process.kill()  # it may be stopped, and its folder is of no use to anybody
+            process.wait()
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def main() -> int:
     topics = [*(one.topic.name for one in endpoints(settings.first_day)), CLICKS_TOPIC.name]
     with suppress(KafkaException):  # without a broker, the collector starts and answers 503
         require_access(settings.kafka, topics, ("Write", "Describe"), KAFKA_SECONDS)
-    producer = DurableProducer(settings.kafka)
+    producer = DurableProducer(settings.kafka, topics)
     serve(
         Collector(settings, producer), settings.bind_host, settings.collector_port, interface=Interfaces.RSGI,
         lifespan=producer, peer_connections=settings.collector_peer_connections,

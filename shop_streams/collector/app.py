@@ -3,7 +3,7 @@
 POST /track, /shop-events    one event or an array of them: 200 once Kafka has all of them
 GET /csc-event, /divolte.js, POST /event    clicks and their tag, for everybody (public.py)
 GET /livez                   200 as long as the process answers
-GET /readyz, /healthz        200 when events are accepted; answered without a call to Kafka
+GET /readyz, /healthz        200 when events of at least one topic are accepted; answered without a call to Kafka
 GET /metrics                 every answer by endpoint and status, in Prometheus' format
 """
 
@@ -59,7 +59,7 @@ class EventEndpoint:
             raise Refused(401, "The header X-Token is missing or wrong", drain=True)
         if (headers.get("content-type") or "").split(";")[0].strip().lower() != "application/json":
             raise Refused(415, "Content-Type must be application/json", drain=True)
-        if (problem := self._producer.problem) is not None:
+        if (problem := self._producer.problem(self._endpoint.topic.name)) is not None:
             raise unavailable(problem, drain=True)
         body = await self._reader.read(headers, proto)
         many = body.lstrip()[:1] == b"["
@@ -177,10 +177,13 @@ class Collector:
         return 200, JSON, b'{"alive":true}'
 
     def _readyz(self) -> tuple[int, list[tuple[str, str]], bytes]:
-        problem = self._producer.problem
-        if problem is None:
+        problems = list(self._producer.problems().values())
+        if not any(problems):
             return 200, JSON, b'{"healthy":true}'
-        return 503, JSON, _encode({"healthy": False, "reason": problem})
+        # With the problem of one topic, a load balancer must not take the endpoints of the others away.
+        healthy = not all(problems)
+        reason = "; ".join(dict.fromkeys(problem for problem in problems if problem))
+        return 200 if healthy else 503, JSON, _encode({"healthy": healthy, "reason": reason})
 
     def _metrics(self) -> tuple[int, list[tuple[str, str]], bytes]:
         return 200, [("content-type", CONTENT_TYPE)], self._answers.text()

@@ -2,6 +2,9 @@
 
 Delivery callbacks run inside `poll` on the event loop's own thread, so no record crosses a thread: that is what
 makes thousands of single acknowledgements a second cheap.
+
+Each topic has a client of its own. A broker answers the requests of a connection one after the other, so with one client for all
+topics, a request that waited 8 s for a topic's replicas kept the records of all others waiting.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import logging
 import os
 import signal
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +31,8 @@ PROBE_SECONDS = 1.0
 PROBE_TIMEOUT = 3.0
 STALLED_SECONDS = 5.0  # in flight for this long: Kafka answers, but does not acknowledge
 DELIVERY_MILLISECONDS = 8_000  # less than a stop waits
+QUEUE_RECORDS = 150_000  # librdkafka takes 400 B for each beside its bytes
+QUEUE_BYTES = 67_108_864
 HEADERS: Any = [(VIA_COLLECTOR, b"")]
 # Kafka's usual max.message.bytes is 1,048,588; a batch's frame, the header and the record's lengths are below 200.
 # Streams refuse a value of more than 1,048,576 bytes.
@@ -62,10 +67,56 @@ class _Delivery:
 
 
 class DurableProducer:
-    """An idempotent producer with `acks=all`; one for each event loop. `async with` starts and ends it."""
+    """Idempotent producers with `acks=all`, one for each topic; one object for each event loop. `async with` starts and ends it.
 
-    def __init__(self, servers: Cluster, queue_records: int = 100_000, queue_bytes: int = 67_108_864) -> None:
+    The topics share `queue_records` and `queue_bytes` equally, so that one of them can't take the room of the others.
+    """
+
+    def __init__(
+        self,
+        servers: Cluster,
+        topics: Collection[str],
+        queue_records: int = QUEUE_RECORDS,
+        queue_bytes: int = QUEUE_BYTES,
+    ) -> None:
+        share = (queue_records // len(topics), queue_bytes // len(topics))
+        self._topics = {topic: _TopicProducer(servers, topic, *share) for topic in topics}
+
+    async def __aenter__(self) -> DurableProducer:
+        await asyncio.gather(*[topic.start() for topic in self._topics.values()])
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await asyncio.gather(*[topic.stop() for topic in self._topics.values()])
+
+    def problem(self, topic: str) -> str | None:
+        """Why nothing can be sent to the topic now, without a call to Kafka; None if records can be sent."""
+        return self._topics[topic].problem
+
+    def problems(self) -> dict[str, str | None]:
+        """Each topic's `problem`."""
+        return {name: topic.problem for name, topic in self._topics.items()}
+
+    async def send(
+        self, topic: str, records: Sequence[tuple[bytes | None, bytes]], headers: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
+        """Send (key, value) pairs, all or none, and wait until all are acknowledged.
+
+        Each of them gets `headers` beside the collector's own.
+
+        Raises:
+            TooLarge: a record is larger than RECORD_BYTES, or than the topic takes.
+            NotDurable: Kafka is away, too much is in flight, or Kafka did not acknowledge every record within 8 s.
+        """
+        await self._topics[topic].send(records, headers)
+
+
+class _TopicProducer:
+    """The producer of one topic. `start` and `stop` belong to one event loop."""
+
+    def __init__(self, servers: Cluster, topic: str, queue_records: int, queue_bytes: int) -> None:
         self._servers = servers
+        self._topic = topic
         self._queue_records = queue_records
         self._queue_bytes = queue_bytes
         self._records = self._bytes = 0
@@ -74,7 +125,7 @@ class DurableProducer:
         self._answers = False
         self._refused = ""
 
-    async def __aenter__(self) -> DurableProducer:
+    async def start(self) -> None:
         self._producer = producer(
             self._servers,
             {
@@ -94,7 +145,6 @@ class DurableProducer:
         )
         await self._probe()
         self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._keep_probing())]
-        return self
 
     def _heard(self, error: KafkaError) -> None:
         """librdkafka's report of a refused login; the full sentence is for the log, not for clients."""
@@ -103,7 +153,7 @@ class DurableProducer:
             _log.error("%s", refused)
         self._refused = str(refused) if refused else self._refused
 
-    async def __aexit__(self, *_error: object) -> None:
+    async def stop(self) -> None:
         """Wait at most 2 s for records in flight: their requests are answered or gone."""
         for task in self._tasks:
             task.cancel()
@@ -135,24 +185,13 @@ class DurableProducer:
 
     @property
     def problem(self) -> str | None:
-        """Why nothing can be sent now, without a call to Kafka; None if records can be sent."""
         if not self._answers:
             return "Kafka refuses the collector; its log says why" if self._refused else "Kafka does not answer"
         if self._flying and asyncio.get_running_loop().time() - self._flying[0].began > STALLED_SECONDS:
-            return f"Kafka has not acknowledged for {STALLED_SECONDS:.0f} s"
+            return f"Kafka has not acknowledged records of topic {self._topic} for {STALLED_SECONDS:.0f} s"
         return None
 
-    async def send(
-        self, topic: str, records: Sequence[tuple[bytes | None, bytes]], headers: Sequence[tuple[str, bytes]] = ()
-    ) -> None:
-        """Send (key, value) pairs, all or none, and wait until all are acknowledged.
-
-        Each of them gets `headers` beside the collector's own.
-
-        Raises:
-            TooLarge: a record is larger than RECORD_BYTES, or than the topic takes.
-            NotDurable: Kafka is away, too much is in flight, or Kafka did not acknowledge every record within 8 s.
-        """
+    async def send(self, records: Sequence[tuple[bytes | None, bytes]], headers: Sequence[tuple[str, bytes]]) -> None:
         size = 0
         every, header_bytes = HEADERS, 0
         if headers:
@@ -175,7 +214,7 @@ class DurableProducer:
         self._bytes += size
         try:
             for key, value in records:
-                produce(topic, value, key, on_delivery=delivery, headers=every)
+                produce(self._topic, value, key, on_delivery=delivery, headers=every)
             self._flying.append(delivery)
             self._wake.set()
             await delivery.future
@@ -188,8 +227,8 @@ class DurableProducer:
         if delivery.error is not None:
             self._end_if_fatal(delivery.error)
             if delivery.error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                raise TooLarge(f"Topic {topic} takes no record of that size (its max.message.bytes)")
-            if refused := refusal(self._servers, delivery.error, topic):
+                raise TooLarge(f"Topic {self._topic} takes no record of that size (its max.message.bytes)")
+            if refused := refusal(self._servers, delivery.error, self._topic):
                 _log.error("%s", refused)
             raise NotDurable(f"Kafka did not acknowledge: {delivery.error.str()}")
 

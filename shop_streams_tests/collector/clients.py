@@ -18,6 +18,7 @@ from shop_streams.collector.durable import NotDurable
 from shop_streams.defs.clickstream.schema import CLICK_SCHEMA
 from shop_streams.settings import Settings
 
+TOPICS = ("events", "shop_events", "online_store")
 PARTY = "0:i1t84hgy:5AF359Zjq5kUy98u4wQjlIZzWGhN~GlG"
 SESSION = "0:i1t84hgy:95CbiPCYln_1e0a6rFvuRkDkeNnc6KC8"
 VIEW = "0:1fF6GFGjDOQiEx_OxnTm_tl4BH91eGLF"
@@ -86,14 +87,20 @@ class Headers(dict[str, str]):
 
 @dataclass
 class Producer:
-    """Remembers records; with a `problem`, it takes none."""
+    """Remembers records; it takes none of topics that are `ill`: topic -> its problem."""
 
-    problem: str | None = None
+    ill: dict[str, str] = field(default_factory=dict)
     sent: list[tuple[str, bytes, bytes, dict[str, bytes]]] = field(default_factory=list)
 
+    def problem(self, topic: str) -> str | None:
+        return self.ill.get(topic)
+
+    def problems(self) -> dict[str, str | None]:
+        return {topic: self.ill.get(topic) for topic in TOPICS}
+
     async def send(self, topic: str, records: Sequence[tuple[bytes, bytes]], headers: Any = ()) -> None:
-        if self.problem:
-            raise NotDurable(self.problem)
+        if topic in self.ill:
+            raise NotDurable(self.ill[topic])
         for key, value in records:
             self.sent.append((topic, key, value, dict(headers)))
 

@@ -122,7 +122,7 @@ def test_answers_are_counted(collector: CollectorProcess) -> None:
 
 def test_an_array_that_meets_a_full_queue_is_not_sent_in_part(broker: Broker) -> None:
     async def run() -> None:
-        async with DurableProducer(broker.settings.kafka, queue_records=10) as producer:
+        async with DurableProducer(broker.settings.kafka, ["events"], queue_records=10) as producer:
             await producer.send("events", [(None, b"1")] * 10)
             with pytest.raises(NotDurable, match="in flight"):
                 await producer.send("events", [(None, b"1")] * 11)

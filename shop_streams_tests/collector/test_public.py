@@ -130,7 +130,7 @@ def test_other_methods(client: Client, method: str, path: str, allow: str) -> No
 
 
 def test_without_kafka_a_click_is_503_and_a_wrong_one_is_not(client: Client) -> None:
-    client.producer.problem = "Kafka does not answer"
+    client.producer.ill["online_store"] = "Kafka does not answer"
     for answer in (client.ask(query=query()), client.post(BODY)):
         assert answer.status == 503 and int(answer.headers["retry-after"]) > 0
     assert client.ask(query="").status == 200

@@ -154,10 +154,10 @@ def test_memory_is_bounded_when_kafka_is_away() -> None:
 
     async def refused(count: int, header: bytes, **limits: int) -> list[str]:
         (nothing,) = free_ports(1)
-        async with DurableProducer(Cluster(f"127.0.0.1:{nothing}"), **limits) as producer:
+        async with DurableProducer(Cluster(f"127.0.0.1:{nothing}"), ["online_store"], **limits) as producer:
             with pytest.raises(NotDurable, match="does not answer"):
                 await producer.send("online_store", [(b"k", b"v")], [("referer", header)])
-            producer._answers = True  # it is noticed a moment later only
+            producer._topics["online_store"]._answers = True  # it is noticed a moment later only
             sending = [
                 asyncio.create_task(producer.send("online_store", [(b"k", b"v")], [("referer", header)]))
                 for _ in range(count)
@@ -167,7 +167,7 @@ def test_memory_is_bounded_when_kafka_is_away() -> None:
             for one in sending:
                 one.cancel()
             await asyncio.gather(*sending, return_exceptions=True)
-            producer._producer.purge()
+            producer._topics["online_store"]._producer.purge()
             return ended
 
     assert len(asyncio.run(refused(25, b"", queue_records=10))) == 15
