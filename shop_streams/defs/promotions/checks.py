@@ -146,7 +146,8 @@ def _compare_sent(settings: Settings, first: Mapping[int, int], wanted: np.ndarr
         names = forgotten_notifications(settings.postgres, [unknown[number] for number in gone])
         removed = np.array([digest(name) for name in names], np.uint64)
         parts.append((found, older, removed))
-    return _Sent(*[np.concatenate(arrays) for arrays in zip(*parts, strict=True)], ignored)
+    sent, every_older, every_removed = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return _Sent(sent, every_older, every_removed, ignored)
 
 
 def _names(settings: Settings, since: float, first: Mapping[int, int], keys: Collection[int]) -> dict[int, str]:

@@ -1,11 +1,8 @@
 """Files to rows, letters and counts."""
 
-import errno
-import io
 import json
 import os
 from datetime import UTC, date, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ from shop_streams.defs.community import output, reading
 from shop_streams.defs.community.json_files import LINE_LIMIT
 from shop_streams.defs.community.output import SCHEMA, Output
 from shop_streams.defs.community.parquet_files import Unreadable
-from shop_streams.defs.community.reading import FileAway, FileChanged, Reader
+from shop_streams.defs.community.reading import FileChanged, Reader
 from shop_streams_tests.defs.community.delivered import (
     DAY,
     EVENT,
@@ -237,44 +234,3 @@ def test_what_breaks_while_it_changes_is_a_change(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("shop_streams.defs.community.reading.parquet_rows", torn)
     with pytest.raises(FileChanged):
         list(Reader(str(tmp_path), TIMES).read(listed(file, tmp_path), Output()))
-
-
-TAIL = 20_000  # bytes at a Parquet file's end that describe it
-
-
-class Failing(io.BytesIO):
-    """A file of which the disk gives the end only."""
-
-    def __init__(self, content: bytes, number: int) -> None:
-        super().__init__(content)
-        self.number = number
-
-    def read(self, size: int | None = -1) -> bytes:
-        if self.tell() < len(self.getbuffer()) - TAIL:  # a Parquet file is read from its end first
-            raise OSError(self.number, os.strerror(self.number))
-        return super().read(size)
-
-    readline = read
-
-
-@pytest.mark.parametrize("name", ["a.json", "a.parquet"])
-@pytest.mark.parametrize(
-    ("number", "away"), [(errno.EIO, True), (errno.ESTALE, True), (errno.EMFILE, True), (errno.EACCES, False)]
-)
-def test_a_failing_disk_is_no_broken_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int, away: bool
-) -> None:
-    """A dead letter instead would stay: the date's version is that of names, sizes and times, and they don't change."""
-    write = write_lines if name == "a.json" else write_parquet
-    file = write(tmp_path / name, [message(message=sha256(b"%d" % n).hexdigest()) for n in range(2_000)])
-    content = file.read_bytes()
-    assert len(content) > 2 * TAIL
-    monkeypatch.setattr(reading, "open", lambda *_: Failing(content, number), raising=False)
-    found = Output()
-    reading_it = Reader(str(tmp_path), TIMES).read(listed(file, tmp_path), found)
-    if away:
-        with pytest.raises(FileAway, match=rf"{name} can't be read now: .*{os.strerror(number)}"):
-            list(reading_it)
-    else:
-        ((line, reason),) = refused(pa.Table.from_batches([*reading_it, *found.end()]))
-        assert line is None and os.strerror(number) in reason
