@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import accumulate
 
 import numpy as np
 import pyarrow.compute as pc
@@ -225,12 +226,14 @@ def count_offsets(
     table: Table, settings: Settings, ranges: Ranges, where: pc.Expression, shift: int
 ) -> dict[int, np.ndarray]:
     """Partition -> how often the table has each offset of its range; two bytes an offset, because they may be many."""
-    counts = {number: np.zeros(max(0, high - low), np.uint16) for number, (low, high) in ranges.items()}
-    for batch in reader.batches(table.uri(settings), ["kafka_partition", "kafka_offset"], where, prune=since(ranges)):
+    sizes = {number: max(0, high - low) for number, (low, high) in ranges.items()}
+    begins = dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
+    counts = np.zeros(sum(sizes.values()), np.uint16)  # of all partitions, one after the other
+    place_of_0 = np.zeros(max(ranges, default=0) + 1, np.int64)  # partition -> where its offset 0 would be
+    for number, begin in begins.items():
+        place_of_0[number] = begin - ranges[number][0]
+    found = reader.batches(table.uri(settings), ["kafka_partition", "kafka_offset"], where, prune=since(ranges))
+    for batch in found if counts.size else ():  # without an offset to look for, no file is opened
         partitions = batch.column("kafka_partition").to_numpy() - shift
-        offsets = batch.column("kafka_offset").to_numpy()
-        for number in np.unique(partitions):
-            low = ranges[number][0]
-            found, times = np.unique(offsets[partitions == number] - low, return_counts=True)
-            counts[number][found] += times.astype(np.uint16)
-    return counts
+        np.add.at(counts, place_of_0[partitions] + batch.column("kafka_offset").to_numpy(), np.uint16(1))
+    return {number: counts[begin : begin + sizes[number]] for number, begin in begins.items()}
