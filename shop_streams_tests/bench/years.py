@@ -108,6 +108,7 @@ def periodic(stack: Stack, rate: float) -> Iterator[list[str]]:
         first = part("tick", mart)
         yield row(f"tick of {mart}", part("tick", mart), "1 s, 200 MB", first)
     yield row("account of an hour, without reading Kafka", part("hour", str(rate)), "10 s, 1 GB")
+    yield row("account of 24 hours, without reading Kafka", part("day", str(rate)), "10 s, 1 GB")
     yield row("rows_in_equal_rows_out, a new window", part("window", ""), "10 s, 1 GB")
     yield row("no_null_user", part("check", "users"), "10 s, 1 GB")
     send_hours(stack)

@@ -6,7 +6,8 @@ It prints a JSON object: seconds, processor seconds, and the most memory beyond 
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -46,22 +47,40 @@ def last_offsets(settings: Settings, count: int) -> Ranges:
     return dict.fromkeys((0, 1), (end - count, end))
 
 
-def hour(settings: Settings, rate: str) -> dict[str, Any]:
-    """The account of the last hour of `rate` events a second. The topic is made up: it holds what the table has."""
-    ranges = last_offsets(settings, round(float(rate) * 3600 / 2))
+@contextmanager
+def topic_of(ranges: Ranges) -> Iterator[None]:
+    """A made-up topic that holds what the table has, all of it read, and whose last hours are these ranges."""
     ends = {number: end for number, (_, end) in ranges.items()}
+    firsts = {number: first for number, (first, _) in ranges.items()}
     topic = {number: (0, end) for number, end in ends.items()}
     with (
         patch.object(accounting, "metadata_without_spark", lambda *_: None),
         patch.object(accounting, "offset_ranges", lambda *_: topic),
         patch.object(accounting, "committed_offsets", lambda *_: ends),
         patch.object(accounting, "held_offsets", lambda *_: {}),
+        patch.object(accounting, "offsets_at", lambda *_: [firsts]),
         patch.object(accounts, "count_with_header", lambda *_: 0),
     ):
+        yield
+
+
+def hour(settings: Settings, rate: str) -> dict[str, Any]:
+    """The account of the last hour of `rate` events a second."""
+    ranges = last_offsets(settings, round(float(rate) * 3600 / 2))
+    with topic_of(ranges):
         found = accounts.hour_account(INGEST, settings, ranges)
     if not found["exact"] or found["duplicates"] or not found["rows"]:
         raise SystemExit(f"the account is wrong: {found}")
     return found
+
+
+def day(settings: Settings, rate: str) -> dict[str, Any]:
+    """The account of the last 24 hours, of one topic: what `status` and the check `accounting` show."""
+    with topic_of(last_offsets(settings, round(float(rate) * 86_400 / 2))):
+        found = accounting.recent_account(INGEST, settings)
+    if not found.exact or not found.sums["rows"]:
+        raise SystemExit(f"the account is wrong: {found}")
+    return found.sums
 
 
 def window(settings: Settings, _word: str) -> int:
@@ -83,7 +102,7 @@ def status(settings: Settings, _word: str) -> int:
     return len(collect(settings))
 
 
-PARTS: dict[str, Work] = {"tick": tick, "hour": hour, "window": window, "check": check, "status": status}
+PARTS: dict[str, Work] = {"tick": tick, "hour": hour, "day": day, "window": window, "check": check, "status": status}
 
 
 def memory(name: str) -> int:
