@@ -1,6 +1,7 @@
 """The outbox sends each notification once, whatever happens in between."""
 
 import json
+import secrets
 import time
 import uuid
 
@@ -87,7 +88,7 @@ def test_a_transaction_that_never_commits_is_told(
     settings, _ = alone
     topic = Topic(f"notifications-{uuid.uuid4().hex}", "", config={"max.message.bytes": "1000"})
     create_topics(settings, (topic, outbox_of(topic)))
-    campaign = message(adv_campaign_content="soup" * 1000)
+    campaign = message(adv_campaign_content=secrets.token_hex(2_000))  # what can be compressed would fit
     subscribe(settings.postgres, campaign["restaurant_id"], "a")
     notifications.write_campaigns(settings.postgres, [as_taken(campaign)])
     monkeypatch.setattr(outbox_module, "PATIENCE_SECONDS", 3)
