@@ -11,14 +11,12 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Column
 from rich.table import Table as RichTable
-from rich.text import Text
 
 from shop_streams.defs import domains as defined
 from shop_streams.defs.domains import LAKE_STREAMS
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.health import service_states
 from shop_streams.local.stopping import instance_of
-from shop_streams.plain import visible
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import recent_account
 from shop_streams.streaming.checks import Look
@@ -143,7 +141,8 @@ def print_status(state: dict[str, Any], console: Console) -> None:
     streams = RichTable(Column("stream", no_wrap=True), "run", "epoch", "last\nbatch", "condition")
     for name, stream in state["streams"].items():
         batch = "" if stream["batch_id"] is None else str(stream["batch_id"])
-        says = Text(visible(stream["says"]), style=colours.get(stream["state"], "red"))
+        says = cell(stream["says"])
+        says.stylize(colours.get(stream["state"], "red"))
         streams.add_row(name, (stream["run_id"] or "")[:8], str(stream["epoch"] or ""), batch, says)
     shown = [one for one in COUNTED if one not in RARE or any(totals[one] for totals in state["topics"].values())]
     topics = RichTable(

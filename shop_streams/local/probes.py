@@ -118,9 +118,8 @@ def probe_daemon(settings: Settings, tolerance_seconds: float = 90) -> None:
             row = cursor.fetchone()
     except psycopg2.Error as error:
         raise Unhealthy(str(error).strip()) from error
-    age = (
-        abs(time.time() - float(row[0])) if row else None
-    )  # in the future: the clock was set back, and nothing came since
+    # A heartbeat in the future: the clock was set back, and none came since.
+    age = abs(time.time() - float(row[0])) if row else None
     if age is None or age > tolerance_seconds:
         raise Unhealthy("no heartbeat yet" if age is None else f"last heartbeat {age:.0f} s ago")
 

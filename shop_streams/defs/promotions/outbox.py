@@ -137,10 +137,8 @@ class Outbox:
 
     def _guard(self, name: str, work: Callable[[], Iterator[None]]) -> None:
         """Run `work`, which yields after each step; start it again after a temporary error, for PATIENCE_SECONDS without a step."""
-        stepped, failed = (
-            time.monotonic(),
-            False,
-        )  # rows of an unfinished number are no step: their commit may fail each time
+        # Rows of an unfinished number are no step: their commit may fail each time.
+        stepped, failed = time.monotonic(), False
         while not self._over.is_set():
             try:
                 for _ in work():
@@ -157,11 +155,8 @@ class Outbox:
                     self._problem = problem
                     return
                 if not failed:
-                    print(
-                        f"{self._stream}: the {name} tries again: {plain(str(problem), 200)}",
-                        file=sys.stderr,
-                        flush=True,
-                    )
+                    told = plain(str(problem), 200)
+                    print(f"{self._stream}: the {name} tries again: {told}", file=sys.stderr, flush=True)
                 failed = True
                 self._over.wait(RETRY_SECONDS)
             except BaseException as problem:  # `check` raises it again, in the run's own thread

@@ -117,16 +117,15 @@ def difference(mart: Mapping[str, Any] | None, topic: Mapping[int, Mapping[str, 
     """How the mart's row and the topic's values (partition -> value) differ, as a text; empty if one of them equals the row."""
     if mart is None or not topic:
         return "the topic has it, the mart does not" if mart is None else "the mart has it, the topic does not"
-    found = ""
-    for value in topic.values():
-        found = ", ".join(
+    texts = [
+        ", ".join(
             f"{name} is {mart.get(name)} by the mart (repeats included) and {value.get(name)} by the topic"
             for name in FIELDS
             if mart.get(name) != value.get(name)
         )
-        if not found:
-            break
-    return found
+        for value in topic.values()
+    ]
+    return "" if "" in texts else texts[-1]
 
 
 def read_by_both(*committed: Mapping[int, int]) -> dict[int, int]:
