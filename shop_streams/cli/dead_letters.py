@@ -69,7 +69,7 @@ def list_dead_letters(
         ]
         typer.echo(json.dumps(rows, indent=2, default=str))
         return
-    grid = RichTable("at", Column("origin", overflow="fold"), "reason", "value", "came from")
+    grid = RichTable(Column("at", min_width=10), Column("origin", overflow="fold"), "reason", "value", "came from")
     for letter in found.letters:
         origin = origin_of(letter)
         cells = (plain(origin, 200), plain(letter["reason"], REASON_WIDTH), plain(readable(letter)))

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import psycopg2
 import typer
 from rich.console import Console
+from rich.table import Column
 from rich.table import Table as RichTable
 
 from shop_streams.errors import ShopStreamsError
 from shop_streams.postgres import no_answer
 from shop_streams.settings import get_settings
-from shop_streams.terminal import cell, speaker
+from shop_streams.terminal import speaker
 
 if TYPE_CHECKING:
     from shop_streams.settings import Settings
@@ -148,17 +149,34 @@ def show(console: Console, plan: Plan) -> None:
             f"Topic {plan.topic} was created again, and is read from its beginning. The rows of the earlier topic stay. Records of it "
             f"that the stream had not read are gone with it. Partitions are numbered from {plan.shift:,} on in the table."
         )
-    grid = RichTable("partition", "Kafka has", "the table reaches", "starts at", "missing before", "to read", "lost")
+    # As wide as 80 columns with offsets in the billions: no number is cut.
+    grid = RichTable(
+        Column("partition", justify="right"),
+        *(
+            Column(one, no_wrap=True, justify="right")
+            for one in ("Kafka has", "the table\nreaches", "starts at", "to read")
+        ),
+    )
     for one in plan.partitions:
-        grid.add_row(*[cell(text) for text in line(one)])
+        grid.add_row(*line(one))
     console.print(grid)
+    for one in plan.partitions:
+        for sentence in what_is_not_there(one):
+            say(sentence)
 
 
 def line(one: PartitionPlan) -> tuple[str, ...]:
     """The cells of a partition."""
-    lost = ", ".join(f"{first:,} to {end - 1:,}" for first, end in one.gaps[:3])
-    more = " …" if len(one.gaps) > 3 else ""
     return (
-        str(one.partition), f"{one.low:,} to {one.high:,}", f"{one.reached:,}", f"{one.start:,}", f"{one.refilled:,}",
-        f"{one.to_read:,}", f"{one.lost:,} ({lost}{more})" if one.lost else "0",
+        str(one.partition), f"{one.low:,} to\n{one.high:,}", f"{one.reached:,}", f"{one.start:,}", f"{one.to_read:,}"
     )  # fmt: skip
+
+
+def what_is_not_there(one: PartitionPlan) -> Iterator[str]:
+    """Sentences about what the lake lacks of a partition, and about what Kafka lacks, too."""
+    if one.refilled:
+        yield f"Partition {one.partition}: {one.refilled:,} records before {one.reached:,} are not in the lake, and are read now."
+    if one.lost:
+        spans = ", ".join(f"{first:,} to {end - 1:,}" for first, end in one.gaps[:3])
+        more = " …" if len(one.gaps) > 3 else ""
+        yield f"Partition {one.partition}: {one.lost:,} offsets are lost: {spans}{more}."

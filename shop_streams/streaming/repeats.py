@@ -6,19 +6,13 @@ from datetime import timedelta
 
 import pyarrow.compute as pc
 
-from shop_streams.lake import bounded, reader
+from shop_streams.lake import bounded, earlier_ids, reader
 from shop_streams.lake.table import Table
 from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import REPEAT_HORIZON
 from shop_streams.streaming.ranges import Ranges, inside_of
 
-# A repeat is each row of an id but the first, or each one if the id came earlier. DuckDB can write the hash tables of `distinct`
-# and of a join to disk, but not those of `count(distinct …)`.
-REPEATS = """
-select coalesce(sum(rows), 0) - (select count(*) from (select distinct id from inside))
-       + (select count(*) from (select distinct id from earlier semi join inside using (id)))
-  from inside
-"""
+AGAIN = "select coalesce(sum(rows), 0) - (select count(*) from (select distinct id from inside)) from inside"
 
 
 def duplicates(table: Table, settings: Settings, ranges: Ranges, shift: int = 0) -> int:
@@ -32,26 +26,25 @@ def duplicates(table: Table, settings: Settings, ranges: Ranges, shift: int = 0)
         return 0  # a table of an earlier version gets its `identity` column at the stream's next start
     has_id, day = pc.is_valid(pc.field(identity)), table.partition_by[0]
     lowest = min((low for low, _ in ranges.values()), default=0)
-    files = bounded.files_before(known, "kafka_offset", lowest)
-    others = files[1]
+    files = earlier_ids.files_before(known, "kafka_offset", lowest)
+    others = files.others
     if not others.num_rows:
         return 0
     paths, recent = others["path"].to_pylist(), {str(one) for one in others[f"partition.{day}"].to_pylist()}
     with bounded.database() as database:
-        inside = bounded.rows(
-            known, [identity, day], inside_of(ranges, shift) & has_id, [(day, "in", sorted(recent))], paths
-        )
+        columns = earlier_ids.id_and_hash(known, identity) | {"day": pc.field(day)}
+        inside = bounded.rows(known, columns, inside_of(ranges, shift) & has_id, [(day, "in", sorted(recent))], paths)
         database.register("found", inside)
-        database.execute(
-            f'create table inside as select "{identity}" as id, "{day}" as day, count(*) as rows from found group by all'
-        )
+        database.execute("create table inside as select id, hash, day, count(*) as rows from found group by all")
         days = [one for (one,) in database.execute("select distinct day from inside").fetchall()]
         if not days:
             return 0
         week = sorted({str(one - timedelta(days=number)) for one in days for number in range(REPEAT_HORIZON.days + 1)})
         before = inside_of({number: (0, low) for number, (low, _) in ranges.items()}, shift)
         week_only: reader.Prune = [(day, "in", week)]
-        bounded.create_earlier(database, known, table.uri(settings), identity, week_only, files, before & has_id)
-        row = database.execute(REPEATS).fetchone()
+        # A repeat is each row of an id but the first, or each one if the id came earlier.
+        row = database.execute(AGAIN).fetchone()
         assert row is not None
-        return int(row[0])
+        return int(row[0]) + earlier_ids.count_known(
+            database, known, table.uri(settings), identity, week_only, files, before & has_id
+        )

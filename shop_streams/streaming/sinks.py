@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
-from shop_streams.lake.table import Table
+from shop_streams.lake.table import Table, hash_name
 from shop_streams.lake.write import append_batch
 from shop_streams.streaming.batch_letters import BatchLetters
 from shop_streams.streaming.dead_letters import DEAD_LETTERS
@@ -37,8 +37,8 @@ class LakeSink:
     """Every record becomes exactly one row of `table` or one dead letter.
 
     `validate(records, first day, **parameters)` adds `reason` (null for a good record) and the input of `project`;
-    `project(validated)` selects the table's columns. Both run on Spark's server, in foreachBatch. The settings are not there:
-    `parameters` takes out of them what `validate` needs beside the first day.
+    `project(validated)` selects the table's columns, without the hash of its identity. Both run on Spark's server, in
+    foreachBatch. The settings are not there: `parameters` takes out of them what `validate` needs beside the first day.
     """
 
     table: Table
@@ -62,6 +62,7 @@ class LakeSink:
             project=self.project,
             first_day=context.settings.first_day.isoformat(),
             partition_by=self.table.partition_by,
+            identity=self.table.identity,
             letters=BatchLetters.of(self.domain, self.table, context),
         )
         # A bound method, because pyspark inspects the signature.
@@ -84,6 +85,7 @@ class BatchWriter:
     project: Transform
     first_day: str
     partition_by: tuple[str, ...]
+    identity: str
     letters: BatchLetters
 
     def write(self, records: DataFrame, batch_id: int) -> None:
@@ -95,8 +97,9 @@ class BatchWriter:
         seen = Observation(f"batch_{batch_id}")
         validated = self._validated(records)
         observed = validated.observe(seen, F.count("reason").alias("refused"))
-        rows = self.project(observed.where("reason is null"))
-        letters = self.letters
+        rows, letters = self.project(observed.where("reason is null")), self.letters
+        if self.identity:
+            rows = rows.withColumn(hash_name(self.identity), F.xxhash64(self.identity))
         alone = append_batch(rows, letters.rows_uri, self.partition_by, letters.writer_id, batch_id)
         # Delta skips a repeated batch without running it, so there is no count.
         refused = seen.get.get("refused") if alone else None

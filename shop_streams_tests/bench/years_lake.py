@@ -25,13 +25,14 @@ from shop_streams.defs.app_events.partitions import WINDOW_FORMAT, WINDOW_HOURS
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
 from shop_streams.defs.sales.marts import day_versions
 from shop_streams.defs.sales.schema import HOURLY, SHOP_EVENTS
-from shop_streams.lake.table import Table, delta_type
+from shop_streams.lake.table import Table, delta_type, hash_name
 from shop_streams.settings import Settings
 
 DAY = timedelta(days=1)
 SECOND = 1_000_000  # microseconds
 AT_ONCE = 1_000_000  # rows of a row group
 KAFKA_PARTITIONS = 2
+ID = "event_id"
 _HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), np.uint8).reshape(256, 2)
 _LETTERS = [place for place in range(36) if place not in (8, 13, 18, 23)]
 
@@ -116,7 +117,7 @@ class DeltaFiles:
         path.parent.mkdir(parents=True, exist_ok=True)
         schema = pa.schema([(name, _ARROW[kind]) for name, kind in self._types.items()])
         with pq.ParquetWriter(
-            path, schema, use_dictionary=[one for one in schema.names if one != "event_id"]
+            path, schema, use_dictionary=[one for one in schema.names if one not in (ID, hash_name(ID))]
         ) as writer:
             for part in given:
                 rows = len(next(iter(part.values())))
@@ -187,7 +188,8 @@ def stream_table(table: Table, settings: Settings, years: Years) -> int:
             times = pa.array(start + place * (end - start) // rows, pa.timestamp("us", "UTC"))
             numbers = first + place
             yield {
-                "event_id": uuids(source, len(place)),
+                ID: uuids(source, len(place)),
+                hash_name(ID): pa.array(source.integers(-(2**63), 2**63, len(place))),  # no id comes twice
                 "event_time": times,
                 "kafka_partition": pa.array((numbers % KAFKA_PARTITIONS).astype(np.int32)),
                 "kafka_offset": pa.array(numbers // KAFKA_PARTITIONS),

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from shop_streams.cli.main import app
-from shop_streams.cli.recover import line
+from shop_streams.cli.recover import line, show, what_is_not_there
 from shop_streams.errors import ShopStreamsError
 from shop_streams.streaming import recover
 from shop_streams.streaming.continuation import PartitionPlan
@@ -56,7 +58,7 @@ def run(*words: str) -> Any:
 def test_a_plan_is_shown_and_nothing_is_done(done: list[str]) -> None:
     shown = run(NAME)
     assert shown.exit_code == 0 and done == []
-    assert "RecordsLost: gone" in shown.output and "3 (2 to 3, 5 to 5)" in shown.output
+    assert "RecordsLost: gone" in shown.output and "Partition 0: 3 offsets are lost: 2 to 3, 5 to 5." in shown.output
     assert f"`shop-streams recover {NAME} --yes` does it" in shown.output
 
 
@@ -70,7 +72,18 @@ def test_what_will_be_read_is_what_the_lake_lacks_from_the_start_on() -> None:
     """Of offsets 100 to 900, the lake has 300 to 500 and 600; Kafka has all up to 1,000."""
     found = PartitionPlan(0, 0, 1000, 900, 100, present=((300, 500), (600, 601)), refilled=599)
     assert found.to_read == 200 + 100 + 399
-    assert line(found)[5] == "699"
+    assert line(found)[4] == "699"
+    assert list(what_is_not_there(found)) == [
+        "Partition 0: 599 records before 900 are not in the lake, and are read now."
+    ]
+
+
+def test_offsets_in_the_billions_are_whole_in_a_terminal_of_80_columns() -> None:
+    out, billion = StringIO(), 1_000_000_000
+    one = PartitionPlan(9, billion + 1, 9 * billion + 2, 3 * billion + 3, 2 * billion + 4, gaps=((5, 7 * billion),))
+    show(Console(file=out, width=80), Plan(NAME, "shop_events", "A/1", None, 0, False, (one,)))
+    for number in (one.low, one.high, one.reached, one.start, one.to_read, one.lost):
+        assert f"{number:,}" in out.getvalue()
 
 
 def test_a_running_stream_is_refused_with_its_switch(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

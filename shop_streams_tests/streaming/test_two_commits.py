@@ -74,9 +74,8 @@ class Stream:
         def validate(some: DataFrame, first_day: str) -> DataFrame:
             return refusing(self.sink.validate(some, first_day, **self.sink.parameters(self.settings)), refused)
 
-        writer = BatchWriter(
-            validate, self.sink.project, self.settings.first_day.isoformat(), self.sink.table.partition_by, letters
-        )
+        table, first_day = self.sink.table, self.settings.first_day.isoformat()
+        writer = BatchWriter(validate, self.sink.project, first_day, table.partition_by, table.identity, letters)
         writer.write(batch, batch_id)
 
 

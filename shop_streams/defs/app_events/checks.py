@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from shop_streams.defs.app_events.marts import MART
 from shop_streams.defs.app_events.partitions import windows
 from shop_streams.defs.app_events.schema import ENRICHED, EVENTS
-from shop_streams.lake import bounded, reader
+from shop_streams.lake import bounded, earlier_ids, reader
 from shop_streams.lake.asset import asset_key
 from shop_streams.lake.reader import Lake, prune_to
 from shop_streams.marts.spec import SourceMissing
@@ -23,10 +23,6 @@ from shop_streams.streaming.accounting import REPEAT_HORIZON
 
 CHECKED = f"{ENRICHED.path} rows_in_equal_rows_out"  # the name of what the check remembers
 PATIENCE_SECONDS = 30.0  # of one evaluation: windows of a long history are looked at in the next ones
-FIRST_EVENTS = """
-select (select count(*) from inside)
-       - (select count(*) from (select distinct id from earlier semi join inside using (id)))
-"""
 
 Checked = dict[str, list[int]]
 """Window -> the source version and the number of rows with which it was looked at, and the number of rows it must have."""
@@ -47,15 +43,15 @@ def distinct_events(lake: Lake, snapshot: int, window: str) -> int:
     at, on = pc.field("event_time"), pc.field("event_date")
     mine = (on == day) & (at >= bounds.start) & (at < bounds.end)
     before = (on >= first) & (on <= day) & (at < bounds.start)
-    files = bounded.files_before(table, "event_time", pa.scalar(bounds.start, pa.timestamp("us", "UTC")))
+    files = earlier_ids.files_before(table, "event_time", pa.scalar(bounds.start, pa.timestamp("us", "UTC")))
     with bounded.database() as database:
-        database.register("found", bounded.rows(table, ["event_id"], mine, prune_to(EVENTS, [str(day)])))
-        database.execute("create table inside as select distinct event_id as id from found")
+        columns = earlier_ids.id_and_hash(table, "event_id")
+        database.register("found", bounded.rows(table, columns, mine, prune_to(EVENTS, [str(day)])))
+        database.execute("create table inside as select distinct id, hash from found")
+        row = database.execute("select count(*) from (select distinct id from inside)").fetchone()
+        assert row is not None
         uri, week = EVENTS.uri(lake.settings), prune_to(EVENTS, days)
-        bounded.create_earlier(database, table, uri, "event_id", week, files, before)
-        row = database.execute(FIRST_EVENTS).fetchone()
-    assert row is not None
-    return int(row[0])
+        return int(row[0]) - earlier_ids.count_known(database, table, uri, "event_id", week, files, before)
 
 
 def remembered(state: Any, current: Mapping[str, tuple[int, int]]) -> Checked:

@@ -6,7 +6,6 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from shop_streams.defs.app_events.rules import STORED_EVENT
-from shop_streams.defs.app_events.schema import EVENTS
 from shop_streams.marts.earlier import may_repeat
 from shop_streams.streaming.records import validate_records
 
@@ -17,18 +16,16 @@ def validate(records: DataFrame, first_day: str) -> DataFrame:
 
 
 def project(validated: DataFrame) -> DataFrame:
-    """Columns of the table `app_events/events`. A record without an event_id is identified by its origin."""
+    """Columns of the table `app_events/events` but the hash. A record without an event_id is identified by its origin."""
     origin = F.concat_ws(":", "topic", "partition", "offset")
-    return validated.select(
+    rows = validated.select(
         "event.*",
         F.to_date("event.event_time").alias("event_date"),
         F.col("partition").alias("kafka_partition"),
         F.col("offset").alias("kafka_offset"),
         F.coalesce("event.event_id", origin).alias("identity"),
-    ).select(
-        F.col("identity").alias("event_id"),
-        *[column.name for column in EVENTS.columns if column.name != "event_id"],
     )
+    return rows.withColumn("event_id", F.col("identity")).drop("identity")
 
 
 def without_repeats(events: DataFrame, earlier: DataFrame) -> DataFrame:

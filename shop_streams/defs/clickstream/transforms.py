@@ -6,7 +6,6 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from shop_streams.defs.clickstream.rules import click_rules
-from shop_streams.defs.clickstream.schema import CLICKS
 from shop_streams.streaming.records import RECORD_COLUMNS, validate_records
 
 CLICK_COLUMNS = (*RECORD_COLUMNS, "key", "headers")
@@ -19,7 +18,7 @@ def validate(records: DataFrame, first_day: str, item_path: str) -> DataFrame:
 
 
 def project(validated: DataFrame) -> DataFrame:
-    """Columns of the table `clickstream/clicks`. What other producers write into key and headers is null where it is junk."""
+    """Columns of the table `clickstream/clicks` but the hash. What other producers write into key and headers is null where it is junk."""
     clicked_at = F.timestamp_millis("event.timestamp")
     return validated.select(
         clicked_at.alias("clicked_at"),
@@ -41,14 +40,14 @@ def project(validated: DataFrame) -> DataFrame:
         F.to_date(clicked_at).alias("clicked_on"),
         F.col("partition").alias("kafka_partition"),
         F.col("offset").alias("kafka_offset"),
-    ).select(*[_identity() if column.name == "identity" else F.col(column.name) for column in CLICKS.columns])
+    ).withColumn("identity", _identity())
 
 
 def _identity() -> Column:
     """Party, session and event id; null unless all three are known. As JSON, because each of them may have any character."""
     parts = ("party_id", "session_id", "event_id")
     known = F.concat(*parts).isNotNull()
-    return F.when(known, F.to_json(F.array(*parts))).alias("identity")
+    return F.when(known, F.to_json(F.array(*parts)))
 
 
 def _header(name: str) -> Column:

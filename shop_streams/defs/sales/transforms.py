@@ -26,7 +26,7 @@ def validate(records: DataFrame, first_day: str, keep: Sequence[str] = RECORD_CO
 
 
 def project(validated: DataFrame) -> DataFrame:
-    """Columns of the table `sales/shop_events`."""
+    """Columns of the table `sales/shop_events` but the hash."""
     time = F.timestamp_millis("event.timestamp")
     return validated.select(
         "event.event_type",

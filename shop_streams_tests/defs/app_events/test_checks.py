@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import dagster as dg
 import pyarrow as pa
@@ -59,13 +60,16 @@ def at(day: int, hour: int) -> datetime:
     return datetime(2026, 1, day, hour, tzinfo=UTC)
 
 
-def arrive(lake: Lake, events: Iterable[tuple[str, datetime]]) -> None:
+def arrive(lake: Lake, events: Iterable[tuple[str, datetime]], hashed: bool = False) -> None:
+    """Rows of these ids and times; with `hashed`, as this version writes them."""
     given = list(events)
     columns = {
         "event_id": pa.array([name for name, _ in given]),
         "event_time": pa.array([time for _, time in given], pa.timestamp("us", "UTC")),
         "event_date": pa.array([time.date() for _, time in given]),
     }
+    if hashed:
+        columns["event_id_hash"] = pa.array([crc32(name.encode()) for name, _ in given], pa.int64())
     write_deltalake(EVENTS.uri(lake.settings), pa.table(columns), mode="append", partition_by=["event_date"])
 
 
@@ -92,7 +96,8 @@ def result(check: Any, lake: Lake) -> dg.AssetCheckResult:
     return found
 
 
-def test_the_check_counts_an_event_once_within_7_days(lake: Lake) -> None:
+@pytest.mark.parametrize("hashed", [True, False])
+def test_the_check_counts_an_event_once_within_7_days(lake: Lake, hashed: bool) -> None:
     cases = [
         ("again", [at(1, 1), at(1, 2), at(1, 4)], {"2026-01-01-00:00": 1}),
         ("a week later", [at(1, 20), at(8, 1)], {"2026-01-01-18:00": 1}),
@@ -102,7 +107,7 @@ def test_the_check_counts_an_event_once_within_7_days(lake: Lake) -> None:
     together: Counter[str] = Counter()
     for _name, _times, expected in cases:
         together.update(expected)
-    arrive(lake, [(name, time) for name, times, _ in cases for time in reversed(times)])
+    arrive(lake, [(name, time) for name, times, _ in cases for time in reversed(times)], hashed)
     found = {window: distinct_events(lake, 0, window) for window in WINDOWS}
     assert {window: count for window, count in found.items() if count} == together
 

@@ -22,6 +22,7 @@ COLUMNS = [
     "corrupt",
     "received_at",
     "identity",
+    "identity_hash",
 ]
 
 
@@ -53,6 +54,8 @@ def test_clicks_become_rows_and_junk_becomes_dead_letters(stack: Stack) -> None:
     assert [row["order_amount"] for row in rows] == [None, None, None, 2, None]
     assert {(row["party_id"], row["shop"], row["item_id"]) for row in rows} == {(party, "shop.example", "5")}
     assert [row["identity"] is None for row in rows] == [False, False, False, True, True]
+    hashes = [row["identity_hash"] for row in rows]
+    assert None not in hashes and len(set(hashes)) == 2, "one of the three with an identity, one of the two without"
     assert rows[0]["received_at"].isoformat() == "2026-09-21T14:13:20.123000+00:00"
 
     letters = reader.scan(DEAD_LETTERS.uri(stack.settings), ["domain", "raw", "reason"]).to_pylist()
