@@ -29,6 +29,7 @@ _log = logging.getLogger("shop_streams.collector")
 POLL_SECONDS = 0.001
 PROBE_SECONDS = 1.0
 PROBE_TIMEOUT = 3.0
+FAILED_PROBES = 3  # in a row: a probe asks any broker of the cluster, also one that hangs while all others answer
 STALLED_SECONDS = 5.0  # in flight for this long: Kafka answers, but does not acknowledge
 DELIVERY_MILLISECONDS = 8_000  # less than a stop waits
 QUEUE_RECORDS = 150_000  # librdkafka takes 400 B for each beside its bytes
@@ -122,7 +123,8 @@ class _TopicProducer:
         self._records = self._bytes = 0
         self._flying: deque[_Delivery] = deque()
         self._wake = asyncio.Event()
-        self._answers = False
+        self._failed = FAILED_PROBES  # in a row; before the first probe nothing is known
+        self._down = False
         self._refused = ""
 
     async def start(self) -> None:
@@ -147,7 +149,11 @@ class _TopicProducer:
         self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._keep_probing())]
 
     def _heard(self, error: KafkaError) -> None:
-        """librdkafka's report of a refused login; the full sentence is for the log, not for clients."""
+        """librdkafka's report of a refused login, or that no broker can be reached.
+
+        The full sentence about a login is for the log, not for clients.
+        """
+        self._down = self._down or error.code() == KafkaError._ALL_BROKERS_DOWN
         refused = refusal(self._servers, error)
         if refused is not None and str(refused) != self._refused:
             _log.error("%s", refused)
@@ -178,14 +184,17 @@ class _TopicProducer:
     async def _probe(self) -> None:
         try:
             await asyncio.to_thread(self._producer.list_topics, timeout=PROBE_TIMEOUT)
-            self._answers, self._refused = True, ""
+            self._succeeded()
         except KafkaException:
-            self._answers = False
+            self._failed += 1
             self._producer.poll(0)  # it calls `_heard`
+
+    def _succeeded(self) -> None:
+        self._failed, self._down, self._refused = 0, False, ""
 
     @property
     def problem(self) -> str | None:
-        if not self._answers:
+        if self._failed >= FAILED_PROBES or (self._failed and (self._down or self._refused)):
             return "Kafka refuses the collector; its log says why" if self._refused else "Kafka does not answer"
         if self._flying and asyncio.get_running_loop().time() - self._flying[0].began > STALLED_SECONDS:
             return f"Kafka has not acknowledged records of topic {self._topic} for {STALLED_SECONDS:.0f} s"
@@ -231,6 +240,7 @@ class _TopicProducer:
             if refused := refusal(self._servers, delivery.error, self._topic):
                 _log.error("%s", refused)
             raise NotDurable(f"Kafka did not acknowledge: {delivery.error.str()}")
+        self._succeeded()
 
     def _end_if_fatal(self, error: Any) -> None:
         """End the process after a fatal error, since the producer then accepts nothing; its supervisor starts another."""

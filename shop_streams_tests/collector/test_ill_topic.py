@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import NewTopic
 
 from shop_streams.cluster import Cluster
@@ -127,6 +128,52 @@ def test_without_kafka_the_reason_is_said_once() -> None:
     client.producer.ill.update(dict.fromkeys(("events", "shop_events", "online_store"), "Kafka does not answer"))
     found = client.ask(path="/readyz")
     assert (found.status, json.loads(found.body)) == (503, {"healthy": False, "reason": "Kafka does not answer"})
+
+
+@pytest.fixture
+def probed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str | None]]:
+    """Probes once, with Kafka's answer: None for an answer, else what its client says. Then it is the topic's problem."""
+    answers = deque[KafkaError | None]()
+
+    class Asked(Connection):
+        def __init__(self, _servers: Cluster, config: dict[str, Any]) -> None:
+            super().__init__()
+            self._heard = config["error_cb"]
+
+        def list_topics(self, timeout: float) -> None:
+            if answers and (error := answers.popleft()) is not None:
+                self._heard(error)
+                raise KafkaException(error)
+
+    monkeypatch.setattr(durable, "producer", Asked)
+    monkeypatch.setattr(durable, "PROBE_SECONDS", 600.0)
+    with asyncio.Runner() as runner:
+        producer = DurableProducer(Cluster("unused:1"), ["events"])
+        runner.run(producer.__aenter__())
+
+        def probe(answer: int | None, then_send: bool = False) -> str | None:
+            answers.append(None if answer is None else KafkaError(answer))
+            runner.run(producer._topics["events"]._probe())
+            if then_send:
+                runner.run(producer.send("events", [(None, b"1")]))
+            return producer.problem("events")
+
+        yield probe
+        runner.run(producer.__aexit__())
+
+
+def test_one_broker_that_hangs_makes_no_topic_ill(probed: Callable[..., str | None]) -> None:
+    """A probe asks any broker of the cluster. Two in a row may ask the one that hangs, while records go to all others."""
+    slow, gone = KafkaError._TIMED_OUT, "Kafka does not answer"
+    assert [probed(slow), probed(slow), probed(None)] == [None] * 3
+    assert [probed(slow), probed(slow, then_send=True), probed(slow), probed(slow)] == [None] * 4
+    assert probed(slow) == gone, "three in a row, and no acknowledgement"
+    assert probed(None) is None
+
+
+def test_a_kafka_without_a_broker_is_known_after_one_probe(probed: Callable[..., str | None]) -> None:
+    assert probed(KafkaError._ALL_BROKERS_DOWN) == "Kafka does not answer"
+    assert [probed(None), probed(KafkaError._TIMED_OUT)] == [None, None]
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def test_memory_is_bounded_when_kafka_is_away() -> None:
         async with DurableProducer(Cluster(f"127.0.0.1:{nothing}"), ["online_store"], **limits) as producer:
             with pytest.raises(NotDurable, match="does not answer"):
                 await producer.send("online_store", [(b"k", b"v")], [("referer", header)])
-            producer._topics["online_store"]._answers = True  # it is noticed a moment later only
+            producer._topics["online_store"]._failed = 0  # it is noticed a moment later only
             sending = [
                 asyncio.create_task(producer.send("online_store", [(b"k", b"v")], [("referer", header)]))
                 for _ in range(count)
