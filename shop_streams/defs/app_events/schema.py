@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table, hash_of
+from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
 from shop_streams.topics import APPEND_TIME, Topic
 
 _EVENT = (
@@ -25,7 +25,6 @@ EVENTS = Table(
         *_EVENT,
         Column("event_date", "date", "day of event_time, UTC"),
         *ORIGIN_COLUMNS,
-        hash_of("event_id"),
     ),
     partition_by=("event_date",),
     rows_are="One row is one product event as the collector accepted it. A client's retry may repeat an event_id; the mart "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shop_streams.avro import avro
-from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table, hash_of
+from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
 from shop_streams.topics import APPEND_TIME, Topic
 
 # Existing readers of a Divolte topic use exactly this schema. Everything else is in Kafka headers.
@@ -63,7 +63,6 @@ CLICKS = Table(
         Column("identity", "string", "party, session and event id; a later click with the same is a repeat"),
         Column("clicked_on", "date", "day of clicked_at, UTC"),
         *ORIGIN_COLUMNS,
-        hash_of("identity"),
     ),
     partition_by=("clicked_on",),
     rows_are="One row is one click as it was received, also a corrupt one or a repeat; the marts count each sound click once.",

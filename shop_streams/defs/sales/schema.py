@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table, hash_of
+from shop_streams.lake.table import ORIGIN_COLUMNS, Column, Table
 from shop_streams.topics import APPEND_TIME, Topic
 
 SHOP_EVENTS = Table(
@@ -19,7 +19,6 @@ SHOP_EVENTS = Table(
         Column(
             "event_id", "string", "the client's UUID, in lower case, or one that the collector made; null without one"
         ),
-        hash_of("event_id"),
     ),
     partition_by=("event_date",),
     rows_are="One row is one view or purchase: one record of the topic. A client's retry may repeat an event_id; the mart "
