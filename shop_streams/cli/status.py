@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg2
 from confluent_kafka import KafkaException
@@ -32,6 +34,8 @@ COUNTED = ("records", "rows", "dead_letters", "forgotten", "lost", "in_flight", 
 RARE = ("forgotten", "lost")  # a table of 80 columns has room for them because they are left out while all are 0
 ELSEWHERE = "elsewhere"  # another stack on the same database runs the stream; `says` names it
 STREAMS = tuple(spec.name for spec in defined.STREAMS)
+
+Answer = TypeVar("Answer")
 
 
 def collect(settings: Settings) -> dict[str, Any]:
@@ -72,11 +76,17 @@ def _topics(settings: Settings, ask: bool) -> dict[str, dict[str, Any]]:
     kept: dict[str, int] = {}
     with suppress(KafkaException):
         kept = copies(settings.kafka, [spec.topic.name for spec in LAKE_STREAMS], seconds=2) if ask else {}
+    totals = at_once(lambda spec: topic_totals(spec, settings, spec.topic.name in kept), LAKE_STREAMS)
     return {
-        spec.topic.name: topic_totals(spec, settings, spec.topic.name in kept)
-        | {"copies": kept.get(spec.topic.name) or None}
-        for spec in LAKE_STREAMS
+        spec.topic.name: found | {"copies": kept.get(spec.topic.name) or None}
+        for spec, found in zip(LAKE_STREAMS, totals, strict=True)
     }
+
+
+def at_once(ask: Callable[[StreamSpec], Answer], specs: Sequence[StreamSpec]) -> list[Answer]:
+    """The answers, asked for at the same time: most of it is waiting for Kafka, whose time limits would add up."""
+    with ThreadPoolExecutor(len(specs)) as threads:
+        return list(threads.map(ask, specs))
 
 
 def topic_totals(spec: StreamSpec, settings: Settings, ask: bool) -> dict[str, Any]:
@@ -100,7 +110,10 @@ def _says(settings: Settings, ask_kafka: bool) -> dict[str, str]:
         }
     try:
         with instance_of(settings) as instance:
-            return {spec.name: Look(spec, settings, instance, ask_kafka).condition().says for spec in defined.STREAMS}
+            conditions = at_once(
+                lambda spec: Look(spec, settings, instance, ask_kafka).condition().says, defined.STREAMS
+            )
+            return dict(zip(STREAMS, conditions, strict=True))
     except DATABASE_ERRORS:
         return dict.fromkeys(STREAMS, "unknown: PostgreSQL does not answer")
 

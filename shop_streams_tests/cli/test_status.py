@@ -1,12 +1,19 @@
-"""The tables of `shop-streams status` in a terminal of 80 columns."""
+"""`shop-streams status`: its tables in a terminal of 80 columns, and how it asks."""
 
 from __future__ import annotations
 
 import io
+import threading
+from typing import Any
 
+import pytest
 from rich.console import Console
 
+from shop_streams.cli import status
 from shop_streams.cli.status import print_status
+from shop_streams.defs.domains import LAKE_STREAMS
+from shop_streams.settings import Settings
+from shop_streams.streaming.spec import StreamSpec
 
 
 def text_of(**numbers: int) -> str:
@@ -42,3 +49,15 @@ def test_what_was_lost_or_forgotten_has_columns_of_its_own_when_there_is_any() -
     assert not {"lost", "forgotten"} & columns(records=2, rows=2)
     assert {"lost", "forgotten"} & columns(records=7, rows=4, forgotten=1) == {"forgotten"}
     assert {"lost", "forgotten"} & columns(records=7, rows=4, lost=3) == {"lost"}
+
+
+def test_all_topics_are_asked_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a Kafka that hangs, the time limits of the questions do not add up."""
+    together = threading.Barrier(len(LAKE_STREAMS))
+
+    def totals(_spec: StreamSpec, _settings: Settings, _ask: bool) -> dict[str, Any]:
+        together.wait(20)
+        return {}
+
+    monkeypatch.setattr(status, "topic_totals", totals)
+    assert status._topics(Settings(), ask=False) == {one.topic.name: {"copies": None} for one in LAKE_STREAMS}
