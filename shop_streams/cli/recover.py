@@ -149,11 +149,11 @@ def show(console: Console, plan: Plan) -> None:
             f"Topic {plan.topic} was created again, and is read from its beginning. The rows of the earlier topic stay. Records of it "
             f"that the stream had not read are gone with it. Partitions are numbered from {plan.shift:,} on in the table."
         )
-    # As wide as 80 columns with offsets in the billions: no number is cut.
+    # As wide as 80 columns with offsets in the billions; in a narrower terminal a number is broken, and none is cut.
     grid = RichTable(
-        Column("partition", justify="right"),
+        Column("partition", min_width=len("partition"), justify="right"),
         *(
-            Column(one, no_wrap=True, justify="right")
+            Column(one, overflow="fold", justify="right")
             for one in ("Kafka has", "the table\nreaches", "starts at", "to read")
         ),
     )
@@ -163,6 +163,8 @@ def show(console: Console, plan: Plan) -> None:
     for one in plan.partitions:
         for sentence in what_is_not_there(one):
             say(sentence)
+    if not plan.lost and not plan.created_again:
+        say("Nothing is lost.")
 
 
 def line(one: PartitionPlan) -> tuple[str, ...]:
@@ -175,7 +177,7 @@ def line(one: PartitionPlan) -> tuple[str, ...]:
 def what_is_not_there(one: PartitionPlan) -> Iterator[str]:
     """Sentences about what the lake lacks of a partition, and about what Kafka lacks, too."""
     if one.refilled:
-        yield f"Partition {one.partition}: {one.refilled:,} records before {one.reached:,} are not in the lake, and are read now."
+        yield f"Partition {one.partition}: {one.refilled:,} records before {one.reached:,} are not in the lake: the stream will read them."
     if one.lost:
         spans = ", ".join(f"{first:,} to {end - 1:,}" for first, end in one.gaps[:3])
         more = " …" if len(one.gaps) > 3 else ""

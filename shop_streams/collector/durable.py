@@ -29,7 +29,9 @@ _log = logging.getLogger("shop_streams.collector")
 POLL_SECONDS = 0.001
 PROBE_SECONDS = 1.0
 PROBE_TIMEOUT = 3.0
-FAILED_PROBES = 3  # in a row: a probe asks any broker of the cluster, also one that hangs while all others answer
+# Of a cluster with several brokers: librdkafka asks the same one again, also if it hangs, until it gives its connection up.
+FAILED_PROBES = 3  # in a row
+ANSWER_MILLISECONDS = 5_000  # then a connection is given up; less than three probes take
 STALLED_SECONDS = 5.0  # in flight for this long: Kafka answers, but does not acknowledge
 DELIVERY_MILLISECONDS = 8_000  # less than a stop waits
 QUEUE_RECORDS = 150_000  # librdkafka takes 400 B for each beside its bytes
@@ -123,7 +125,7 @@ class _TopicProducer:
         self._records = self._bytes = 0
         self._flying: deque[_Delivery] = deque()
         self._wake = asyncio.Event()
-        self._failed = FAILED_PROBES  # in a row; before the first probe nothing is known
+        self._failed, self._enough = 1, 1  # failed probes in a row; before the first one nothing is known
         self._down = False
         self._refused = ""
 
@@ -135,6 +137,7 @@ class _TopicProducer:
                 "enable.idempotence": True,
                 "linger.ms": 2,
                 "delivery.timeout.ms": DELIVERY_MILLISECONDS,
+                "socket.timeout.ms": ANSWER_MILLISECONDS,
                 # Above the limits of `send`: at these limits an array would be sent in part.
                 "queue.buffering.max.messages": 2 * self._queue_records,
                 "queue.buffering.max.kbytes": 4 * self._queue_bytes // 1024,
@@ -149,10 +152,7 @@ class _TopicProducer:
         self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._keep_probing())]
 
     def _heard(self, error: KafkaError) -> None:
-        """librdkafka's report of a refused login, or that no broker can be reached.
-
-        The full sentence about a login is for the log, not for clients.
-        """
+        """librdkafka's report of a refused login (the full sentence is for the log alone), or that no broker can be reached."""
         self._down = self._down or error.code() == KafkaError._ALL_BROKERS_DOWN
         refused = refusal(self._servers, error)
         if refused is not None and str(refused) != self._refused:
@@ -183,7 +183,9 @@ class _TopicProducer:
 
     async def _probe(self) -> None:
         try:
-            await asyncio.to_thread(self._producer.list_topics, timeout=PROBE_TIMEOUT)
+            found = await asyncio.to_thread(self._producer.list_topics, timeout=PROBE_TIMEOUT)
+            self._enough = FAILED_PROBES if len(found.brokers) > 1 else 1
+            self._producer.poll(0)  # of an idle topic, errors from before this answer wait to be heard
             self._succeeded()
         except KafkaException:
             self._failed += 1
@@ -194,7 +196,7 @@ class _TopicProducer:
 
     @property
     def problem(self) -> str | None:
-        if self._failed >= FAILED_PROBES or (self._failed and (self._down or self._refused)):
+        if self._failed >= self._enough or (self._failed and (self._down or self._refused)):
             return "Kafka refuses the collector; its log says why" if self._refused else "Kafka does not answer"
         if self._flying and asyncio.get_running_loop().time() - self._flying[0].began > STALLED_SECONDS:
             return f"Kafka has not acknowledged records of topic {self._topic} for {STALLED_SECONDS:.0f} s"

@@ -1,7 +1,7 @@
 """Questions about more rows than fit into memory: DuckDB with limited memory, which reads a table batch by batch.
 
-Arrow reads what a table's log must say: its columns and partitions, and which files have a column. Whole files can be read by
-DuckDB itself (earlier_ids.py).
+Arrow reads through the table's log, which knows columns, partitions and files. DuckDB itself can read whole files only
+(earlier_ids.py).
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Which ids of a few rows earlier rows have, among more ids than fit into memory.
 
-DuckDB reads a column of whole Parquet files in a third of the time of Arrow's reader, and a hash of 8 bytes in an eighth of the
-time of an id of 36. It does not know the Delta log, so Arrow reads the files of which only some rows are earlier. Files of a
-version without the hash give their ids.
+DuckDB reads a column of whole Parquet files in a third of the time of Arrow's reader, and looks up a hash of 8 bytes in an eighth
+of the time of an id of 36. It does not know the Delta log, so Arrow reads the files of which only some rows are earlier. Files of
+a version without the hash give their ids; so do all files, if one of the few rows has no hash.
 
-Two ids with the same hash would count as one: among 700,000 ids and a week of 120 million, that is one case in 200,000.
+Two ids with the same hash count as one. Among 700,000 random ids and a week of 120 million, that is one case in 200,000; a sender
+who chooses ids can make more. So what must be exact asks again with `null_hash`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from deltalake import DeltaTable
 from shop_streams.lake import bounded, reader
 from shop_streams.lake.table import hash_name
 
-FILES_AT_ONCE = 500  # DuckDB keeps 50 kB of each file of a view, which do not count as its memory
+FILES_AT_ONCE = 500  # of each of the two views: DuckDB keeps 50 kB of a file, which do not count as its memory
 
 # DuckDB can write the hash tables of `distinct` and of a join to disk, but not those of `count(distinct …)`.
 KNOWN = """
@@ -56,13 +57,13 @@ def files_before(table: DeltaTable, column: str, value: Any) -> Files:
     return Files(actions.filter(is_before), actions.filter(pc.invert(is_before)))
 
 
-def id_and_hash(table: DeltaTable, identity: str) -> dict[str, Any]:
-    """The columns `id` and `hash` of the table `inside`; the hash is null where the table has none."""
+def id_and_hash(table: DeltaTable, identity: str, null_hash: bool = False) -> dict[str, Any]:
+    """The columns `id` and `hash` of the table `inside`. The hash is null where the table has none, or with `null_hash`."""
     name = hash_name(identity)
-    no_hash = pc.scalar(pa.scalar(None, pa.int64()))
+    has_hash = name in dict(reader.schema(table)) and not null_hash
     return {
         "id": pc.field(identity),
-        "hash": pc.field(name) if name in dict(reader.schema(table)) else no_hash,
+        "hash": pc.field(name) if has_hash else pc.scalar(pa.scalar(None, pa.int64())),
     }
 
 

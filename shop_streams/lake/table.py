@@ -61,9 +61,8 @@ def hash_name(identity: str) -> str:
 class Table:
     """A Delta table at `path` in the lake.
 
-    `rows_are` says what one row is. `identity` is the column that identifies repeated events; "" if there is none. Its table has a
-    last column with the identity's hash, which streams write (streaming/sinks.py): a week of hashes is read in a quarter of the
-    time of its ids.
+    `rows_are` says what one row is. `identity` is the column that identifies repeated events; "" if there is none. The table then
+    gets a last column `<identity>_hash`, which streams write (streaming/sinks.py) and repeats are looked up by (earlier_ids.py).
     """
 
     path: str

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,8 +42,9 @@ class Connection:
         while self.waiting and self.waiting[0][0] != "ill":
             self.waiting.popleft()[1](None, None)
 
-    def list_topics(self, timeout: float) -> None:
+    def list_topics(self, timeout: float) -> Any:
         """It answers."""
+        return SimpleNamespace(brokers={1: "one"})
 
     def flush(self, _seconds: float) -> None:
         """Nothing is left to do."""
@@ -130,20 +132,29 @@ def test_without_kafka_the_reason_is_said_once() -> None:
     assert (found.status, json.loads(found.body)) == (503, {"healthy": False, "reason": "Kafka does not answer"})
 
 
-@pytest.fixture
-def probed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str | None]]:
-    """Probes once, with Kafka's answer: None for an answer, else what its client says. Then it is the topic's problem."""
+@pytest.fixture(params=[3])
+def probed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str | None]]:
+    """Probes a cluster of so many brokers once, with its answer: None, or what its client says. Then it is the topic's problem.
+
+    As librdkafka's, the client says it at the next poll.
+    """
     answers = deque[KafkaError | None]()
 
     class Asked(Connection):
         def __init__(self, _servers: Cluster, config: dict[str, Any]) -> None:
             super().__init__()
-            self._heard = config["error_cb"]
+            self._hear, self.unheard = config["error_cb"], list[KafkaError]()
 
-        def list_topics(self, timeout: float) -> None:
+        def poll(self, seconds: float) -> None:
+            super().poll(seconds)
+            while self.unheard:
+                self._hear(self.unheard.pop())
+
+        def list_topics(self, timeout: float) -> Any:
             if answers and (error := answers.popleft()) is not None:
-                self._heard(error)
+                self.unheard.append(error)
                 raise KafkaException(error)
+            return SimpleNamespace(brokers=dict.fromkeys(range(request.param)))
 
     monkeypatch.setattr(durable, "producer", Asked)
     monkeypatch.setattr(durable, "PROBE_SECONDS", 600.0)
@@ -158,12 +169,13 @@ def probed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str | None
                 runner.run(producer.send("events", [(None, b"1")]))
             return producer.problem("events")
 
+        probe.unheard = producer._topics["events"]._producer.unheard  # type: ignore[attr-defined]
         yield probe
         runner.run(producer.__aexit__())
 
 
 def test_one_broker_that_hangs_makes_no_topic_ill(probed: Callable[..., str | None]) -> None:
-    """A probe asks any broker of the cluster. Two in a row may ask the one that hangs, while records go to all others."""
+    """Two probes in a row may ask the broker that hangs, while the records of this topic go to others."""
     slow, gone = KafkaError._TIMED_OUT, "Kafka does not answer"
     assert [probed(slow), probed(slow), probed(None)] == [None] * 3
     assert [probed(slow), probed(slow, then_send=True), probed(slow), probed(slow)] == [None] * 4
@@ -174,6 +186,18 @@ def test_one_broker_that_hangs_makes_no_topic_ill(probed: Callable[..., str | No
 def test_a_kafka_without_a_broker_is_known_after_one_probe(probed: Callable[..., str | None]) -> None:
     assert probed(KafkaError._ALL_BROKERS_DOWN) == "Kafka does not answer"
     assert [probed(None), probed(KafkaError._TIMED_OUT)] == [None, None]
+
+
+def test_what_was_said_before_an_answer_is_over(probed: Callable[..., str | None]) -> None:
+    """All brokers were away for a moment between two probes, and nothing was sent: the client says so at its next poll."""
+    probed.unheard.append(KafkaError(KafkaError._ALL_BROKERS_DOWN))  # type: ignore[attr-defined]
+    assert [probed(None), probed(KafkaError._TIMED_OUT)] == [None, None]
+
+
+@pytest.mark.parametrize("probed", [1], indirect=True)
+def test_of_one_broker_one_probe_is_enough(probed: Callable[..., str | None]) -> None:
+    assert probed(KafkaError._TIMED_OUT) == "Kafka does not answer"
+    assert probed(None) is None
 
 
 @pytest.fixture
@@ -213,5 +237,9 @@ def test_clicks_without_replicas_hold_up_no_other_event(
         assert running.post(json=GOOD).status_code == 200 and running.ready()
         slowest = max(slowest, time.monotonic() - began)
     assert set(answers) == {503} and slowest < 4, "a click waits 8 s for its replicas"
+    idle_until = time.monotonic() + 15  # more than three probes take
+    while time.monotonic() < idle_until:
+        assert running.ask("GET", "/readyz").json() == {"healthy": True}
+        time.sleep(0.5)
     signal_second(signal.SIGCONT)
     wait_for("clicks to be accepted again", lambda: click() == 200, 60)

@@ -28,11 +28,11 @@ Checked = dict[str, list[int]]
 """Window -> the source version and the number of rows with which it was looked at, and the number of rows it must have."""
 
 
-def distinct_events(lake: Lake, snapshot: int, window: str) -> int:
+def distinct_events(lake: Lake, snapshot: int, window: str, by_hash: bool = True) -> int:
     """The number of rows that the window must have, counted from the events and not as the mart counts them.
 
     An event counts unless the same event_id came before it, on the same day or one of the 7 days before. Only the window's ids
-    are kept in memory.
+    are kept in memory. `by_hash` is three times as fast, and two ids may have the same hash.
     """
     bounds = windows.time_window_for_partition_key(window)
     first, day = (bounds.start - REPEAT_HORIZON).date(), bounds.start.date()
@@ -45,7 +45,7 @@ def distinct_events(lake: Lake, snapshot: int, window: str) -> int:
     before = (on >= first) & (on <= day) & (at < bounds.start)
     files = earlier_ids.files_before(table, "event_time", pa.scalar(bounds.start, pa.timestamp("us", "UTC")))
     with bounded.database() as database:
-        columns = earlier_ids.id_and_hash(table, "event_id")
+        columns = earlier_ids.id_and_hash(table, "event_id", null_hash=not by_hash)
         database.register("found", bounded.rows(table, columns, mine, prune_to(EVENTS, [str(day)])))
         database.execute("create table inside as select distinct id, hash from found")
         row = database.execute("select count(*) from (select distinct id from inside)").fetchone()
@@ -98,7 +98,10 @@ def rows_in_equal_rows_out(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     checked = remembered(saved, current)
     new = sorted(current.keys() - checked.keys(), reverse=True)
     for window in new:
-        checked[window] = [*current[window], distinct_events(lake, snapshot, window)]
+        expected = distinct_events(lake, snapshot, window)
+        if expected != rows.get(window, 0):
+            expected = distinct_events(lake, snapshot, window, by_hash=False)
+        checked[window] = [*current[window], expected]
         if time.monotonic() - began > PATIENCE_SECONDS:
             break
     if checked != saved:
