@@ -13,11 +13,10 @@ from unittest.mock import Mock
 import pytest
 
 from shop_streams.cli import main
-from shop_streams.cli.status import COUNTED
 from shop_streams.errors import ShopStreamsError
 from shop_streams.local.jars import parse_java_version
 from shop_streams.streaming.patience import DATABASE_ERRORS
-from shop_streams_tests.harness import COMMAND, PORTS, Stack, free_ports
+from shop_streams_tests.harness import COMMAND, PORTS, free_ports
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -69,17 +68,6 @@ def test_what_postgresql_answers_is_an_error_with_the_next_step(
     monkeypatch.setattr(main, "app", Mock(side_effect=ValueError("a bug")))
     with pytest.raises(ValueError, match="a bug"):
         main._run()
-
-
-def test_a_login_that_postgresql_refuses_ends_prepare_at_once(stack: Stack, tmp_path: Path) -> None:
-    refused = {
-        "SHOP_STREAMS_HOME": str(tmp_path),
-        "SHOP_STREAMS_KAFKA_BOOTSTRAP_SERVERS": str(stack.settings.kafka),
-        "SHOP_STREAMS_POSTGRES_DSN": f"postgresql://postgres:wrong@127.0.0.1:{stack.settings.postgres_port}/postgres",
-    }
-    answer = run("prepare", **refused)  # within its 60 s; it waits 180 s for a server that does not answer
-    assert answer.returncode == 1 and "PostgreSQL refuses us" in answer.stderr, answer.stderr
-    assert "SHOP_STREAMS_POSTGRES_DSN" in answer.stderr and "wrong" not in answer.stderr
 
 
 def test_taken_port_names_its_variable(tmp_path: Path) -> None:
@@ -167,20 +155,6 @@ def test_status_of_a_home_that_is_not_there_says_so(tmp_path: Path) -> None:
 def test_status_of_a_stopped_home_does_not_guess(tmp_path: Path) -> None:
     answer = run("status", "--json", SHOP_STREAMS_HOME=str(tmp_path))
     assert {stream["says"] for stream in json.loads(answer.stdout)["streams"].values()} == {"the stack is stopped"}
-
-
-def test_status_has_the_shape_that_others_build_on(stack: Stack) -> None:
-    state = json.loads(stack.cli("status", "--json").stdout)
-    assert set(state) == {"services", "endpoints", "streams", "topics"}
-    assert {"kafka", "postgres", "spark", "collector", "api", "dagster_webserver", "dagster_daemon"} <= set(
-        state["services"]
-    )
-    assert all(service["state"] == "healthy" and service["pid"] for service in state["services"].values())
-    assert state["endpoints"]["collector_url"] == f"http://127.0.0.1:{stack.settings.collector_port}"
-    assert set(state["topics"]["events"]) == {"offsets", "records", "problem", *COUNTED}
-    assert set(state["streams"]["app_events_ingest"]) == {
-        "state", "run_id", "pid", "epoch", "lag", "beat_age_seconds", "batch_id", "problem", "says",
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("module", ["shop_streams.collector", "shop_streams.api", "shop_streams.cli.main"])

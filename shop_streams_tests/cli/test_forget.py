@@ -1,25 +1,17 @@
-"""The command `forget-user`: its words, its errors, and a person's rows on a running stack."""
+"""The command `forget-user`: its words and its errors."""
 
 import os
 import subprocess
-import time
-import uuid
 from pathlib import Path
 
 import psycopg2
-import pyarrow.compute as pc
 import pytest
 from psycopg2.errors import DeadlockDetected
 
 from shop_streams.cli.forget import checked, chosen, require_runs_known, words_of
-from shop_streams.defs.app_events.marts import MART
-from shop_streams.defs.app_events.schema import EVENTS
-from shop_streams.defs.app_events.streams import INGEST
 from shop_streams.errors import ShopStreamsError
-from shop_streams.lake.reader import Lake
 from shop_streams.settings import Settings
-from shop_streams.streaming.accounting import topic_account
-from shop_streams_tests.harness import COMMAND, Stack, exact, wait_for
+from shop_streams_tests.harness import COMMAND
 
 
 def run(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -75,41 +67,3 @@ def test_without_dagsters_configuration_nothing_is_removed_from_a_database_elsew
     elsewhere.dagster_home.mkdir()
     (elsewhere.dagster_home / "dagster.yaml").touch()
     require_runs_known(elsewhere)
-
-
-def test_a_users_rows_go_while_the_stream_runs_and_do_not_come_back(stack: Stack) -> None:
-    user, other = (int(time.time()) % 10**8 * 10 + number for number in (1, 2))
-    lake = Lake(stack.settings)
-
-    def send(*users: int) -> None:
-        for one in users:
-            body = {"user_id": one, "app_name": "forget", "event_category": "c", "event_id": str(uuid.uuid4())}
-            assert stack.post("/track", json=body).status_code == 200
-
-    def users() -> list[int]:
-        return [one for one in lake.scan(EVENTS, ["user_id"])["user_id"].to_pylist() if one in (user, other)]
-
-    send(user, other, user)
-    stack.produce("events", [f'{{"user_id": {user}, "app_name": 5}}'.encode()])
-    wait_for("all to have arrived", lambda: exact(INGEST, stack))
-    before = topic_account(INGEST, stack.settings)
-    rows = lake.scan(EVENTS, [column.name for column in EVENTS.columns], pc.field("user_id") != user)
-    shown = stack.cli("forget-user", str(user), "--domain", "app_events", "--dry-run").stdout
-    assert "app_events/events" in shown and "2 rows" in shown and "Kafka topic events" in shown
-    assert sorted(users()) == [user, user, other]
-
-    send(user)  # the stream has perhaps not read it yet: the command waits for it
-    told = stack.cli("forget-user", str(user), "--domain", "app_events", "--yes").stdout
-    assert "3 rows" in told and "dead_letters of app_events" in told
-
-    send(other)
-    wait_for("all to have arrived", lambda: exact(INGEST, stack))
-    assert sorted(users()) == [other, other]
-    after = topic_account(INGEST, stack.settings)
-    assert after.exact and after.sums["forgotten"] == before.sums["forgotten"] + 4
-    assert after.sums["records"] == before.sums["records"] + 2
-    stays = lake.scan(EVENTS, rows.column_names, pc.field("user_id") != user)
-    assert set(map(str, rows.to_pylist())) <= set(map(str, stays.to_pylist()))
-    assert user not in lake.scan(MART.table, ["user_id"])["user_id"].to_pylist() if lake.version(MART.table) else True
-    again = stack.cli("forget-user", str(user), "--domain", "app_events", "--yes").stdout
-    assert "Nothing removed" in again

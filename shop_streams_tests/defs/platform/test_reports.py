@@ -1,6 +1,5 @@
 """What the lineage says of topics and dead letters."""
 
-import json
 import time
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,6 @@ from shop_streams.defs.platform import reports
 from shop_streams.settings import Settings
 from shop_streams.streaming.letters import Letters
 from shop_streams.topics import Topic, TopicExtent, create_topics, topic_extent
-from shop_streams_tests.harness import Stack, wait_for
 from shop_streams_tests.streaming.letter_table import create_letters
 from shop_streams_tests.streaming.letters import many
 from shop_streams_tests.streaming.passing import watch
@@ -149,19 +147,3 @@ def test_what_a_topic_holds_is_read_from_its_offsets(kafka: Settings) -> None:
         producer.produce(topic.name, b"{}", partition=partition, timestamp=second * 1000)
     producer.flush(30)
     assert topic_extent(kafka.kafka, topic.name) == TopicExtent(2, 3, 1_700_000_002.0, 1_700_000_009.0)
-
-
-LATEST = """query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset {
-    assetMaterializations(limit: 1) { description runId } } } }"""
-
-
-@pytest.mark.parametrize(
-    ("path", "words"),
-    [(["dead_letters"], "dead letters are open"), (["kafka", "events_topic"], "offsets in 2 partitions")],
-)
-def test_the_lineage_says_what_there_is(stack: Stack, path: list[str], words: str) -> None:
-    def reported() -> bool:
-        found = stack.graphql(LATEST, key={"path": path})["assetOrError"]
-        return words in json.dumps(found.get("assetMaterializations", []))
-
-    wait_for(f"a report of {path}", reported)
