@@ -149,7 +149,7 @@ def print_removals(console: Console, title: str, removals: Sequence[Removal]) ->
     if not removals:
         console.print(f"Nothing {title}: no table has rows of this ID.")
         return
-    grid = RichTable("table", Column(title, overflow="fold", justify="right"), "partitions")
+    grid = RichTable(Column("table", overflow="fold"), Column(title, overflow="fold", justify="right"), "partitions")
     for one in removals:
         first, count = one.partitions[:1], len(one.partitions)
         span = f"{count}: {first[0]} … {one.partitions[-1]}" if count > 1 else "".join(first)
