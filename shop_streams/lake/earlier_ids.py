@@ -27,12 +27,12 @@ from shop_streams.lake.table import hash_name
 FILES_AT_ONCE = 500  # of each of the two views: DuckDB keeps 50 kB of a file, which do not count as its memory
 
 # DuckDB can write the hash tables of `distinct` and of a join to disk, but not those of `count(distinct …)`.
-KNOWN = """
-select count(*) from (
+NEW = """
+select (select count(*) from (select distinct id from inside)) - (select count(*) from (
     select id from inside semi join (select distinct hash from earlier_hashes semi join inside using (hash)) using (hash)
     union
     select id from earlier_ids semi join inside using (id)
-)
+))
 """
 
 
@@ -67,7 +67,7 @@ def id_and_hash(table: DeltaTable, identity: str, null_hash: bool = False) -> di
     }
 
 
-def count_known(
+def count_new(
     database: duckdb.DuckDBPyConnection,
     table: DeltaTable,
     uri: str,
@@ -76,7 +76,7 @@ def count_known(
     files: Files,
     where: Any,
 ) -> int:
-    """The number of the distinct ids in `inside` that an earlier row has. `inside` is a table of `database`: id, hash.
+    """The number of the distinct ids in `inside` that no earlier row has. `inside` is a table of `database`: id, hash.
 
     Earlier are the rows of the partitions `days` in `files.before`, and those in `files.others` that meet `where`.
     """
@@ -106,7 +106,7 @@ def count_known(
         database.execute(
             f'create view {view} as select "{column}" as {as_} from {view}_whole union all select "{column}" from {view}_parts'
         )
-    found = database.execute(KNOWN).fetchone()
+    found = database.execute(NEW).fetchone()
     assert found is not None
     return int(found[0])
 

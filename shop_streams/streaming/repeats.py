@@ -12,8 +12,6 @@ from shop_streams.settings import Settings
 from shop_streams.streaming.accounting import REPEAT_HORIZON
 from shop_streams.streaming.ranges import Ranges, inside_of
 
-AGAIN = "select coalesce(sum(rows), 0) - (select count(*) from (select distinct id from inside)) from inside"
-
 
 def duplicates(table: Table, settings: Settings, ranges: Ranges, shift: int = 0) -> int:
     """The number of rows in `ranges` that repeat an event of an earlier offset, up to `REPEAT_HORIZON` before its day.
@@ -42,9 +40,9 @@ def duplicates(table: Table, settings: Settings, ranges: Ranges, shift: int = 0)
         week = sorted({str(one - timedelta(days=number)) for one in days for number in range(REPEAT_HORIZON.days + 1)})
         before = inside_of({number: (0, low) for number, (low, _) in ranges.items()}, shift)
         week_only: reader.Prune = [(day, "in", week)]
-        # A repeat is each row of an id but the first, or each one if the id came earlier.
-        row = database.execute(AGAIN).fetchone()
+        row = database.execute("select sum(rows) from inside").fetchone()
         assert row is not None
-        return int(row[0]) + earlier_ids.count_known(
+        # A repeat is each row of an id but the first, or each one if the id came earlier.
+        return int(row[0]) - earlier_ids.count_new(
             database, known, table.uri(settings), identity, week_only, files, before & has_id
         )

@@ -48,10 +48,8 @@ def distinct_events(lake: Lake, snapshot: int, window: str, by_hash: bool = True
         columns = earlier_ids.id_and_hash(table, "event_id", null_hash=not by_hash)
         database.register("found", bounded.rows(table, columns, mine, prune_to(EVENTS, [str(day)])))
         database.execute("create table inside as select distinct id, hash from found")
-        row = database.execute("select count(*) from (select distinct id from inside)").fetchone()
-        assert row is not None
         uri, week = EVENTS.uri(lake.settings), prune_to(EVENTS, days)
-        return int(row[0]) - earlier_ids.count_known(database, table, uri, "event_id", week, files, before)
+        return earlier_ids.count_new(database, table, uri, "event_id", week, files, before)
 
 
 def remembered(state: Any, current: Mapping[str, tuple[int, int]]) -> Checked:
